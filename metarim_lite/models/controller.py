@@ -1,0 +1,95 @@
+"""What every controller hands around: its state, its diagnostics, and interventions on its modules.
+
+Agent, training and lens hold "a controller" and never ask which: an `LSTM` and a `RIM` take
+`(inputs [T,B,D], state, resets [T,B])` and return `(outputs [T,B,output_size], state, diagnostics)`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+
+
+class ControllerState(NamedTuple):
+    """What a controller remembers between spans. The batch is always the first axis.
+
+    LSTM: h, c [B,H].  RIM: h, c [B,N,H]; with GRU modules c is [B,N,0], since a GRU has no cell state.
+    """
+
+    h: Tensor
+    c: Tensor
+
+
+class Diagnostics(NamedTuple):
+    """What a RIM did at every step, detached from the graph.
+
+    active: bool [T,B,N], the k modules that won the competition for the input.
+    input_attention: [T,B,N], each module's weight on the real input (all elements together, mean over
+        heads); the rest lies on null. Inactive modules have one too: it is what made them lose.
+    communication: [T,B,A,N,N], weight of reader (second last axis) on the module it reads (last axis);
+        rows of modules that did not read are zero.
+    """
+
+    active: Tensor
+    input_attention: Tensor
+    communication: Tensor
+
+
+class Interventions(NamedTuple):
+    """Experiments on single modules, given by index; hand them to `forward`, no surgery needed.
+
+    off: a lesion. The module is never active and its state is held at zero, so the rest of the network
+        (the other modules through communication, the heads through the output) reads zeros from it.
+        The other modules compete for the k places; if fewer than k are left, all of them are active.
+    frozen: the module competes as usual but neither h nor c changes, even where it wins. Others read the
+        state it was frozen in.
+    forced: always among the k active ones; the rest compete for the remaining places.
+    """
+
+    off: tuple[int, ...] = ()
+    frozen: tuple[int, ...] = ()
+    forced: tuple[int, ...] = ()
+
+    def check(self, num_modules: int, active: int) -> None:
+        """Raises UserError for a module that does not exist, or forced modules that cannot all be active."""
+        for kind, modules in self._asdict().items():
+            for n in modules:
+                if not 0 <= n < num_modules:
+                    raise UserError(
+                        f"{kind}={tuple(modules)} names module {n}, but there are {num_modules} modules: "
+                        f"use indices from 0 to {num_modules - 1}"
+                    )
+        if len(set(self.forced)) > active:
+            raise UserError(
+                f"forced={tuple(self.forced)} asks for {len(set(self.forced))} modules, but only {active} "
+                f"are active at a step: force at most {active}"
+            )
+        both = sorted(set(self.off) & set(self.forced))
+        if both:
+            raise UserError(f"module {both[0]} is both off and forced: choose one of the two")
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raises UserError unless every size is a positive whole number."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size <= 0:
+            raise UserError(f"{name}={size!r} must be a positive whole number: use 1 or more")
+
+
+def check_span(inputs: Tensor, resets: Tensor | None, input_size: int, dims: tuple[int, ...]) -> None:
+    """Raises UserError unless inputs are [T,B,(E,)input_size] with T, B > 0 and resets, if given, [T,B]."""
+    if inputs.dim() not in dims or inputs.shape[-1] != input_size or 0 in inputs.shape:
+        wanted = " or ".join("[T,B,E,D]" if d == 4 else "[T,B,D]" for d in dims)
+        raise UserError(
+            f"inputs have shape {list(inputs.shape)}, expected {wanted} with D={input_size} and no axis of "
+            "length 0: time comes first, batch second"
+        )
+    if resets is not None and (resets.shape != inputs.shape[:2] or resets.dtype != torch.bool):
+        raise UserError(
+            f"resets are {resets.dtype} {list(resets.shape)}, expected bool {list(inputs.shape[:2])}: one "
+            "flag per step and sequence"
+        )

@@ -1,0 +1,288 @@
+"""Recurrent Independent Mechanisms (Goyal et al., arXiv 1909.10893), the whole model in one file.
+
+N small recurrent modules live side by side. At every step
+
+1. each module asks the input a question, and may instead attend to *null*, a row of zeros;
+2. the k modules with the least attention on null become *active*;
+3. an active module updates its state from what it read; an inactive one keeps its state untouched;
+4. active modules then read the states of all modules.
+
+`RIM.step` is these four lines. All modules are computed and `torch.where` keeps the old state of the
+inactive ones: on N small modules that is faster than gathering k of them, and it is what a GPU wants.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError, unknown
+from .attention import SOFTMAX_OVER, choose_active, communicate, input_attention, input_scores
+from .controller import ControllerState, Diagnostics, Interventions, check_sizes, check_span
+
+GATES = {"lstm": 4, "gru": 3}  # blocks of H pre-activations per module
+OFFERS = ("old", "candidate")
+OUTPUT_GATES = ("none", "gated")
+
+
+class Masks(NamedTuple):
+    """Interventions as tensors, made once per span. None where nobody intervenes."""
+
+    rivalry: Tensor | None  # [N,1]: +inf for forced modules, -inf for those switched off, else 0
+    alive: Tensor | None  # bool [N,1]: not switched off
+    thawed: Tensor | None  # bool [N,1]: not frozen
+
+
+class RIM(nn.Module):
+    """N modules of H units, of which k are active at a step.
+
+    >>> rim = RIM(input_size=128, hidden_size=32, num_modules=6, active=4)
+    >>> outputs, state, diagnostics = rim(torch.randn(20, 8, 128))    # [T,B,D]
+    >>> outputs.shape, diagnostics.active.shape
+    (torch.Size([20, 8, 192]), torch.Size([20, 8, 6]))
+
+    No dropout (the paper has 0.1 on both attentions): the policy that plays must be the one that learns,
+    or PPO's probability ratio is not 1 before the first update.
+
+    Args:
+        input_size: D.  hidden_size: H, of one module.  num_modules: N.  active: k.
+        key_size, value_size, input_heads: d_k and d_v per head, and heads, of the input attention.
+        comm_key_size, comm_value_size, comm_heads: the same for communication.
+        cell: "lstm" or "gru".
+        inactive_offer: what others read from an inactive module. "old" (the paper): its state as it was.
+            "candidate" (some public code): the state it would have had; this leaks the input past the
+            bottleneck, and is here to be compared.
+        output_gate: "none" (the paper) or "gated" (the authors' code): σ(o G)·tanh(o W) of what was read.
+        softmax_over: "null" (the paper) or "modules" (the authors' Atari code); see `input_attention`.
+
+    Raises:
+        UserError: k > N, a size that is not positive, a switch with an unknown value.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int = 32,
+        num_modules: int = 6,
+        active: int = 4,
+        *,
+        key_size: int = 32,
+        value_size: int = 64,
+        input_heads: int = 1,
+        comm_key_size: int = 16,
+        comm_value_size: int = 16,
+        comm_heads: int = 2,
+        cell: str = "lstm",
+        inactive_offer: str = "old",
+        output_gate: str = "none",
+        softmax_over: str = "null",
+    ):
+        super().__init__()
+        check_sizes(
+            input_size=input_size, hidden_size=hidden_size, num_modules=num_modules, active=active,
+            key_size=key_size, value_size=value_size, input_heads=input_heads,
+            comm_key_size=comm_key_size, comm_value_size=comm_value_size, comm_heads=comm_heads,
+        )  # fmt: skip
+        if active > num_modules:
+            raise UserError(
+                f"active={active} is more than num_modules={num_modules}: choose k between 1 and {num_modules}"
+            )
+        for kind, value, known in (
+            ("cell", cell, GATES), ("inactive_offer", inactive_offer, OFFERS),
+            ("output_gate", output_gate, OUTPUT_GATES), ("softmax_over", softmax_over, SOFTMAX_OVER),
+        ):  # fmt: skip
+            if value not in known:
+                raise unknown(kind, value, known)
+        self.input_size, self.hidden_size, self.num_modules, self.active = input_size, hidden_size, num_modules, active
+        self.key_size, self.value_size, self.input_heads = key_size, value_size, input_heads
+        self.comm_key_size, self.comm_value_size, self.comm_heads = comm_key_size, comm_value_size, comm_heads
+        self.cell, self.inactive_offer = cell, inactive_offer
+        self.output_gate, self.softmax_over = output_gate, softmax_over
+        self.output_size = num_modules * hidden_size
+
+        D, H, N, gates = input_size, hidden_size, num_modules, GATES[cell] * hidden_size
+        read, comm_read = input_heads * value_size, comm_heads * comm_value_size
+        # Input attention: keys and values shared by all modules, queries of each module's own.
+        self.W_e = nn.Parameter(torch.empty(D, input_heads * key_size))
+        self.W_v = nn.Parameter(torch.empty(D, read))
+        self.W_q = nn.Parameter(torch.empty(N, H, input_heads * key_size))
+        self.b_q = nn.Parameter(torch.empty(N, 1, input_heads * key_size))
+        # The modules: one recurrent cell each, nothing shared.
+        self.W_in = nn.Parameter(torch.empty(N, read, gates))
+        self.W_h = nn.Parameter(torch.empty(N, H, gates))
+        self.b = nn.Parameter(torch.empty(N, 1, gates))
+        # Communication: query, key and value of all heads side by side, then back to H.
+        self.C_qkv = nn.Parameter(torch.empty(N, H, comm_heads * (2 * comm_key_size + comm_value_size)))
+        self.C_out = nn.Parameter(torch.empty(N, comm_read, H))
+        self.C_gate = nn.Parameter(torch.empty(N, comm_read, H)) if output_gate == "gated" else None
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw all parameters afresh. Every linear map keeps the variance of what it is given."""
+        for weight in self.parameters():
+            weight.normal_(0, 1 / math.sqrt(weight.shape[-2]), generator=generator)
+        # At h = 0 a query without a bias is zero: all scores tie, and the same k modules (the lowest
+        # indices) would win every episode's first steps whatever the input is. With a random bias of unit
+        # size, modules differ from the first step on, by a score of about ±1: the winners depend on the
+        # input, and attention is far from saturated, so that gradient can change who wins.
+        self.b_q.normal_(0, 1, generator=generator)
+        self.b.zero_()
+        if self.cell == "lstm":
+            self.b[..., self.hidden_size : 2 * self.hidden_size] = 1  # forget gates start open
+
+    def initial_state(
+        self, batch: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> ControllerState:
+        """The cleared state: h [B,N,H] and c [B,N,H] ([B,N,0] with GRU modules) of zeros."""
+        like = {"device": device or self.b.device, "dtype": dtype or self.b.dtype}
+        cell_size = self.hidden_size if self.cell == "lstm" else 0
+        return ControllerState(
+            torch.zeros(batch, self.num_modules, self.hidden_size, **like),
+            torch.zeros(batch, self.num_modules, cell_size, **like),
+        )
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """θ_M, the cells' weights, and θ_A, both attentions' weights: disjoint and exhaustive."""
+        modules = [self.W_in, self.W_h, self.b]
+        attention = [self.W_e, self.W_v, self.W_q, self.b_q, self.C_qkv, self.C_out, self.C_gate]
+        return {"modules": modules, "attention": [p for p in attention if p is not None]}
+
+    def forward(
+        self,
+        inputs: Tensor,
+        state: ControllerState | None = None,
+        resets: Tensor | None = None,
+        *,
+        interventions: Interventions | None = None,
+        record: bool = True,
+    ) -> tuple[Tensor, ControllerState, Diagnostics | None]:
+        """Run a span of T steps.
+
+        Args:
+            inputs: [T,B,D], or [T,B,E,D] for E input elements that compete with each other and with null.
+            state: where to go on from; None = cleared.
+            resets: bool [T,B]; true clears the state before that step.
+            interventions: experiments on single modules; see `Interventions`.
+            record: hand back diagnostics. They cost memory and copies, nothing else.
+
+        Returns:
+            outputs [T,B,N·H] (the modules' h side by side), the state after the span, and diagnostics or None.
+        """
+        check_span(inputs, resets, self.input_size, dims=(3, 4))
+        T, B = inputs.shape[:2]
+        h, c = self.initial_state(B, inputs.device, inputs.dtype) if state is None else state
+        h, c = h.transpose(0, 1), c.transpose(0, 1)  # [B,N,H] -> [N,B,H]
+        masks = self.masks(interventions)
+        if masks.alive is not None:
+            h, c = h * masks.alive.unsqueeze(-1), c * masks.alive.unsqueeze(-1)
+
+        # What does not depend on the state is computed once, for all T·B. `unbind` before the loop: an
+        # index x[t] inside it would make backward fill a tensor of full size at every step.
+        keys, values = self.keys_and_values(inputs)
+        begins = [None] * T if resets is None else resets.logical_not().unsqueeze(-1).unbind(0)  # T x [B,1]
+        W = torch.cat((self.W_h, self.W_q), -1)  # recurrent gates and query in one product
+        b = torch.cat((self.b, self.b_q), -1)
+        trail, records = [], []
+        for keys_t, values_t, keep in zip(keys, values, begins, strict=True):
+            if keep is not None:
+                h, c = h * keep, c * keep
+            h, c, seen = self.step(h, c, keys_t, values_t, W, b, masks)
+            trail.append(h)
+            if record:
+                records.append(seen)
+        outputs = torch.stack(trail).transpose(1, 2).reshape(T, B, -1)  # [T,N,B,H] -> [T,B,N·H]
+        state = ControllerState(h.transpose(0, 1), c.transpose(0, 1))
+        return outputs, state, self.diagnostics(records) if record else None
+
+    def keys_and_values(self, inputs: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Keys [B,E,A,d_k], over √d_k, and values of each step.
+
+        With one element and one head a module's read is one weight times one value, so the values come
+        already multiplied by the input weights: [N,B,gates]. Else they are plain: [B,E,A,d_v].
+        """
+        x = inputs if inputs.dim() == 4 else inputs.unsqueeze(2)  # [T,B,D] -> [T,B,1,D]
+        T, B, E, _ = x.shape
+        keys = (x @ (self.W_e / math.sqrt(self.key_size))).view(T, B, E, self.input_heads, -1)  # [T,B,E,A,d_k]
+        values = x @ self.W_v  # [T,B,E,A·d_v]
+        if E * self.input_heads > 1:
+            return keys.unbind(0), values.view(T, B, E, self.input_heads, -1).unbind(0)
+        flat = values.view(1, T * B, -1).expand(self.num_modules, -1, -1)  # [N,T·B,d_v]
+        driven = torch.bmm(flat, self.W_in).view(self.num_modules, T, B, -1)  # [N,T,B,gates]
+        return keys.unbind(0), driven.unbind(1)
+
+    def step(
+        self, h: Tensor, c: Tensor, keys: Tensor, values: Tensor, W: Tensor, b: Tensor, masks: Masks
+    ) -> tuple[Tensor, Tensor, Diagnostics]:
+        """One step of the paper. h, c: [N,B,H]; the rest as made in `forward`."""
+        N, B, _ = h.shape
+        # 1. Each module asks: Q_n = h_n W_n^q, A_n = softmax(Q_n Kᵀ / √d_k) V.
+        recurrent, query = torch.baddbmm(b, h, W).split((self.b.shape[-1], self.b_q.shape[-1]), -1)
+        scores = input_scores(query.view(N, B, self.input_heads, -1), keys)  # [N,B,A,E]
+        weights, preference = input_attention(scores, self.softmax_over)
+        driven = self.read_input(weights, values)  # [N,B,gates]
+
+        # 2. The k with the least attention on null are active.
+        preference = preference.detach()
+        if masks.rivalry is not None:
+            preference = preference + masks.rivalry
+        active = choose_active(preference, self.active)  # bool [N,B]
+        if masks.alive is not None:
+            active = active & masks.alive
+        writes = active if masks.thawed is None else active & masks.thawed
+
+        # 3. Active modules update; inactive ones keep h and c, and gradient flows through that identity.
+        candidate, new_c = self.cell_step(h, c, driven, recurrent)
+        writes_ = writes.unsqueeze(-1)  # [N,B,1]
+        offered = candidate if self.inactive_offer == "candidate" else torch.where(writes_, candidate, h)
+        c = torch.where(writes_, new_c, c)
+
+        # 4. Active modules read all modules; what inactive ones offer is their old state.
+        A, d_k = self.comm_heads, self.comm_key_size
+        query, key, value = torch.bmm(offered, self.C_qkv).split((A * d_k, A * d_k, A * self.comm_value_size), -1)
+        read, comm = communicate(query.view(N, B, A, -1), key.view(N, B, A, -1), value.view(N, B, A, -1))
+        message = torch.bmm(read, self.C_out)  # [N,B,A·d_v] -> [N,B,H]
+        if self.C_gate is not None:
+            message = torch.bmm(read, self.C_gate).sigmoid() * message.tanh()
+        h = torch.where(writes_, candidate + message, h)
+        return h, c, Diagnostics(active, weights, comm * writes.t()[:, None, :, None])
+
+    def read_input(self, weights: Tensor, values: Tensor) -> Tensor:
+        """What the modules read, times their input weights: [N,B,gates]. Null adds nothing: its value is 0."""
+        if values.dim() == 3:
+            return weights[..., 0] * values  # [N,B,1] * [N,B,gates]
+        read = torch.einsum("nbae,beav->nbav", weights, values).flatten(2)  # [N,B,A·d_v]
+        return torch.bmm(read, self.W_in)
+
+    def cell_step(self, h: Tensor, c: Tensor, driven: Tensor, recurrent: Tensor) -> tuple[Tensor, Tensor]:
+        """N independent LSTM or GRU cells: the candidates for h and c."""
+        H = self.hidden_size
+        if self.cell == "lstm":
+            gates = driven + recurrent
+            i, f, o = gates[..., : 3 * H].sigmoid().split(H, -1)  # one sigmoid over three gates
+            c = f * c + i * gates[..., 3 * H :].tanh()
+            return o * c.tanh(), c
+        r, z = (driven + recurrent)[..., : 2 * H].sigmoid().split(H, -1)
+        proposal = (driven[..., 2 * H :] + r * recurrent[..., 2 * H :]).tanh()
+        return (1 - z) * proposal + z * h, c
+
+    def masks(self, interventions: Interventions | None) -> Masks:
+        if interventions is None or interventions == Interventions():
+            return Masks(None, None, None)
+        interventions.check(self.num_modules, self.active)
+        rivalry = self.b.new_zeros(self.num_modules, 1)
+        rivalry[list(interventions.forced)], rivalry[list(interventions.off)] = math.inf, -math.inf
+        thawed = torch.ones_like(rivalry, dtype=torch.bool)
+        thawed[list(interventions.frozen)] = False
+        return Masks(rivalry, rivalry != -math.inf, thawed)
+
+    def diagnostics(self, records: list[Diagnostics]) -> Diagnostics:
+        active, weights, comm = (torch.stack(x).detach() for x in zip(*records, strict=True))
+        return Diagnostics(
+            active.transpose(1, 2),  # [T,N,B] -> [T,B,N]
+            weights.mean(3).sum(-1).transpose(1, 2),  # [T,N,B,A,E] -> [T,B,N]
+            comm,
+        )
