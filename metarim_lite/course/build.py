@@ -1,0 +1,196 @@
+"""Notebooks from their sources: lessons and solutions with outputs, exercises without solutions."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import UserError, unknown
+from .sources import read
+
+CELL_SECONDS = 120  # no cell of the course may take longer than this
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+class Job(NamedTuple):
+    """One notebook to build. `kind` is "lesson", "solution" or "exercise"; only exercises are not executed."""
+
+    source: Path
+    target: Path
+    kind: str
+
+
+def repository() -> Path:
+    """The folder that holds notebooks/ and solutions/: above the package, or above the current folder.
+
+    Raises:
+        UserError: neither has the sources (the package was installed without its repository).
+    """
+    for folder in (Path(__file__).resolve().parents[2], Path.cwd(), *Path.cwd().parents):
+        if (folder / "solutions" / "_source").is_dir():
+            return folder
+    raise UserError(f"no solutions/_source above {Path.cwd()}; run this inside a clone of the repository.")
+
+
+def jobs(root: Path, only: Iterable[str] | None = None) -> list[Job]:
+    """What a build makes, in order. `only` keeps the lessons whose name starts with one of its entries.
+
+    Raises:
+        UserError: an entry of `only` fits no lesson.
+    """
+    lessons = sorted((root / "notebooks" / "_source").glob("*.py"))
+    solutions = sorted((root / "solutions" / "_source").glob("*.py"))
+    found = [Job(s, root / "notebooks" / f"{s.stem}.ipynb", "lesson") for s in lessons]
+    found += [Job(s, root / "solutions" / f"{s.stem}.ipynb", "solution") for s in solutions]
+    found += [Job(s, root / "exercises" / f"{s.stem}.ipynb", "exercise") for s in solutions]
+    if only is None:
+        return found
+    wanted = [only] if isinstance(only, str) else list(only)
+    for entry in wanted:
+        if not any(job.source.stem.startswith(entry) for job in found):
+            raise unknown("lesson", entry, {job.source.stem for job in found})
+    return [job for job in found if job.source.stem.startswith(tuple(wanted))]
+
+
+def build(
+    check: bool = False,
+    only: Iterable[str] | None = None,
+    force: bool = False,
+    root: Path | str | None = None,
+) -> list[str]:
+    """Bring the committed notebooks up to date with their sources, executing only those that changed.
+
+    Arguments:
+        check: change nothing and execute nothing; compare source cells, tags and metadata.
+        only: lessons by the beginning of their names, such as ["03"]; None means all.
+        force: execute also what has not changed (after a change of the package).
+        root: the repository; None finds it.
+
+    Returns:
+        One line per notebook written; with `check`, one line per difference (none: in sync).
+
+    Raises:
+        UserError: a cell fails, its output holds a path of this machine or a memory address, or a source is
+            malformed.
+    """
+    root = Path(root) if root is not None else repository()
+    chosen = jobs(root, only)
+    if check:
+        return [line for job in chosen for line in differences(job)] + (_orphans(root) if only is None else [])
+    written = []
+    for job in chosen:
+        if not force and not differences(job):
+            continue
+        notebook = read(job.source, job.kind)
+        if job.kind != "exercise":
+            execute(notebook, job, root)
+        write(notebook, job.target)
+        written.append(_relative(job.target))
+    return written
+
+
+def differences(job: Job) -> list[str]:
+    """How the committed notebook differs from what a build would give, outputs aside; one line each."""
+    import nbformat
+
+    name = _relative(job.target)
+    if not job.target.exists():
+        return [f"{name}: missing"]
+    try:
+        committed = nbformat.read(job.target, as_version=nbformat.NO_CONVERT)
+    except Exception as error:  # nbformat raises many kinds for a damaged file
+        return [f"{name}: not a notebook ({type(error).__name__})"]
+    fresh = read(job.source, job.kind)
+    found = []
+    if dict(committed.metadata) != dict(fresh.metadata):
+        found.append(f"{name}: the notebook's metadata differ")
+    if len(committed.cells) != len(fresh.cells):
+        return [*found, f"{name}: {len(committed.cells)} cells, its source gives {len(fresh.cells)}"]
+    for number, (old, new) in enumerate(zip(committed.cells, fresh.cells, strict=True)):
+        for part in ("cell_type", "id", "source", "metadata"):
+            if old.get(part) != new.get(part):
+                found.append(f"{name}: cell {number}: {part} differs")
+        if old.cell_type == "code":
+            executed = old.get("execution_count") is not None
+            if executed != (job.kind != "exercise"):
+                found.append(f"{name}: cell {number}: {'has been' if executed else 'was never'} executed")
+    return found
+
+
+def execute(notebook: Any, job: Job, root: Path) -> None:
+    """Run `notebook` in place, in a fresh kernel whose working folder is the notebook's own."""
+    import nbclient
+
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    client = nbclient.NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        record_timing=False,
+        store_widget_state=False,
+        resources={"metadata": {"path": str(job.target.parent)}},
+    )
+    try:
+        # a backend chosen for a terminal would keep figures out of the notebook
+        client.execute(env={k: v for k, v in os.environ.items() if k != "MPLBACKEND"})
+    except nbclient.exceptions.CellExecutionError as error:
+        raise UserError(f"{_relative(job.source)} does not run: {error.ename}: {error.evalue}\n{error}") from None
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in map(_tidy, cell.outputs) if o is not None]
+            _refuse_noise(cell, f"{_relative(job.source)}: cell {number}", root)
+    # the kernel wrote its own version into the metadata
+    notebook.metadata = read(job.source, job.kind).metadata
+
+
+def _tidy(output: Any) -> Any | None:
+    """`output` without what only a live kernel can use: a widget's view, kept as its text, cannot be drawn."""
+    data = output.get("data")
+    if data is None:
+        return output
+    if _WIDGET in data:
+        return None
+    output.metadata = {}
+    return output
+
+
+def _refuse_noise(cell: Any, where: str, root: Path) -> None:
+    """Raises UserError when a text output could not be the same on another machine."""
+    private = {str(root.resolve()), str(Path.home()), tempfile.gettempdir() + os.sep} - {"/", "//"}
+    for output in cell.outputs:
+        texts = [output.get("text", ""), *(v for v in output.get("data", {}).values() if isinstance(v, str))]
+        for text in texts:
+            if any(path in text for path in private):
+                raise UserError(f"{where} prints a path of this machine; print a relative path instead.")
+            if _ADDRESS.search(text):
+                raise UserError(f"{where} prints a memory address; give the object a repr or print a value.")
+        if output.get("name") == "stderr":
+            raise UserError(f"{where} writes to stderr: {output['text'].strip()[:200]}")
+
+
+def write(notebook: Any, target: Path) -> None:
+    """Write `notebook` to `target` at once or not at all."""
+    import nbformat
+
+    nbformat.validate(notebook)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    partial.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+    os.replace(partial, target)
+
+
+def _orphans(root: Path) -> list[str]:
+    """Committed notebooks that no source gives."""
+    made = {job.target for job in jobs(root)}
+    committed = [p for folder in ("notebooks", "solutions", "exercises") for p in (root / folder).glob("*.ipynb")]
+    return [f"{_relative(path)}: has no source" for path in sorted(committed) if path not in made]
+
+
+def _relative(path: Path) -> str:
+    """folder/file, as a person in the repository would write it."""
+    folder = path.parent.parent.name + "/_source" if path.parent.name == "_source" else path.parent.name
+    return f"{folder}/{path.name}"

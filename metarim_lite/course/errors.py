@@ -1,0 +1,16 @@
+"""What a failed check raises: one sentence, and no traceback above it in a notebook."""
+
+from __future__ import annotations
+
+
+class CheckFailed(AssertionError):
+    """An exercise's answer is wrong; the text names the likely mistake."""
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython asks an exception for this before it builds its own traceback. The student's mistake
+        # is in the sentence; the frames of the checker would only bury it.
+        return [f"{type(self).__name__}: {self}"]
+
+
+class NotAttempted(CheckFailed):
+    """The exercise's body still raises NotImplementedError."""

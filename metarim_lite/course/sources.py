@@ -1,0 +1,119 @@
+"""From a source file (jupytext percent) to the cells of a notebook; nothing is executed here.
+
+A source is a Python file with `# %%` cells. Two conventions are ours:
+
+- `metarim={"exercise": NAME, "role": ROLE}` in a cell's header says which exercise the cell belongs to; ROLE is
+  "header", "answer", "check", "hints" or "next".
+- `# SOLUTION-BEGIN` and `# SOLUTION-END` inside an answer cell enclose what a student writes: the notebook of
+  exercises has `raise NotImplementedError(...)` there. A cell tagged `solution-only` is left out of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+
+BEGIN, END = "# SOLUTION-BEGIN", "# SOLUTION-END"
+ROLES = ("header", "answer", "check", "hints", "next")
+
+# First in every notebook, so that it also runs where the package is not installed (Colab, a bare kernel).
+INSTALL = """\
+# Does nothing where metarim_lite is installed.
+import importlib.util, os, subprocess, sys
+
+if importlib.util.find_spec("metarim_lite") is None:
+    repository = os.environ.get("METARIM_LITE_REPOSITORY")  # the address you cloned from
+    if not repository:
+        raise SystemExit("metarim_lite is missing: clone its repository, then run: pip install -e '.[lab]'")
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", f"git+{repository}"], check=True)"""
+
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def read(path: Path, kind: str) -> Any:
+    """The unexecuted notebook (nbformat 4.5) of the source `path`.
+
+    Arguments:
+        path: a jupytext percent file; its stem names the lesson.
+        kind: "lesson", "solution" (markers taken out) or "exercise" (solutions taken out).
+
+    Raises:
+        UserError: the markers of an answer do not pair, or a role is unknown.
+    """
+    import jupytext
+    import nbformat
+
+    parsed = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
+    install = nbformat.v4.new_code_cell(INSTALL, metadata={"tags": ["install"], "slideshow": {"slide_type": "skip"}})
+    cells, used = [], set()
+    for cell in [install, *parsed.cells]:
+        identity = _identity(cell, used)  # from the full source: the same in solution and exercise
+        tags = cell.metadata.get("tags", [])
+        if kind == "exercise" and "solution-only" in tags:
+            continue
+        role = cell.metadata.get("metarim", {}).get("role")
+        if role is not None and role not in ROLES:
+            raise UserError(f"{path.name}: a cell has the role {role!r}; known roles: {', '.join(ROLES)}.")
+        source = cell.source
+        if cell.cell_type == "code":
+            source = (without_solution if kind == "exercise" else without_markers)(source, path.name)
+            cells.append(nbformat.v4.new_code_cell(source, metadata=cell.metadata, id=identity))
+        else:
+            cells.append(nbformat.v4.new_markdown_cell(source, metadata=cell.metadata, id=identity))
+    metadata = {**METADATA, "metarim": {"lesson": path.stem, "kind": kind}}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+    notebook.nbformat_minor = 5
+    return notebook
+
+
+def without_markers(source: str, name: str) -> str:
+    """`source` without its marker lines."""
+    return "".join(text for text, _ in _parts(source, name)).rstrip("\n")
+
+
+def without_solution(source: str, name: str) -> str:
+    """`source` with each enclosed part replaced by `raise NotImplementedError`, at the marker's indentation."""
+    pieces = []
+    for text, indent in _parts(source, name):
+        pieces.append(text if indent is None else f'{indent}raise NotImplementedError("your code goes here")\n')
+    return "".join(pieces).rstrip("\n")
+
+
+def _parts(source: str, name: str) -> list[tuple[str, str | None]]:
+    """`source` cut at its markers: (text, None) outside, (text, indentation of the marker) inside."""
+    parts: list[tuple[str, str | None]] = []
+    text, indent = "", None
+    for line in source.splitlines(keepends=True):
+        stripped = line.strip()
+        if stripped in (BEGIN, END):
+            if (stripped == BEGIN) != (indent is None):
+                raise UserError(f"{name}: a {stripped!r} without its partner; write each pair in one cell.")
+            parts.append((text, indent))
+            text, indent = "", line[: len(line) - len(line.lstrip())] if stripped == BEGIN else None
+        else:
+            text += line
+    if indent is not None:
+        raise UserError(f"{name}: a {BEGIN!r} without {END!r} in the same cell.")
+    return [*parts, (text + "\n", None)]
+
+
+def _identity(cell: Any, used: set[str]) -> str:
+    """A cell id that survives insertions elsewhere: exercise and role, or a hash of the source."""
+    ours = cell.metadata.get("metarim", {})
+    if "exercise" in ours and "role" in ours:
+        base = re.sub(r"[^A-Za-z0-9_-]", "-", f"{ours['exercise']}-{ours['role']}")[:56]
+    else:
+        base = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
+    identity, again = base, 1
+    while identity in used:
+        again += 1
+        identity = f"{base}-{again}"
+    used.add(identity)
+    return identity
