@@ -1,1 +1,72 @@
-"""metarim-lite: agents of recurrent independent mechanisms; modules learn fast, attention learns slowly."""
+"""metarim-lite: agents of recurrent independent mechanisms, whose modules learn fast and whose attention learns slowly.
+
+The usual way in:
+
+>>> import metarim_lite as ml
+>>> bank = ml.LevelBank.generate("BabyAI-GoToLocal-v0", seeds=range(1000))
+>>> run = ml.train(ml.TrainConfig(method="meta-rim", frames=2_000_000))
+>>> ml.evaluate(run.agent, bank)
+
+Rooms: `envs` (worlds as tensors), `models` (what is learned), `training` (how), `tasks` (sequence tasks),
+`analysis` (statistics), `lens` (looking into an agent), `course` (exercises).
+"""
+
+from importlib import import_module
+from typing import Any
+
+from .envs import GridWorlds, LevelBank, Observation, Step, encode_mission
+from .errors import UserError
+from .models import LSTM, RIM, Agent, AgentConfig, UniformAgent
+from .training import (
+    METHODS,
+    Evaluation,
+    MethodConfig,
+    PPOConfig,
+    Run,
+    TimeScales,
+    TrainConfig,
+    evaluate,
+    load_agent,
+    save_agent,
+    shipped_agents,
+    train,
+)
+
+_LATER = {"Trace": "lens", "XRay": "lens", "Stepper": "lens", "check": "course"}  # these draw in notebooks
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(f".{_LATER[name]}", __name__), name)
+    raise AttributeError(f"module 'metarim_lite' has no attribute {name!r}")
+
+
+__all__ = [
+    "LSTM",
+    "METHODS",
+    "RIM",
+    "Agent",
+    "AgentConfig",
+    "Evaluation",
+    "GridWorlds",
+    "LevelBank",
+    "MethodConfig",
+    "Observation",
+    "PPOConfig",
+    "Run",
+    "Step",
+    "Stepper",
+    "TimeScales",
+    "Trace",
+    "TrainConfig",
+    "UniformAgent",
+    "UserError",
+    "XRay",
+    "check",
+    "encode_mission",
+    "evaluate",
+    "load_agent",
+    "save_agent",
+    "shipped_agents",
+    "train",
+]

@@ -1,11 +1,13 @@
 """What is learned: the two attentions, RIM and LSTM controllers, the encoder, the agent."""
 
+from .agent import GROUPS, Agent, AgentConfig, AgentOutput, UniformAgent
 from .attention import choose_active, communicate, input_attention, input_scores
 from .controller import ControllerState, Diagnostics, Interventions
+from .encoders import Encoder
 from .lstm import LSTM
 from .rim import RIM
 
 __all__ = [
-    "LSTM", "RIM", "ControllerState", "Diagnostics", "Interventions",
-    "choose_active", "communicate", "input_attention", "input_scores",
+    "GROUPS", "LSTM", "RIM", "Agent", "AgentConfig", "AgentOutput", "ControllerState", "Diagnostics", "Encoder",
+    "Interventions", "UniformAgent", "choose_active", "communicate", "input_attention", "input_scores",
 ]  # fmt: skip

@@ -1,0 +1,29 @@
+"""How an agent learns: rollouts, PPO over spans, fast and slow clocks, runs that survive."""
+
+from .checkpoints import load_agent, save_agent, shipped_agents
+from .evaluation import Evaluation, evaluate
+from .methods import METHODS, MethodConfig
+from .ppo import PPOConfig, gae, ppo_loss
+from .timescales import Clock, TimeScales, make_clocks
+from .trainer import HELD_OUT_SEEDS, Run, TrainConfig, Trainer, train
+
+__all__ = [
+    "HELD_OUT_SEEDS",
+    "METHODS",
+    "Clock",
+    "Evaluation",
+    "MethodConfig",
+    "PPOConfig",
+    "Run",
+    "TimeScales",
+    "TrainConfig",
+    "Trainer",
+    "evaluate",
+    "gae",
+    "load_agent",
+    "make_clocks",
+    "ppo_loss",
+    "save_agent",
+    "shipped_agents",
+    "train",
+]

@@ -1,0 +1,65 @@
+"""Drawings of recorded numbers. matplotlib is imported when something is drawn, not before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .statistics import Estimate
+
+# Okabe and Ito's palette: distinct for colour-blind readers. Line styles repeat the distinction.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+
+
+def learning_curves(
+    runs: dict[str, list[dict[str, Any]]],
+    path: str | Path,
+    *,
+    held_out: dict[str, Estimate] | None = None,
+    title: str = "",
+) -> str:
+    """Success while training against frames, one curve per run; held-out success as points with intervals.
+
+    Arguments:
+        runs: name -> the lines of its metrics.jsonl (need `frames` and `success`).
+        path: where the PNG goes.
+        held_out: name -> success on held-out levels after training.
+
+    Returns:
+        One sentence that says in words what the picture shows.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    axes = figure.subplots()
+    words = []
+    for i, (name, metrics) in enumerate(runs.items()):
+        color, style = COLORS[i % len(COLORS)], STYLES[i % len(STYLES)]
+        frames = np.array([m["frames"] for m in metrics], dtype=float) / 1e6
+        success = np.array([m["success"] for m in metrics], dtype=float)
+        axes.plot(frames, success, color=color, linestyle=style, linewidth=2, label=name)
+        if len(success):
+            words.append(f"{name} ends at {success[-1]:.0%} after {frames[-1]:.2f} million frames")
+        if held_out and name in held_out:
+            e = held_out[name]
+            axes.errorbar(
+                frames[-1],
+                e.value,
+                yerr=[[e.value - e.low], [e.high - e.value]],
+                fmt="o",
+                color=color,
+                capsize=4,
+            )
+    if held_out:
+        for name, e in held_out.items():
+            if name not in runs:
+                axes.axhline(e.value, color="#777777", linestyle=":", linewidth=1.5, label=name)
+                words.append(f"{name} reaches {e.value:.0%}")
+    axes.set(xlabel="frames (millions)", ylabel="success rate", ylim=(-0.02, 1.02), title=title)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, loc="lower right")
+    figure.savefig(path, dpi=120)
+    return "Success rate against training frames: " + "; ".join(words) + "."

@@ -1,0 +1,192 @@
+"""The command line: `metarim COMMAND`. Each command is a function; its docstring is its help."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from .errors import UserError, unknown
+from .training.trainer import TrainConfig
+
+Words = tyro.conf.Positional
+
+
+def demo(frames: int = 2_000_000, folder: Path = Path("runs/demo"), seed: int = 0) -> None:
+    """Meta-train a Meta-RIM agent on GoToLocal, evaluate it, write learning curves and a replay.
+
+    Args:
+        frames: steps to train on.
+        folder: where everything goes; a demo that was stopped goes on from there.
+        seed: seed of the run.
+    """
+    from .demo import demo
+
+    demo(frames=frames, folder=folder, seed=seed)
+
+
+def train(
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig(), folder: Path | None = None  # noqa: B008
+) -> None:  # fmt: skip
+    """Train an agent. A folder that holds the same run is resumed.
+
+    Args:
+        config: what to train and how.
+        folder: where the run is kept; default runs/METHOD-LEVEL-sSEED.
+    """
+    from . import training
+
+    name = f"{config.method}-{config.level.replace(',', '+')}-s{config.seed}"
+    folder = folder or Path("runs") / name
+    run = training.train(config, folder=folder)
+    seeds = range(training.HELD_OUT_SEEDS, training.HELD_OUT_SEEDS + 1000)
+    from .training.trainer import make_bank
+
+    if run.finished:
+        print(f"held-out levels: {training.evaluate(run.agent, make_bank(config.levels, seeds))}")
+    print(f"run kept in {folder}")
+
+
+def evaluate(
+    agent: Words[str], level: str = "BabyAI-GoToLocal-v0", episodes: int = 1000, seed: int = 0, greedy: bool = False
+) -> None:  # fmt: skip
+    """Play held-out levels once each and print success, reward and length with 95 % intervals.
+
+    Args:
+        agent: file, run folder, or name of a shipped agent.
+        level: which level.
+        episodes: how many held-out levels.
+        seed: seeds the agent's dice.
+        greedy: take the likeliest action instead of drawing one.
+    """
+    from . import training
+    from .training.trainer import make_bank
+
+    loaded = training.load_agent(_agent_path(agent))
+    bank = make_bank((level,), range(training.HELD_OUT_SEEDS, training.HELD_OUT_SEEDS + episodes), progress=True)
+    print(training.evaluate(loaded, bank, episodes, seed=seed, greedy=greedy))
+
+
+def replay(
+    agent: Words[str], level: str = "BabyAI-GoToLocal-v0", seed: int = 1_000_000, out: Path = Path("replay.html")
+) -> None:  # fmt: skip
+    """Record one episode and write it as a self-contained HTML page.
+
+    Args:
+        agent: file, run folder, or name of a shipped agent.
+        level: which level.
+        seed: seed of the level and of the agent's dice.
+        out: the page to write.
+    """
+    import metarim_lite as ml
+
+    bank = ml.LevelBank.generate(level, seeds=range(seed, seed + 1))
+    ml.Trace.record(ml.load_agent(_agent_path(agent)), bank, level=0, seed=seed).to_html(out)
+    print(f"wrote {out}")
+
+
+def bench(names: Words[tuple[str, ...]] = ("worlds", "rim", "train"), json_lines: Annotated[bool, tyro.conf.arg(name="json")] = False) -> None:  # fmt: skip # noqa: E501
+    """Measure worlds, controllers and training side by side with their peers; print medians and ratios.
+
+    Args:
+        names: any of worlds, rim, train.
+        json_lines: print one JSON line per row instead of a table.
+    """
+    from .bench import BENCHES, format_row
+
+    for name in names:
+        if name not in BENCHES:
+            raise unknown("bench", name, BENCHES)
+    for name in names:
+        for row in BENCHES[name]():
+            print(json.dumps(row) if json_lines else format_row(row), flush=True)
+
+
+def compare_minigrid(steps: int = 100_000, levels: str = "all", seed: int = 0) -> None:
+    """Step our worlds and minigrid's from the same resets, half random, half bot, and count differences.
+
+    Args:
+        steps: steps to compare in all.
+        levels: "all", or level names separated by commas.
+        seed: seeds the actions.
+    """
+    from .envs import compare
+
+    report = compare.compare_minigrid(levels, steps=steps, seed=seed, progress=True)
+    print(report)
+    if report.differences:
+        raise SystemExit(1)
+
+
+def build(check: bool = False) -> None:
+    """Execute the sources of notebooks, solutions and exercises and write them.
+
+    Args:
+        check: write nothing; fail when what is committed differs from what a build gives.
+    """
+    from .course.build import build
+
+    if not build(check=check):
+        raise SystemExit(1)
+
+
+def check(notebook: Words[Path]) -> None:
+    """Check an exercise notebook: exercise, points, passed or the likely mistake.
+
+    Args:
+        notebook: your copy, such as exercises/03_attention_bottlenecks.ipynb.
+    """
+    from .course.student import check_notebook
+
+    raise SystemExit(check_notebook(notebook))
+
+
+def ship(folder: Words[Path], name: Words[str], episodes: int = 1000) -> None:
+    """Put the agent of a finished run among those that come with the package.
+
+    Args:
+        folder: the run's folder.
+        name: its name from then on.
+        episodes: held-out levels to evaluate it on.
+    """
+    from .training.shipped import ship
+
+    record = ship(folder, name, episodes)
+    print(f"{name}: held-out success {record.held_out['value']:.3f}, made by: {record.command}")
+
+
+COMMANDS: dict[str, Any] = {
+    "demo": demo,
+    "train": train,
+    "evaluate": evaluate,
+    "replay": replay,
+    "bench": bench,
+    "compare-minigrid": compare_minigrid,
+    "ship": ship,
+    "check": check,
+    "build": build,
+}
+
+
+def _agent_path(name: str) -> str:
+    """A run folder stands for the agent in it."""
+    inside = Path(name) / "agent.safetensors"
+    return str(inside) if inside.is_file() else name
+
+
+def main() -> None:
+    """Run the command line. Exit status 2 for a mistake the user can mend, with one sentence."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="metarim", description=__doc__.splitlines()[0])
+    except UserError as error:
+        print(f"metarim: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

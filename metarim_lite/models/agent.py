@@ -1,0 +1,170 @@
+"""The agent: encoder, recurrent controller, actor and critic, and who owns which parameter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from ..errors import UserError, unknown
+from .controller import ControllerState, Diagnostics
+from .encoders import Encoder
+from .lstm import LSTM
+from .rim import RIM
+
+GROUPS = ("encoder", "modules", "attention", "heads")
+NUM_ACTIONS = 7
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """All sizes of an agent. Letters as in the papers: N = num_modules, k = active, H = hidden_size."""
+
+    controller: str = "rim"
+    """"rim" or "lstm"."""
+    num_modules: int = 6
+    """N: modules of a RIM."""
+    active: int = 4
+    """k: modules active at a step."""
+    hidden_size: int = 32
+    """H: hidden size of one module; a RIM's state is N·H wide."""
+    lstm_size: int = 128
+    """Hidden size of the LSTM baseline."""
+    key_size: int = 32
+    """d_k of the input attention."""
+    value_size: int = 64
+    """d_v of the input attention."""
+    comm_heads: int = 2
+    """A: heads of the communication attention."""
+    comm_key_size: int = 16
+    """d_k of one head of the communication attention."""
+    comm_value_size: int = 16
+    """d_v of one head of the communication attention."""
+    channels: int = 24
+    """Channels of one cell of the view."""
+    mission_size: int = 32
+    """Width of the mission's vector."""
+    input_size: int = 128
+    """D: width of the controller's input."""
+    head_size: int = 64
+    """Width of the hidden layer of actor and critic."""
+
+    def __post_init__(self) -> None:
+        if self.controller not in ("rim", "lstm"):
+            raise unknown("controller", self.controller, ("rim", "lstm"))
+        for name, value in vars(self).items():
+            if name != "controller" and (not isinstance(value, int) or value < 1):
+                raise UserError(f"AgentConfig.{name} is {value!r}; it must be a whole number of at least 1")
+        if self.active > self.num_modules:
+            raise UserError(
+                f"k = {self.active} active modules of N = {self.num_modules} is impossible; choose k <= N"
+            )
+
+
+class AgentOutput(NamedTuple):
+    """What an agent says at each step."""
+
+    logits: Float[Tensor, "T B 7"]
+    value: Float[Tensor, "T B"]
+    diagnostics: Diagnostics | None
+
+
+class Agent(nn.Module):
+    """Encoder -> controller (RIM or LSTM) -> actor and critic.
+
+    Example:
+        >>> agent = Agent(AgentConfig(controller="rim"))
+        >>> out, state = agent(observation, None, resets)    # tensors lead with [T, B]
+        >>> out.logits.shape                                 # [T, B, 7]
+
+    Training, lens and tasks never ask which controller they hold.
+    """
+
+    def __init__(self, config: AgentConfig | None = None) -> None:
+        super().__init__()
+        self.config = c = config or AgentConfig()
+        self.encoder = Encoder(c.channels, c.mission_size, c.input_size)
+        if c.controller == "rim":
+            self.controller: nn.Module = RIM(
+                c.input_size,
+                c.hidden_size,
+                c.num_modules,
+                c.active,
+                key_size=c.key_size,
+                value_size=c.value_size,
+                comm_heads=c.comm_heads,
+                comm_key_size=c.comm_key_size,
+                comm_value_size=c.comm_value_size,
+            )
+        else:
+            self.controller = LSTM(c.input_size, c.lstm_size)
+        self.actor = _head(self.controller.output_size, c.head_size, NUM_ACTIONS, gain=0.01)
+        self.critic = _head(self.controller.output_size, c.head_size, 1, gain=1.0)
+
+    def forward(
+        self,
+        observation: Any,
+        state: ControllerState | None = None,
+        resets: Bool[Tensor, "T B"] | None = None,
+        *,
+        record: bool = False,
+        interventions: Any = None,
+    ) -> tuple[AgentOutput, ControllerState]:
+        """Read T steps of B worlds.
+
+        Arguments:
+            observation: anything with `image` uint8 [T,B,7,7,3], `direction` int64 [T,B], `mission` int64 [T,B,L].
+            state: the controller's state before step 0, batch first; None means cleared.
+            resets: True where an episode begins at that step; the state is cleared before it.
+            record: also return diagnostics (active set, attention, communication).
+            interventions: which modules to switch off, freeze or force on (RIM only).
+
+        Returns:
+            (AgentOutput, state after the last step).
+        """
+        x = self.encoder(observation.image, observation.direction, observation.mission)  # (T, B, D)
+        options = {"record": record}
+        if interventions is not None:
+            options["interventions"] = interventions
+        hidden, state, diagnostics = self.controller(x, state, resets, **options)  # (T, B, width)
+        return AgentOutput(self.actor(hidden), self.critic(hidden).squeeze(-1), diagnostics), state
+
+    def initial_state(self, B: int) -> ControllerState:
+        """The cleared state for B worlds."""
+        p = next(self.parameters())
+        return self.controller.initial_state(B, p.device, p.dtype)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Every parameter in exactly one of the groups encoder, modules (θ_M), attention (θ_A), heads."""
+        groups = self.controller.parameter_groups()
+        return {
+            "encoder": list(self.encoder.parameters()),
+            "modules": list(groups["modules"]),
+            "attention": list(groups["attention"]),
+            "heads": [*self.actor.parameters(), *self.critic.parameters()],
+        }
+
+
+def _head(input_size: int, hidden_size: int, output_size: int, gain: float) -> nn.Sequential:
+    """Two layers, the last one small at first, so that the first policy is close to uniform."""
+    head = nn.Sequential(nn.Linear(input_size, hidden_size), nn.Tanh(), nn.Linear(hidden_size, output_size))
+    nn.init.orthogonal_(head[0].weight, gain=2**0.5)
+    nn.init.orthogonal_(head[2].weight, gain=gain)
+    for layer in (head[0], head[2]):
+        nn.init.zeros_(layer.bias)
+    return head
+
+
+class UniformAgent(nn.Module):
+    """Chooses every action with the same probability: the floor that any agent has to beat."""
+
+    def forward(self, observation: Any, state: None = None, resets: Tensor | None = None, **_: Any):
+        lead = observation.direction.shape
+        zeros = torch.zeros(*lead, NUM_ACTIONS, device=observation.direction.device)
+        return AgentOutput(zeros, zeros[..., 0], None), None
+
+    def initial_state(self, B: int) -> None:
+        return None

@@ -1,0 +1,100 @@
+"""How good is an agent? Each level played once, with intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..analysis import Estimate, mean_interval, wilson
+from ..envs import GridWorlds, LevelBank
+from ..errors import UserError
+from .rollouts import Seen, sample_actions
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Success, reward and length of the episodes played, each as value [low, high] at 95 %."""
+
+    success: Estimate
+    reward: Estimate
+    length: Estimate
+    """Steps per episode."""
+    episodes: int
+    successes: np.ndarray
+    """bool [episodes]: which levels of the bank, in order, were solved."""
+
+    def __str__(self) -> str:
+        return f"success {self.success}, reward {self.reward}, {self.length.value:.1f} steps, {self.episodes} episodes"
+
+
+@torch.no_grad()
+def evaluate(
+    agent: Any,
+    bank: LevelBank,
+    episodes: int = 1000,
+    *,
+    seed: int = 0,
+    greedy: bool = False,
+    device: str | torch.device | None = None,
+    batch: int = 1024,
+) -> Evaluation:
+    """Play the first `episodes` levels of `bank` once each.
+
+    Arguments:
+        agent: an `Agent`, or anything that is called like one and has `initial_state`.
+        bank: levels the agent was not trained on.
+        episodes: how many; at most `len(bank)`, so that no level counts twice.
+        seed: seeds the dice from which actions are drawn.
+        greedy: take the likeliest action instead of drawing one.
+        device: where to play; default: where the agent is.
+        batch: worlds played at once.
+
+    Raises:
+        UserError: fewer levels than episodes.
+    """
+    if not 1 <= episodes <= len(bank):
+        raise UserError(f"{episodes} episodes asked of {len(bank)} levels, each played once; ask for 1 to {len(bank)}")
+    if device is None:
+        device = next((p.device for p in agent.parameters()), torch.device("cpu"))
+    generator = torch.Generator(device=device).manual_seed(seed)
+    parts = [
+        _play(agent, bank, torch.arange(first, min(first + batch, episodes), device=device), generator, greedy)
+        for first in range(0, episodes, batch)
+    ]
+    success, reward, length = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
+    return Evaluation(
+        success=wilson(int(success.sum()), episodes),
+        reward=mean_interval(reward),
+        length=mean_interval(length),
+        episodes=episodes,
+        successes=success,
+    )
+
+
+def _play(agent: Any, bank: LevelBank, levels: torch.Tensor, generator: torch.Generator, greedy: bool):
+    """The first episode of each of these levels: success, reward, length, each [B]."""
+    B, device = len(levels), levels.device
+    worlds = GridWorlds(bank, num_envs=B, device=device, autoreset=True)
+    observation = worlds.reset(levels=levels)
+    state = agent.initial_state(B)
+    resets = torch.ones(B, dtype=torch.bool, device=device)
+    playing = torch.ones(B, dtype=torch.bool, device=device)
+    success, reward = torch.zeros_like(playing), torch.zeros(B, device=device)
+    length = torch.zeros(B, dtype=torch.int64, device=device)
+    words = bank.max_mission_length
+    while playing.any():
+        seen = Seen(observation.image, observation.direction, observation.mission[:, :words])
+        out, state = agent(Seen(*(x.unsqueeze(0) for x in seen)), state, resets.unsqueeze(0))
+        logits = out.logits[0]  # (1, B, 7) -> (B, 7)
+        actions = logits.argmax(-1) if greedy else sample_actions(logits, generator)[0]
+        step = worlds.step(actions)
+        success |= step.success & playing
+        reward += step.reward * playing
+        length += playing
+        resets = step.terminated | step.truncated
+        playing &= ~resets
+        observation = step.observation
+    return success, reward, length

@@ -1,0 +1,96 @@
+"""The named methods, as configs: which controller, which groups on which clock.
+
+A new method is one more entry:
+
+>>> METHODS["rim-slow-encoder"] = MethodConfig(
+...     controller="rim",
+...     timescales=TimeScales(fast=("modules", "attention", "heads"), slow=("encoder",)),
+...     about="attention fast, encoder slow",
+... )
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from ..errors import unknown
+from ..models import AgentConfig, matched_lstm_size
+from .timescales import TimeScales
+
+SLOW_ATTENTION = TimeScales(fast=("encoder", "modules", "heads"), slow=("attention",))
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """A way to train: a controller and its time scales."""
+
+    controller: str
+    """"rim" or "lstm"."""
+    timescales: TimeScales = field(default_factory=TimeScales)
+    """Which groups learn on which clock."""
+    match_parameters: bool = False
+    """Choose the LSTM's size so that it has as many parameters as the RIM of the same config."""
+    about: str = ""
+    """One sentence for the reader of a table."""
+
+    def agent_config(self, config: AgentConfig) -> AgentConfig:
+        """`config` with this method's controller, and its size where the method fixes it."""
+        if self.match_parameters:
+            config = replace(config, lstm_size=matched_lstm_size_of(config))
+        return replace(config, controller=self.controller)
+
+
+def matched_lstm_size_of(config: AgentConfig) -> int:
+    """The hidden size of an LSTM with as many parameters as the RIM that `config` describes."""
+    return matched_lstm_size(
+        config.input_size,
+        config.hidden_size,
+        config.num_modules,
+        config.active,
+        key_size=config.key_size,
+        value_size=config.value_size,
+        comm_heads=config.comm_heads,
+        comm_key_size=config.comm_key_size,
+        comm_value_size=config.comm_value_size,
+    )
+
+
+METHODS: dict[str, MethodConfig] = {
+    "lstm": MethodConfig("lstm", about="one LSTM, one clock: the baseline"),
+    "lstm-matched": MethodConfig(
+        "lstm", match_parameters=True, about="an LSTM with as many parameters as the RIM: is it the size?"
+    ),
+    "rim": MethodConfig("rim", about="a RIM, one clock: modules without time scales"),
+    "rim-long-span": MethodConfig(
+        "rim",
+        TimeScales(fast_span=80),
+        about="a RIM, everything on the long span: is it the longer context?",
+    ),
+    "rim-slow-lr": MethodConfig(
+        "rim",
+        TimeScales(slower=(("attention", 0.1),)),
+        about="a RIM, one clock, attention at a tenth of the rate: is a slow clock just a low rate?",
+    ),
+    "rim-frozen-attention": MethodConfig(
+        "rim",
+        TimeScales(fast=("encoder", "modules", "heads"), frozen=("attention",)),
+        about="a RIM whose attention is never trained: does attention have to learn at all?",
+    ),
+    "meta-rim": MethodConfig("rim", SLOW_ATTENTION, about="modules fast, attention slow: the method of the course"),
+    "meta-rim-reversed": MethodConfig(
+        "rim",
+        TimeScales(fast=("encoder", "attention", "heads"), slow=("modules",)),
+        about="attention fast, modules slow: the roles reversed",
+    ),
+}
+
+
+def method(name: str) -> MethodConfig:
+    """The method of this name.
+
+    Raises:
+        UserError: there is none (with the nearest names).
+    """
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    return METHODS[name]

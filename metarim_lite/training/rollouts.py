@@ -1,0 +1,132 @@
+"""Experience: play T steps in B worlds and keep what learning needs, all on one device."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from ..envs import GridWorlds
+from ..models import ControllerState
+
+
+class Seen(NamedTuple):
+    """The observations of a rollout, in the form the agent reads."""
+
+    image: UInt8[Tensor, "T B 7 7 3"]
+    direction: Int[Tensor, "T B"]
+    mission: Int[Tensor, "T B L"]
+
+
+class Rollout(NamedTuple):
+    """T steps of B worlds. `dones[t]` is true where the episode ended with step t, so resets[t+1] = dones[t]."""
+
+    seen: Seen
+    resets: Bool[Tensor, "T B"]
+    actions: Int[Tensor, "T B"]
+    log_probs: Float[Tensor, "T B"]
+    values: Float[Tensor, "T B"]
+    rewards: Float[Tensor, "T B"]
+    dones: Bool[Tensor, "T B"]
+    last_value: Float[Tensor, "B"]
+    states: tuple[ControllerState, ...]
+    """The controller's state before step 0, span, 2·span, … (batch first)."""
+    episodes: dict[str, Tensor]
+    """Sums over the episodes that ended: count, success, reward, length."""
+
+
+def sample_actions(logits: Float[Tensor, "B K"], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw an action from softmax(logits) for each world; returns actions [B] and their log-probabilities [B]."""
+    log_probs = logits.log_softmax(-1)
+    actions = torch.multinomial(log_probs.exp(), 1, generator=generator)  # (B, 1)
+    return actions.squeeze(1), log_probs.gather(1, actions).squeeze(1)
+
+
+class Player:
+    """Worlds, an agent's memory of them, and the dice: everything that goes on between two rollouts.
+
+    Example:
+        >>> player = Player(worlds, agent, generator)
+        >>> rollout = player.collect(agent, T=40, span=20)
+    """
+
+    def __init__(self, worlds: GridWorlds, agent: Any, generator: torch.Generator) -> None:
+        self.worlds = worlds
+        self.generator = generator
+        self.words = worlds.bank.max_mission_length  # the rest of a mission is padding
+        self.observation = worlds.reset()
+        self.state: ControllerState = agent.initial_state(worlds.num_envs)
+        self.resets = torch.ones(worlds.num_envs, dtype=torch.bool, device=worlds.device)
+        self.length = torch.zeros(worlds.num_envs, dtype=torch.int64, device=worlds.device)
+
+    def _see(self) -> Seen:
+        o = self.observation
+        return Seen(o.image, o.direction, o.mission[:, : self.words])
+
+    @torch.no_grad()
+    def collect(self, agent: Any, T: int, span: int) -> Rollout:
+        """Play T steps with `agent`; keep its state at the start of every span.
+
+        Arguments:
+            T: steps to play in each world.
+            span: gradients will run through this many steps; must divide T (checked by the trainer's config).
+        """
+        worlds, B = self.worlds, self.worlds.num_envs
+        kept: list[tuple[Tensor, ...]] = []
+        states: list[ControllerState] = []
+        zero = torch.zeros((), device=worlds.device)
+        episodes = {"count": zero, "success": zero, "reward": zero, "length": zero}
+        for t in range(T):
+            if t % span == 0:
+                states.append(self.state)
+            seen, resets = self._see(), self.resets
+            out, self.state = agent(Seen(*(x.unsqueeze(0) for x in seen)), self.state, resets.unsqueeze(0))
+            actions, log_probs = sample_actions(out.logits[0], self.generator)
+            step = worlds.step(actions)
+            done = step.terminated | step.truncated
+            kept.append((*seen, resets, actions, log_probs, out.value[0], step.reward, done))
+
+            self.length += 1
+            episodes["count"] = episodes["count"] + done.sum()
+            episodes["success"] = episodes["success"] + (step.success & done).sum()
+            episodes["reward"] = episodes["reward"] + step.reward.sum()
+            episodes["length"] = episodes["length"] + (self.length * done).sum()
+            self.length = torch.where(done, torch.zeros_like(self.length), self.length)
+            self.observation, self.resets = step.observation, done
+
+        out, _ = agent(Seen(*(x.unsqueeze(0) for x in self._see())), self.state, self.resets.unsqueeze(0))
+        stacked = [torch.stack(column) for column in zip(*kept, strict=True)]  # T × (B, …) -> (T, B, …)
+        image, direction, mission, resets, actions, log_probs, values, rewards, dones = stacked
+        assert image.shape[:2] == (T, B)
+        return Rollout(
+            seen=Seen(image, direction, mission),
+            resets=resets,
+            actions=actions,
+            log_probs=log_probs,
+            values=values,
+            rewards=rewards,
+            dones=dones,
+            last_value=out.value[0],
+            states=tuple(states),
+            episodes=episodes,
+        )
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything needed to go on exactly here, as plain tensors."""
+        saved = {f"worlds.{k}": v for k, v in self.worlds.state_dict().items()}
+        saved |= {f"observation.{k}": v for k, v in self.observation._asdict().items()}
+        saved |= {f"memory.{k}": v for k, v in self.state._asdict().items()}
+        return saved | {"resets": self.resets, "length": self.length, "dice": self.generator.get_state()}
+
+    def load_state_dict(self, saved: dict[str, Tensor]) -> None:
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k[len(prefix) :]: v for k, v in saved.items() if k.startswith(prefix)}
+
+        device = self.worlds.device
+        self.worlds.load_state_dict(part("worlds."))
+        self.observation = type(self.observation)(**{k: v.to(device) for k, v in part("observation.").items()})
+        self.state = type(self.state)(**{k: v.to(device) for k, v in part("memory.").items()})
+        self.resets, self.length = saved["resets"].to(device), saved["length"].to(device)
+        self.generator.set_state(saved["dice"].cpu())

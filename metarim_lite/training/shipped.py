@@ -1,0 +1,94 @@
+"""Agents that come with the package: NAME.safetensors, and NAME.json that says how each was made."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ..config import from_dict
+from ..envs import LevelBank
+from ..errors import UserError, unknown
+from .checkpoints import load_agent, replace_file, save_agent
+from .evaluation import evaluate
+from .trainer import HELD_OUT_SEEDS, TrainConfig, make_bank
+
+DATA = Path(str(resources.files("metarim_lite.data")))
+CURVE = ("frames", "success", "reward", "length", "seconds")
+
+
+@dataclass(frozen=True)
+class ShippedRun:
+    """How a shipped agent was made and how well it does."""
+
+    command: str
+    """The command that made it."""
+    config: dict[str, Any]
+    metrics: tuple[dict[str, float], ...]
+    """Its learning curve, thinned."""
+    held_out: dict[str, Any]
+    """Success on held-out levels: value, low, high, episodes."""
+
+    @property
+    def frames(self) -> int:
+        return int(self.metrics[-1]["frames"])
+
+
+def shipped_run(name: str) -> ShippedRun:
+    """The record of a shipped agent.
+
+    Raises:
+        UserError: no agent of this name is shipped (with the nearest names).
+    """
+    path = DATA / f"{name}.json"
+    if not path.is_file():
+        raise unknown("shipped agent", name, (p.stem for p in DATA.glob("*.safetensors")))
+    return from_dict(ShippedRun, json.loads(path.read_text()))
+
+
+def ship(folder: str | Path, name: str, episodes: int = 1000) -> ShippedRun:
+    """Put the agent of a finished run among the shipped ones, with its command, curve and held-out success.
+
+    Raises:
+        UserError: the folder holds no finished run.
+    """
+    folder = Path(folder)
+    if not (folder / "agent.safetensors").is_file():
+        raise UserError(f"{str(folder)!r} holds no finished run; finish it with metarim train first")
+    agent = load_agent(folder / "agent.safetensors")
+    raw = json.loads((folder / "config.json").read_text())
+    config = from_dict(TrainConfig, raw)
+    held_out: LevelBank = make_bank(config.levels, range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + episodes), progress=True)
+    result = evaluate(agent, held_out, episodes)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    thinned = [*lines[:-1][:: max(1, len(lines) // 40)], lines[-1]]
+    record = {
+        "command": command_of(config),
+        "config": raw,
+        "metrics": [{k: round(line[k], 4) for k in CURVE} for line in thinned],
+        "held_out": {**result.success._asdict(), "episodes": episodes},
+    }
+    save_agent(DATA / name, agent, {"command": record["command"]})
+    replace_file(DATA / f"{name}.json", (json.dumps(record, indent=1) + "\n").encode())
+    return shipped_run(name)
+
+
+def command_of(config: TrainConfig) -> str:
+    """The shortest command that gives this config: only what differs from the defaults."""
+    return "metarim train" + "".join(_flags(config, TrainConfig(), ""))
+
+
+def _flags(config: Any, default: Any, prefix: str) -> list[str]:
+    words = []
+    for name, value in vars(config).items():
+        usual = getattr(default, name)
+        flag = f"{prefix}{name.replace('_', '-')}"
+        if value == usual:
+            continue
+        if hasattr(value, "__dataclass_fields__"):
+            words += _flags(value, usual or type(value)(), f"{flag}.")
+        else:
+            words.append(f" --{flag} {value}")
+    return words

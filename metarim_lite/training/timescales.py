@@ -1,0 +1,151 @@
+"""Fast and slow: who learns when, and on how long a span. The idea of the course.
+
+An agent's parameters fall into groups (encoder, modules θ_M, attention θ_A, heads). Each group is put on
+a clock. A clock has a rate (α fast, β slow), a span (how many steps gradients run through) and a beat
+(how often it ticks). Meta-RIM is the setting in which the modules have the fast clock and short spans, and
+the attention the slow clock and long spans, which hold several episodes and follow several fast updates.
+
+    tick      0     1     2     3     4        5     6   …
+    clock    fast  fast  fast  fast  slow     fast  fast
+    played    T     T     T     T    slow_span  T     T       (fresh experience each time)
+    updates  θ_M   θ_M   θ_M   θ_M   θ_A       θ_M   θ_M
+
+This is the *online* form (ours, after the reported practice of Meta-RIMs): fast updates follow one another,
+then one slow update on fresh experience, gathered with the adapted modules. First-order: the slow gradient
+does not run through the fast updates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import UserError, unknown
+from ..models import GROUPS
+from .ppo import PPOConfig, cut_into_spans, minibatches, ppo_loss
+from .rollouts import Rollout
+
+
+@dataclass(frozen=True)
+class TimeScales:
+    """Which groups learn on which clock.
+
+    Every group is named exactly once, in `fast`, `slow` or `frozen`.
+    """
+
+    fast: tuple[str, ...] = GROUPS
+    """Groups updated at every fast tick."""
+    slow: tuple[str, ...] = ()
+    """Groups updated at every slow tick; empty: there is no slow clock."""
+    frozen: tuple[str, ...] = ()
+    """Groups that are never updated."""
+    fast_span: int = 20
+    """Steps that gradients run through in a fast update."""
+    slow_span: int = 80
+    """Steps that gradients run through in a slow update; as many are played for it."""
+    slow_every: int = 4
+    """Fast ticks between two slow ticks."""
+    fast_lr: float = 1e-3
+    """α: learning rate of the fast loop (Adam)."""
+    slow_lr: float = 1e-3
+    """β: learning rate of the slow loop (Adam)."""
+    slower: tuple[tuple[str, float], ...] = ()
+    """(group, factor): groups of the fast clock whose rate is α·factor. A low rate, not a slow clock."""
+
+    def __post_init__(self) -> None:
+        named = [*self.fast, *self.slow, *self.frozen]
+        for group in [*named, *(g for g, _ in self.slower)]:
+            if group not in GROUPS:
+                raise unknown("parameter group", group, GROUPS)
+        for group in GROUPS:
+            if named.count(group) != 1:
+                where = "on no clock" if group not in named else f"named {named.count(group)} times"
+                raise UserError(f"parameter group {group!r} is {where}; name it once, in fast, slow or frozen")
+        for name in ("fast_span", "slow_span", "slow_every"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"TimeScales.{name} is {value!r}; it must be a whole number of at least 1")
+        for name in ("fast_lr", "slow_lr"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"TimeScales.{name} is {getattr(self, name)!r}; it must be greater than 0")
+        for group, factor in self.slower:
+            if group not in self.fast or not 0 < factor:
+                raise UserError(
+                    f"TimeScales.slower has ({group!r}, {factor!r}); name a group of the fast clock and a factor > 0"
+                )
+
+    def clock_of_tick(self, tick: int) -> str:
+        """ "fast" or "slow": which clock ticks at this tick."""
+        if self.slow and (not self.fast or tick % (self.slow_every + 1) == self.slow_every):
+            return "slow"
+        return "fast"
+
+
+class Clock:
+    """Some groups of an agent, learning together at one rate on spans of one length.
+
+    Only these groups take part in an update: the others need no gradient while it runs, so they, and the
+    other clock's optimizer, come out of it bit for bit as they went in.
+    """
+
+    def __init__(self, agent: Any, groups: tuple[str, ...], span: int, lr: float, slower: dict[str, float]) -> None:
+        self.groups, self.span = groups, span
+        by_group = agent.parameter_groups()
+        rates = [{"params": by_group[g], "lr": lr * slower.get(g, 1.0)} for g in groups if by_group[g]]
+        self.parameters: list[nn.Parameter] = [p for g in groups for p in by_group[g]]
+        self.others: list[nn.Parameter] = [p for g in GROUPS if g not in groups for p in by_group[g]]
+        self.by_group = {g: by_group[g] for g in groups}
+        self.optimizer = torch.optim.Adam(rates, eps=1e-5) if rates else None
+
+    def update(
+        self, agent: Any, rollout: Rollout, config: PPOConfig, generator: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        """One tick of this clock: PPO on a rollout. Returns means of the watched numbers (0-dim tensors).
+
+        `grad_norm/<group>` is the norm of a group's gradient before clipping; `ratio_error` is the largest
+        |ρ − 1| before the first update, which must be rounding noise.
+        """
+        if self.optimizer is None:  # an LSTM has no attention: its slow clock has nothing to move
+            return {}
+        spans = cut_into_spans(rollout, self.span, config)
+        sums: dict[str, torch.Tensor] = {}
+        first_error, count = None, 0
+        _require_grad(self.others, False)
+        try:
+            for batch in minibatches(spans, config, generator):
+                loss, watched = ppo_loss(agent, batch, config)
+                agent.zero_grad(set_to_none=True)
+                loss.backward()
+                for group, parameters in self.by_group.items():
+                    watched[f"grad_norm/{group}"] = _grad_norm(parameters)
+                nn.utils.clip_grad_norm_(self.parameters, config.max_grad_norm)
+                self.optimizer.step()
+                first_error = watched["ratio_error"] if first_error is None else first_error
+                sums = {k: sums.get(k, 0) + v for k, v in watched.items()}
+                count += 1
+        finally:
+            agent.zero_grad(set_to_none=True)
+            _require_grad(self.others, True)
+        return {k: v / count for k, v in sums.items()} | {"ratio_error": first_error}
+
+
+def make_clocks(agent: Any, scales: TimeScales) -> dict[str, Clock]:
+    """The clocks of an agent: "fast", and "slow" where some group is on it."""
+    slower = dict(scales.slower)
+    clocks = {"fast": Clock(agent, scales.fast, scales.fast_span, scales.fast_lr, slower)} if scales.fast else {}
+    if scales.slow:
+        clocks["slow"] = Clock(agent, scales.slow, scales.slow_span, scales.slow_lr, {})
+    return clocks
+
+
+def _require_grad(parameters: list[nn.Parameter], needed: bool) -> None:
+    for p in parameters:
+        p.requires_grad_(needed)
+
+
+def _grad_norm(parameters: list[nn.Parameter]) -> torch.Tensor:
+    grads = [p.grad for p in parameters if p.grad is not None]
+    return torch.nn.utils.get_total_norm(grads) if grads else torch.zeros(())

@@ -1,0 +1,87 @@
+"""The house's own rules: who may import whom, what an import costs, names that outside users rely on."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "metarim_lite"
+ROOMS = ("envs", "models", "training", "tasks", "analysis", "lens", "course")
+LEAVES = {"errors", "config"}
+MAY_IMPORT = {
+    "envs": set(),
+    "models": set(),
+    "tasks": set(),
+    "analysis": set(),
+    "training": {"envs", "models", "tasks", "analysis", "data"},
+    "lens": {"envs", "models", "analysis"},
+    "course": {"envs", "models", "training", "tasks", "analysis", "lens", "data"},
+}
+
+
+def imported_rooms(source: str, depth: int) -> set[str]:
+    """Names directly under metarim_lite that this source imports; `depth` is how deep its file lies."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            path = (node.module or "").split(".")
+            if node.level == depth + 1:
+                found |= {path[0]} if path[0] else {a.name for a in node.names}
+            elif node.level == 0 and path[0] == "metarim_lite":
+                found |= {path[1]} if len(path) > 1 else {"(package)"}
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                path = alias.name.split(".")
+                if path[0] == "metarim_lite":
+                    found.add(path[1] if len(path) > 1 else "(package)")
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_only_what_they_may(room):
+    allowed = MAY_IMPORT[room] | LEAVES | {room}
+    if room == "course":
+        allowed |= {"(package)"}  # exercises and lessons use the public names
+    for path in (PACKAGE / room).rglob("*.py"):
+        depth = len(path.relative_to(PACKAGE).parts) - 1
+        extra = imported_rooms(path.read_text(), depth) - allowed
+        assert not extra, f"{path.relative_to(PACKAGE)} imports {sorted(extra)}"
+
+
+def test_the_import_rule_sees_every_form_of_import():
+    source = "from ..training import x\nfrom .. import lens\nimport metarim_lite.course.checks\nfrom metarim_lite import y"
+    assert imported_rooms(source, depth=1) == {"training", "lens", "course", "(package)"}
+
+
+def test_importing_the_package_is_light():
+    code = (
+        "import sys, time, torch; t = time.perf_counter(); import metarim_lite; took = time.perf_counter() - t\n"
+        "heavy = {'matplotlib', 'ipywidgets', 'IPython', 'jupyter_core', 'minigrid', 'pygame'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "print(took)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_public_name_is_there():
+    import metarim_lite as ml
+
+    missing = [name for name in ml.__all__ if not hasattr(ml, name)]
+    assert not missing
+
+
+def test_no_file_outgrows_a_reading():
+    long = {str(p): n for p in PACKAGE.rglob("*.py") if (n := len(p.read_text().splitlines())) > 450}
+    assert not long
+
+
+def test_no_pickle_in_the_package():
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                assert not any(a.name == "pickle" for a in node.names), path
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "torch":
+                assert node.attr not in ("save", "load"), f"{path} uses torch.{node.attr}, which pickles"

@@ -1,0 +1,112 @@
+"""Advantages and the PPO loss against slow loops written from the equations."""
+
+import pytest
+import torch
+
+import metarim_lite as ml
+from metarim_lite.models import ControllerState
+from metarim_lite.training.ppo import PPOConfig, cut_into_spans, gae, minibatches, ppo_loss
+from metarim_lite.training.rollouts import Player
+
+
+def slow_gae(rewards, values, dones, last_value, gamma, lam):
+    """A_t = Σ_l (γλ)^l δ_{t+l}, stopped at the end of the episode: the definition, not the recursion."""
+    T, B = rewards.shape
+    advantages = torch.zeros(T, B, dtype=rewards.dtype)
+    for b in range(B):
+        for t in range(T):
+            for u in range(t, T):
+                next_value = last_value[b] if u == T - 1 else values[u + 1, b]
+                delta = rewards[u, b] + (0 if dones[u, b] else gamma * next_value) - values[u, b]
+                advantages[t, b] += (gamma * lam) ** (u - t) * delta
+                if dones[u, b]:
+                    break
+    return advantages
+
+
+@pytest.mark.parametrize("gamma, lam", [(0.99, 0.95), (1.0, 1.0), (0.9, 0.0)])
+def test_gae_equals_its_definition(gamma, lam):
+    g = torch.Generator().manual_seed(1)
+    rewards, values = torch.rand(2, 13, 5, generator=g, dtype=torch.float64)
+    dones = torch.rand(13, 5, generator=g) < 0.2
+    last_value = torch.rand(5, generator=g, dtype=torch.float64)
+    got = gae(rewards, values, dones, last_value, gamma, lam)
+    assert torch.allclose(got, slow_gae(rewards, values, dones, last_value, gamma, lam), atol=1e-12)
+
+
+def test_with_lambda_1_advantage_plus_value_is_the_discounted_return():
+    rewards = torch.tensor([[0.0], [0.0], [1.0], [0.5]], dtype=torch.float64)
+    dones = torch.tensor([[False], [False], [True], [True]])
+    values = torch.tensor([[0.3], [0.1], [0.9], [0.2]], dtype=torch.float64)
+    returns = gae(rewards, values, dones, torch.tensor([9.0], dtype=torch.float64), 0.9, 1.0) + values
+    assert torch.allclose(returns[:, 0], torch.tensor([0.81, 0.9, 1.0, 0.5], dtype=torch.float64))
+
+
+def play(bank, controller, T=40, span=20, num_envs=16):
+    torch.manual_seed(3)
+    agent = ml.Agent(ml.AgentConfig(controller=controller, num_modules=4, active=2, hidden_size=8, lstm_size=16))
+    player = Player(ml.GridWorlds(bank, num_envs, seed=5), agent, torch.Generator().manual_seed(7))
+    player.collect(agent, T, span)  # so that the recorded rollout starts in the middle of episodes
+    return agent, player.collect(agent, T, span)
+
+
+@pytest.mark.parametrize("controller", ["rim", "lstm"])
+@pytest.mark.parametrize("span", [10, 20, 40])
+def test_the_ratio_is_1_before_the_first_update(small_bank, controller, span):
+    agent, rollout = play(small_bank, controller, span=span)
+    assert rollout.dones.any(), "no episode ended inside the rollout: the test would not see the resets"
+    spans = cut_into_spans(rollout, span, PPOConfig())
+    for batch in minibatches(spans, PPOConfig(epochs=1, minibatches=2), torch.Generator().manual_seed(0)):
+        _, watched = ppo_loss(agent, batch, PPOConfig())
+        assert watched["ratio_error"] < 1e-4
+
+
+def test_the_ratio_test_would_see_a_forgotten_state(small_bank):
+    agent, rollout = play(small_bank, "lstm")
+    spans = cut_into_spans(rollout, 20, PPOConfig())
+    cleared = spans._replace(state=ControllerState(*(torch.zeros_like(x) for x in spans.state)))
+    _, watched = ppo_loss(agent, cleared, PPOConfig())
+    assert watched["ratio_error"] > 1e-3
+
+
+def test_spans_keep_every_step_in_order(small_bank):
+    agent, rollout = play(small_bank, "lstm")
+    spans = cut_into_spans(rollout, 20, PPOConfig())
+    assert spans.actions.shape == (20, 32)
+    assert torch.equal(spans.actions[:, :16], rollout.actions[:20])
+    assert torch.equal(spans.actions[:, 16:], rollout.actions[20:])
+    assert torch.equal(spans.seen.image[:, 16:], rollout.seen.image[20:])
+    assert torch.equal(spans.state.h[16:], rollout.states[1].h)
+
+
+def test_an_epoch_visits_every_sequence_once(small_bank):
+    _, rollout = play(small_bank, "lstm")
+    spans = cut_into_spans(rollout, 20, PPOConfig())
+    numbered = spans._replace(log_probs=torch.arange(32.0).expand(20, 32))
+    parts = list(minibatches(numbered, PPOConfig(epochs=1, minibatches=4), torch.Generator().manual_seed(0)))
+    assert sorted(torch.cat([p.log_probs[0] for p in parts]).tolist()) == list(range(32))
+
+
+def test_the_loss_equals_the_equation_written_out(small_bank):
+    agent, rollout = play(small_bank, "lstm")
+    config = PPOConfig(clip=0.1, entropy=0.03, value=0.7)
+    spans = cut_into_spans(rollout, 20, config)
+    spans = spans._replace(log_probs=spans.log_probs + 0.3 * torch.randn_like(spans.log_probs))  # far from ratio 1
+    loss, _ = ppo_loss(agent, spans, config)
+    out, _ = agent(spans.seen, spans.state, spans.resets)
+    total = 0.0
+    for t in range(20):
+        for m in range(32):
+            pi = torch.softmax(out.logits[t, m].double(), -1)
+            ratio = float(pi[spans.actions[t, m]]) / float(spans.log_probs[t, m].exp())
+            A = float(spans.advantages[t, m])
+            total -= min(ratio * A, max(0.9, min(1.1, ratio)) * A)
+            total += 0.7 * 0.5 * (float(out.value[t, m]) - float(spans.returns[t, m])) ** 2
+            total -= 0.03 * float(-(pi * pi.log()).sum())
+    assert float(loss) == pytest.approx(total / 640, rel=1e-4)
+
+
+@pytest.mark.parametrize("bad", [{"gamma": 1.5}, {"clip": 0.0}, {"epochs": 0}, {"entropy": -1.0}, {"minibatches": 1.5}])
+def test_impossible_ppo_numbers_are_refused_by_name(bad):
+    with pytest.raises(ml.UserError, match=next(iter(bad))):
+        PPOConfig(**bad)

@@ -1,0 +1,266 @@
+"""Runs on disk: resumed after a kill they end as if nothing had happened; damage is refused by name."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import metarim_lite as ml
+from metarim_lite.training import TimeScales, train
+from metarim_lite.training.checkpoints import read_checkpoint, write_checkpoint
+
+SCALES = TimeScales(
+    fast=("encoder", "modules", "heads"), slow=("attention",), fast_span=5, slow_span=10, slow_every=2
+)
+AGENT = ml.AgentConfig(num_modules=4, active=2, hidden_size=8, input_size=16, channels=4, head_size=8)
+CONFIG = ml.TrainConfig(
+    level="BabyAI-GoToObjS6-v1", frames=16 * 10 * 12, num_envs=16, steps=10, train_levels=200,
+    report_every=2, agent=AGENT, timescales=SCALES,
+)  # fmt: skip
+
+SCRIPT = """
+import sys, json, torch
+torch.set_num_threads(1)
+import metarim_lite as ml
+from metarim_lite.config import from_dict
+config = from_dict(ml.TrainConfig, json.load(open(sys.argv[1])))
+ml.train(config, folder=sys.argv[2], progress=False)
+"""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The folder of a run that nobody interrupted, played by the script in one thread."""
+    root = tmp_path_factory.mktemp("runs")
+    from metarim_lite.config import to_dict
+
+    (root / "config.json").write_text(json.dumps(to_dict(CONFIG)))
+    (root / "script.py").write_text(SCRIPT)
+    run_script(root, "undisturbed").wait(timeout=120)
+    return root
+
+
+def run_script(root, name):
+    command = [sys.executable, str(root / "script.py"), str(root / "config.json"), str(root / name)]
+    return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def same_agent(a, b):
+    a, b = load_file(a / "agent.safetensors"), load_file(b / "agent.safetensors")
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def without_times(path):
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "frames_per_second")} for line in lines]
+
+
+def test_killed_and_resumed_equals_never_killed(undisturbed):
+    """SIGKILL at random moments until the run gets through."""
+    dice, kills = random.Random(0), 0
+    for _ in range(12):
+        process = run_script(undisturbed, "killed")
+        try:
+            process.wait(timeout=2.2 + dice.random() * 2.5)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+            continue
+        break
+    else:
+        assert run_script(undisturbed, "killed").wait(timeout=120) == 0
+    assert same_agent(undisturbed / "undisturbed", undisturbed / "killed")
+    assert without_times(undisturbed / "undisturbed") == without_times(undisturbed / "killed")
+
+
+def test_stopped_at_every_report_and_resumed_equals_never_stopped(tmp_path, small_bank):
+    """As above without processes: stop after each checkpoint, restore into a new trainer, go on."""
+
+    class Stop(Exception):
+        pass
+
+    def stop(_):
+        raise Stop
+
+    whole = train(CONFIG, folder=tmp_path / "whole", progress=False)
+    stops = 0
+    while True:
+        try:
+            parts = train(CONFIG, folder=tmp_path / "parts", progress=False, on_report=stop)
+            break
+        except Stop:
+            stops += 1
+    assert stops >= 5
+    assert same_agent(tmp_path / "whole", tmp_path / "parts")
+    assert without_times(tmp_path / "whole") == without_times(tmp_path / "parts")
+    assert len(parts.metrics) == len(whole.metrics)
+
+
+def test_ctrl_c_saves_and_resumes(tmp_path):
+    def interrupt(_):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+
+    stopped = train(CONFIG, folder=tmp_path / "run", progress=False, on_report=interrupt)
+    assert not stopped.finished and (tmp_path / "run" / "state.json").exists()
+    resumed = train(CONFIG, folder=tmp_path / "run", progress=False)
+    assert resumed.finished
+    train(CONFIG, folder=tmp_path / "whole", progress=False)
+    assert same_agent(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_kill_between_the_two_files_of_a_checkpoint_loses_nothing(tmp_path, monkeypatch):
+    from pathlib import Path
+
+    write_checkpoint(tmp_path, {"x": torch.zeros(3)}, {"n": 1})
+    original, calls = Path.replace, []
+
+    class Killed(Exception):
+        pass
+
+    def dies_at(step):
+        def replace(self, target):
+            calls.append(self)
+            if len(calls) == step:
+                raise Killed
+            return original(self, target)
+
+        return replace
+
+    for step, survivor in [(1, 1), (2, 1), (3, 2)]:
+        calls.clear()
+        monkeypatch.setattr(Path, "replace", dies_at(step))
+        with pytest.raises(Killed):
+            write_checkpoint(tmp_path, {"x": torch.full((3,), 9.0)}, {"n": 2})
+        monkeypatch.setattr(Path, "replace", original)
+        tensors, state = read_checkpoint(tmp_path)
+        assert state["n"] == survivor and float(tensors["x"][0]) == (0.0 if survivor == 1 else 9.0)
+        write_checkpoint(tmp_path, {"x": torch.zeros(3)}, {"n": 1})
+
+
+@pytest.fixture
+def stopped_run(tmp_path):
+    """A run that still has work to do."""
+    import dataclasses
+
+    folder = tmp_path / "run"
+    train(dataclasses.replace(CONFIG, frames=CONFIG.frames // 2), folder=folder, progress=False)
+    return folder
+
+
+def edit_tensors(folder, edit):
+    """Change the tensors and make the digest fit, as a careful forger would."""
+    import hashlib
+
+    path = folder / "checkpoint.safetensors"
+    tensors = load_file(path)
+    edit(tensors)
+    save_file(tensors, path)
+    state = json.loads((folder / "state.json").read_text())
+    state["digest"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "state.json").write_text(json.dumps(state))
+
+
+DAMAGE = {
+    "truncated tensors": (lambda f: (f / "checkpoint.safetensors").write_bytes(b"123"), "digest"),
+    "no tensors": (lambda f: (f / "checkpoint.safetensors").unlink(), "digest"),
+    "truncated state": (lambda f: (f / "state.json").write_text('{"count'), "state.json"),
+    "state of something else": (lambda f: (f / "state.json").write_text("[1, 2]"), "state.json"),
+    "field missing": (lambda f: edit_tensors(f, lambda t: t.pop("player/resets")), "player/resets"),
+    "field of another shape": (
+        lambda f: edit_tensors(f, lambda t: t.update({"player/length": torch.zeros(3, dtype=torch.int64)})),
+        "player/length",
+    ),
+    "field too many": (lambda f: edit_tensors(f, lambda t: t.update({"agent/extra": torch.zeros(1)})), "agent/extra"),
+    "not a number": (lambda f: edit_tensors(f, lambda t: t["agent/actor.2.bias"].fill_(float("nan"))), "actor.2.bias"),
+    "metrics lost": (lambda f: (f / "metrics.jsonl").unlink(), "reports"),
+    "config of something else": (lambda f: (f / "config.json").write_text('{"a": 1}'), "config.json"),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(DAMAGE))
+def test_a_damaged_run_is_refused_with_the_field_named(stopped_run, kind):
+    damage, named = DAMAGE[kind]
+    damage(stopped_run)
+    with pytest.raises(ml.UserError) as refused:
+        train(CONFIG, folder=stopped_run, progress=False)
+    assert named in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_folder_of_another_run_is_refused(stopped_run):
+    import dataclasses
+
+    with pytest.raises(ml.UserError, match="seed"):
+        train(dataclasses.replace(CONFIG, seed=1), folder=stopped_run, progress=False)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    from metarim_lite.training import timescales
+
+    original, calls = timescales.ppo_loss, []
+
+    def poisoned(agent, batch, config):
+        calls.append(1)
+        loss, watched = original(agent, batch, config)
+        return (loss * float("nan"), {**watched, "loss": loss.detach() * float("nan")}) if len(calls) > 40 else (loss, watched)
+
+    monkeypatch.setattr(timescales, "ppo_loss", poisoned)
+    with pytest.raises(ml.UserError, match="not finite.*last good checkpoint is kept"):
+        train(CONFIG, folder=folder, progress=False)
+    monkeypatch.setattr(timescales, "ppo_loss", original)
+    resumed = train(CONFIG, folder=folder, progress=False)
+    assert resumed.finished
+    assert all(p.isfinite().all() for p in resumed.agent.parameters())
+
+
+def test_an_agent_survives_the_disk_bit_for_bit(tmp_path):
+    agent = ml.Agent(AGENT)
+    path = ml.save_agent(tmp_path / "mine", agent)
+    again = ml.load_agent(path)
+    assert again.config == agent.config
+    assert all(torch.equal(a, b) for a, b in zip(agent.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_a_file_that_is_no_agent_is_refused(tmp_path):
+    (tmp_path / "junk.safetensors").write_bytes(b"not an agent")
+    with pytest.raises(ml.UserError, match="damaged or foreign"):
+        ml.load_agent(tmp_path / "junk.safetensors")
+    save_file({"x": torch.zeros(2)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(ml.UserError, match="damaged or foreign"):
+        ml.load_agent(tmp_path / "foreign.safetensors")
+    with pytest.raises(ml.UserError, match="unknown agent"):
+        ml.load_agent("no-such-agent")
+
+
+def test_unknown_names_are_refused_before_any_work():
+    with pytest.raises(ml.UserError, match="did you mean"):
+        train(ml.TrainConfig(method="meta-rin"), progress=False)
+    with pytest.raises(ml.UserError, match="BabyAI-GoToLocal-v0"):
+        train(ml.TrainConfig(level="BabyAI-GoToLocl-v0", frames=1), progress=False)
+    with pytest.raises(ml.UserError, match="not available|not supported|unknown device"):
+        train(ml.TrainConfig(device="cuda:99"), progress=False)
+
+
+def test_no_write_permission_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("a file where a folder should be")
+    with pytest.raises(ml.UserError, match="cannot write to"):
+        train(CONFIG, folder=tmp_path / "file" / "run", progress=False)
+
+
+def test_unknown_config_keys_are_refused_with_the_nearest():
+    from metarim_lite.config import from_dict
+
+    with pytest.raises(ml.UserError, match="did you mean 'num_envs'"):
+        from_dict(ml.TrainConfig, {"num_env": 3})
+    with pytest.raises(ml.UserError, match="did you mean 'num_modules'"):
+        from_dict(ml.TrainConfig, {"agent": {"num_module": 3}})
