@@ -1,0 +1,32 @@
+"""Looking into an agent: record an episode, draw any step of it, replay it, change it, play one yourself."""
+
+from importlib import import_module
+from typing import Any
+
+from .drawing import describe, frame_png, step_svg
+from .interventions import ModulesFrozen, ModulesOff, SwapMission
+from .trace import Trace
+from .view import describe_view, view_svg
+
+_WIDGETS = ("Stepper", "XRay")  # they need ipywidgets, which takes a second to import
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WIDGETS:
+        return getattr(import_module(".widgets", __name__), name)
+    raise AttributeError(f"module 'metarim_lite.lens' has no attribute {name!r}")
+
+
+__all__ = [
+    "ModulesFrozen",
+    "ModulesOff",
+    "Stepper",
+    "SwapMission",
+    "Trace",
+    "XRay",
+    "describe",
+    "describe_view",
+    "frame_png",
+    "step_svg",
+    "view_svg",
+]

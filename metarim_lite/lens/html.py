@@ -1,0 +1,153 @@
+"""A page that replays an episode: one file, no server, no network.
+
+Each step is the same drawing the widgets show. Two neighbouring steps share most of their lines, so the page
+stores every different line once, and a step is a list of line numbers: small, and nothing is drawn twice in two
+languages.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+from pathlib import Path
+
+from ..errors import UserError
+
+from .drawing import describe, step_svg
+from .svg import XMLNS
+
+
+def write_replay(trace, path: str | Path) -> Path:
+    """Write the replay page of `trace` to `path` and return the path.
+
+    Raises UserError when the folder does not exist or cannot be written.
+    """
+    path = Path(path)
+    page = replay_page(trace)
+    partial = path.with_name(path.name + ".part")
+    try:
+        partial.write_text(page, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; choose a folder you may write to") from None
+    return path
+
+
+def replay_page(trace) -> str:
+    """The page as a string: steps 0 … T, a slider, buttons, arrow keys."""
+    lines, steps = shared_lines([step_svg(trace, t).replace(XMLNS, "") for t in range(trace.num_steps + 1)])
+    first = "".join(lines[i] for i in steps[0])
+    return _PAGE.format(
+        title=html.escape(f"Replay: {trace.mission}"),
+        first=first,
+        caption=html.escape(describe(trace, 0)),
+        last=trace.num_steps,
+        lines=_for_script(lines),
+        steps=_for_script(steps),
+    )
+
+
+def shared_lines(drawings: list[str]) -> tuple[list[str], list[list[int]]]:
+    """Every different line once, and each drawing as the numbers of its lines.
+
+    >>> shared_lines(["a\\nb", "a\\nc"])
+    (['a', 'b', 'c'], [[0, 1], [0, 2]])
+    """
+    numbers: dict[str, int] = {}
+    steps = [[numbers.setdefault(line, len(numbers)) for line in drawing.split("\n")] for drawing in drawings]
+    return list(numbers), steps
+
+
+def _for_script(value: object) -> str:
+    """JSON that can stand inside <script>: nothing in it ends the script or starts a comment."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/").replace("<!", "\\u003c!")
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+  :root {{ color-scheme: light dark; }}
+  body {{ margin: 0; padding: 20px; font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif;
+    background: #eef1f4; color: #1b1f24; }}
+  main {{ max-width: 1120px; margin: auto; }}
+  #picture svg {{ display: block; width: 100%; height: auto; margin: auto; }}
+  .controls {{ display: flex; gap: 8px; align-items: center; margin: 14px auto 6px; max-width: 1120px; }}
+  button {{ font: inherit; min-width: 46px; padding: 7px 12px; border: 1.5px solid #59636e; border-radius: 8px;
+    background: #fff; color: #1b1f24; cursor: pointer; }}
+  button:hover {{ background: #e4f1f9; }}
+  button:focus-visible, input:focus-visible {{ outline: 3px solid #0072b2; outline-offset: 2px; }}
+  #play {{ min-width: 92px; }}
+  input[type=range] {{ flex: 1; min-width: 80px; accent-color: #0072b2; }}
+  output {{ min-width: 5.5em; text-align: right; font-variant-numeric: tabular-nums; }}
+  #caption {{ min-height: 3em; margin: 6px 0; }}
+  .keys {{ color: #59636e; font-size: 14px; margin: 0; }}
+  kbd {{ border: 1px solid #59636e; border-radius: 4px; padding: 0 5px; font: inherit; }}
+  @media (prefers-color-scheme: dark) {{
+    body {{ background: #16191d; color: #e6e9ec; }} .keys {{ color: #a8b1ba; }}
+    button {{ background: #262b31; color: #e6e9ec; border-color: #a8b1ba; }} button:hover {{ background: #33414d; }}
+  }}
+</style>
+</head>
+<body>
+<main>
+<div id="picture">{first}</div>
+<div class="controls">
+  <button id="start" aria-label="first step" title="first step (Home)">|◀</button>
+  <button id="back" aria-label="one step back" title="one step back (left arrow)">◀</button>
+  <button id="play" title="play or pause (space)">▶ play</button>
+  <button id="next" aria-label="one step on" title="one step on (right arrow)">▶</button>
+  <button id="end" aria-label="last step" title="last step (End)">▶|</button>
+  <input id="slider" type="range" min="0" max="{last}" value="0" step="1" aria-label="step">
+  <output id="count" for="slider">0 / {last}</output>
+</div>
+<p id="caption" aria-live="polite">{caption}</p>
+<p class="keys"><kbd>←</kbd> <kbd>→</kbd> one step · <kbd>space</kbd> play or pause ·
+  <kbd>Home</kbd> <kbd>End</kbd> first and last step</p>
+<noscript><p>This page needs JavaScript to move on; above is the first step.</p></noscript>
+</main>
+<script id="lines" type="application/json">{lines}</script>
+<script id="steps" type="application/json">{steps}</script>
+<script>
+"use strict";
+const find = id => document.getElementById(id);
+const lines = JSON.parse(find("lines").textContent), steps = JSON.parse(find("steps").textContent);
+const last = steps.length - 1;
+let now = 0, timer = null;
+function show(t) {{
+  now = Math.max(0, Math.min(last, t));
+  find("picture").innerHTML = steps[now].map(i => lines[i]).join("");
+  find("slider").value = now;
+  find("count").textContent = now + " / " + last;
+  find("caption").textContent = find("picture").querySelector("desc").textContent;
+}}
+function pause() {{
+  clearInterval(timer); timer = null;
+  find("play").textContent = "▶ play"; find("caption").setAttribute("aria-live", "polite");
+}}
+function play() {{
+  if (now === last) show(0);
+  find("play").textContent = "⏸ pause"; find("caption").setAttribute("aria-live", "off");
+  timer = setInterval(() => {{ if (now === last) pause(); else show(now + 1); }}, 700);
+}}
+function go(t) {{ pause(); show(t); }}
+find("start").onclick = () => go(0);
+find("back").onclick = () => go(now - 1);
+find("play").onclick = () => timer ? pause() : play();
+find("next").onclick = () => go(now + 1);
+find("end").onclick = () => go(last);
+find("slider").oninput = event => go(Number(event.target.value));
+addEventListener("keydown", event => {{
+  if (event.ctrlKey || event.altKey || event.metaKey) return;
+  const moves = {{ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: last}};
+  if (event.key in moves) {{ event.preventDefault(); go(moves[event.key]); }}
+  else if (event.key === " " && event.target.tagName !== "BUTTON") {{ event.preventDefault(); find("play").click(); }}
+}});
+</script>
+</body>
+</html>
+"""

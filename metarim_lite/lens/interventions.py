@@ -1,0 +1,98 @@
+"""Interventions: what an experimenter changes in a running agent to ask "what if?".
+
+Each starts at a step. Before it the episode is the one without the intervention, move for move, because the
+random numbers are the same; after it, whatever differs is due to the intervention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import UserError
+from ..models import Interventions
+
+
+@dataclass(frozen=True)
+class ModulesOff:
+    """A lesion from step `start` on: these modules are never active, and all that reads them reads zeros."""
+
+    modules: tuple[int, ...]
+    start: int = 0
+
+    def __str__(self) -> str:
+        return f"{_listed(self.modules)} off{_since(self.start)}"
+
+
+@dataclass(frozen=True)
+class ModulesFrozen:
+    """From step `start` on these modules compete, but their state stands still; others can read it."""
+
+    modules: tuple[int, ...]
+    start: int = 0
+
+    def __str__(self) -> str:
+        return f"{_listed(self.modules)} frozen{_since(self.start)}"
+
+
+@dataclass(frozen=True)
+class SwapMission:
+    """Another mission is shown to the agent from step `start` on; the world still judges its own mission."""
+
+    text: str
+    start: int = 0
+
+    def __str__(self) -> str:
+        return f"the agent is told “{self.text}”{_since(self.start)}"
+
+
+Intervention = ModulesOff | ModulesFrozen | SwapMission
+
+
+def check(interventions: Sequence[Intervention], num_modules: int | None) -> tuple[Intervention, ...]:
+    """The interventions as a tuple, if they fit an agent with `num_modules` modules (None: an LSTM).
+
+    Raises UserError for something that is no intervention, a module that does not exist, a negative start.
+    """
+    if isinstance(interventions, Intervention):
+        interventions = (interventions,)
+    checked = []
+    for one in interventions:
+        if not isinstance(one, Intervention):
+            raise UserError(f"{one!r} is not an intervention; use ModulesOff, ModulesFrozen or SwapMission")
+        if one.start < 0:
+            raise UserError(f"an intervention starts at step 0 or later, not at {one.start}")
+        if not isinstance(one, SwapMission):
+            _check_modules(one, num_modules)
+        checked.append(one)
+    return tuple(checked)
+
+
+def for_agent(interventions: Sequence[Intervention], t: int) -> Interventions | None:
+    """What the agent's controller has to be told at step t; None when its modules are left alone."""
+    off, frozen = (
+        tuple(sorted({m for one in interventions if isinstance(one, kind) and t >= one.start for m in one.modules}))
+        for kind in (ModulesOff, ModulesFrozen)
+    )
+    return Interventions(off=off, frozen=frozen) if off or frozen else None
+
+
+def _check_modules(one: ModulesOff | ModulesFrozen, num_modules: int | None) -> None:
+    if num_modules is None:
+        raise UserError(f"{type(one).__name__} needs an agent made of modules, and this one has an LSTM; use a RIM")
+    if not one.modules:
+        raise UserError(f"{type(one).__name__} names no module; give at least one of 0 to {num_modules - 1}")
+    for module in one.modules:
+        if not 0 <= module < num_modules:
+            raise UserError(f"there is no module {module}; the agent has modules 0 to {num_modules - 1}")
+
+
+def _listed(modules: Sequence[int]) -> str:
+    names = [str(m) for m in modules]
+    if len(names) == 1:
+        return f"module {names[0]}"
+    return "modules " + ", ".join(names[:-1]) + " and " + names[-1]
+
+
+def _since(start: int) -> str:
+    return f" from step {start}" if start else ""
