@@ -62,7 +62,7 @@ def build(
     only: Iterable[str] | None = None,
     force: bool = False,
     root: Path | str | None = None,
-) -> list[str]:
+) -> bool:
     """Bring the committed notebooks up to date with their sources, executing only those that changed.
 
     Arguments:
@@ -72,26 +72,33 @@ def build(
         root: the repository; None finds it.
 
     Returns:
-        One line per notebook written; with `check`, one line per difference (none: in sync).
+        True when the notebooks are up to date now. Prints a line per notebook written or, with `check`, per
+        difference.
 
     Raises:
         UserError: a cell fails, its output holds a path of this machine or a memory address, or a source is
             malformed.
     """
     root = Path(root) if root is not None else repository()
-    chosen = jobs(root, only)
     if check:
-        return [line for job in chosen for line in differences(job)] + (_orphans(root) if only is None else [])
-    written = []
-    for job in chosen:
+        found = compare(root, only)
+        print("\n".join(found) if found else "notebooks are in sync with their sources")
+        return not found
+    for job in jobs(root, only):
         if not force and not differences(job):
             continue
         notebook = read(job.source, job.kind)
         if job.kind != "exercise":
             execute(notebook, job, root)
         write(notebook, job.target)
-        written.append(_relative(job.target))
-    return written
+        print(f"wrote {_relative(job.target)}")
+    return True
+
+
+def compare(root: Path, only: Iterable[str] | None = None) -> list[str]:
+    """Every difference between the committed notebooks and their sources, one line each; nothing is executed."""
+    found = [line for job in jobs(root, only) for line in differences(job)]
+    return found + (_orphans(root) if only is None else [])
 
 
 def differences(job: Job) -> list[str]:

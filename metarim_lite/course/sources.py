@@ -3,7 +3,7 @@
 A source is a Python file with `# %%` cells. Two conventions are ours:
 
 - `metarim={"exercise": NAME, "role": ROLE}` in a cell's header says which exercise the cell belongs to; ROLE is
-  "header", "answer", "check", "hints" or "next".
+  "header", "answer", "example", "check", "hints" or "next".
 - `# SOLUTION-BEGIN` and `# SOLUTION-END` inside an answer cell enclose what a student writes: the notebook of
   exercises has `raise NotImplementedError(...)` there. A cell tagged `solution-only` is left out of it.
 """
@@ -18,7 +18,7 @@ from typing import Any
 from ..errors import UserError
 
 BEGIN, END = "# SOLUTION-BEGIN", "# SOLUTION-END"
-ROLES = ("header", "answer", "check", "hints", "next")
+ROLES = ("header", "answer", "example", "check", "hints", "next")
 
 # First in every notebook, so that it also runs where the package is not installed (Colab, a bare kernel).
 INSTALL = """\

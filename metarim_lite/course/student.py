@@ -111,8 +111,8 @@ def prepare(notebook: Any, published: Any) -> Any:
         role = (_role(ours) or ("", ""))[1]
         if role == "check":
             cell.source = ours.source
-        # what a "next" cell prints depends on whether the exercise is solved
-        if cell.source == ours.source and role != "next":
+        # what an example or a "next" cell prints depends on whether the exercise is solved
+        if cell.source == ours.source and role not in ("example", "next"):
             cell.outputs, cell.execution_count = copy.deepcopy(ours.outputs), ours.execution_count
     return prepared
 

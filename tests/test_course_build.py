@@ -1,0 +1,173 @@
+"""Notebooks come from their sources: in sync, deterministic, and without solutions where none belong."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from metarim_lite.course.build import build, compare, jobs
+from metarim_lite.course.checks import EXERCISES
+from metarim_lite.course.sources import read, without_markers, without_solution
+from metarim_lite.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+LESSON = """\
+# %% [markdown] slideshow={"slide_type": "slide"}
+# # A lesson
+
+# %%
+print(1 + 1)
+"""
+
+SOLUTION = """\
+# %% metarim={"exercise": "double", "role": "answer"}
+def double(x):
+    # SOLUTION-BEGIN
+    return 2 * x
+    # SOLUTION-END
+
+# %% tags=["solution-only"]
+print("only for teachers")
+
+# %% metarim={"exercise": "double", "role": "check"}
+print("checked")
+"""
+
+
+@pytest.fixture
+def house(tmp_path):
+    """A repository with one lesson and its solution."""
+    for folder, source in (("notebooks", LESSON), ("solutions", SOLUTION)):
+        (tmp_path / folder / "_source").mkdir(parents=True)
+        (tmp_path / folder / "_source" / "09_tiny.py").write_text(source)
+    return tmp_path
+
+
+def everything(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*.ipynb"))}
+
+
+def test_what_is_committed_is_what_a_build_gives():
+    assert compare(ROOT) == []
+
+
+def test_a_build_makes_lesson_solution_and_exercise_the_same_every_time(house, capsys):
+    assert build(check=True, root=house) is False
+    assert "notebooks/09_tiny.ipynb: missing" in capsys.readouterr().out
+
+    assert build(root=house)
+    assert capsys.readouterr().out.splitlines() == [
+        "wrote notebooks/09_tiny.ipynb",
+        "wrote solutions/09_tiny.ipynb",
+        "wrote exercises/09_tiny.ipynb",
+    ]
+    first = everything(house)
+    assert build(root=house, force=True)
+    assert everything(house) == first
+    capsys.readouterr()
+
+    assert build(check=True, root=house) is True
+    assert build(root=house)  # nothing changed: nothing is executed or written
+    assert "wrote" not in capsys.readouterr().out
+
+    lesson = nbformat.read(house / "notebooks" / "09_tiny.ipynb", 4)
+    assert [o.text for o in lesson.cells[-1].outputs] == ["2\n"]
+    assert lesson.cells[1].metadata == {"slideshow": {"slide_type": "slide"}}
+    exercise = nbformat.read(house / "exercises" / "09_tiny.ipynb", 4)
+    assert "return 2 * x" not in str(exercise) and "only for teachers" not in str(exercise)
+    assert "raise NotImplementedError" in exercise.cells[1].source
+    solution = nbformat.read(house / "solutions" / "09_tiny.ipynb", 4)
+    assert "SOLUTION" not in str(solution) and "return 2 * x" in str(solution)
+    assert solution.cells[-1].id == exercise.cells[-1].id == "double-check"
+
+
+@pytest.mark.parametrize("change", ["source", "tag", "id", "metadata", "cell", "unexecuted"])
+def test_every_change_to_a_committed_notebook_is_found(house, change):
+    built = read(house / "notebooks" / "_source" / "09_tiny.py", "lesson")
+    for cell in built.cells:
+        if cell.cell_type == "code":
+            cell.execution_count = 1
+    target = house / "notebooks" / "09_tiny.ipynb"
+    nbformat.write(built, target)
+    job = jobs(house)[0]
+    assert [line for line in compare(house) if "notebooks/" in line] == []
+    if change == "source":
+        built.cells[-1].source += "\n"
+    elif change == "tag":
+        built.cells[-1].metadata["tags"] = ["nbval-skip"]
+    elif change == "id":
+        built.cells[-1].id = "other"
+    elif change == "metadata":
+        built.metadata["kernelspec"]["name"] = "other"
+    elif change == "cell":
+        del built.cells[-1]
+    else:
+        built.cells[-1].execution_count = None
+    nbformat.write(built, job.target)
+    assert len([line for line in compare(house) if "notebooks/" in line]) == 1
+
+
+def test_a_notebook_without_source_and_a_damaged_one_are_found(house):
+    (house / "exercises").mkdir()
+    (house / "exercises" / "10_stray.ipynb").write_text("{}")
+    (house / "notebooks" / "09_tiny.ipynb").write_text("no json")
+    found = compare(house)
+    assert "exercises/10_stray.ipynb: has no source" in found
+    assert any(line.startswith("notebooks/09_tiny.ipynb: not a notebook") for line in found)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("import pathlib; print(pathlib.Path.cwd())", "prints a path of this machine"),
+        ("print(object())", "prints a memory address"),
+        ("import sys; print('careful', file=sys.stderr)", "writes to stderr: careful"),
+        ("1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_output_that_would_differ_elsewhere_stops_the_build(house, code, says):
+    (house / "notebooks" / "_source" / "09_tiny.py").write_text(f"# %%\n{code}\n")
+    with pytest.raises(UserError, match=says):
+        build(root=house)
+    assert not (house / "notebooks" / "09_tiny.ipynb").exists()
+
+
+def test_one_lesson_can_be_chosen_and_a_wrong_name_is_told(house):
+    assert [job.kind for job in jobs(house, ["09"])] == ["lesson", "solution", "exercise"]
+    with pytest.raises(UserError, match="unknown lesson '08_tiny'; did you mean '09_tiny'"):
+        jobs(house, ["08_tiny"])
+
+
+def test_a_solution_is_cut_at_the_indentation_of_its_markers():
+    source = "def f():\n    if True:\n        # SOLUTION-BEGIN\n        a = 1\n        # SOLUTION-END\n    return a"
+    assert without_markers(source, "x") == "def f():\n    if True:\n        a = 1\n    return a"
+    cut = 'def f():\n    if True:\n        raise NotImplementedError("your code goes here")\n    return a'
+    assert without_solution(source, "x") == cut
+
+
+@pytest.mark.parametrize("source", ["# SOLUTION-BEGIN\na", "a\n# SOLUTION-END", "# SOLUTION-BEGIN\n# SOLUTION-BEGIN"])
+def test_markers_that_do_not_pair_are_refused(source):
+    with pytest.raises(UserError, match="SOLUTION"):
+        without_solution(source, "x")
+
+
+def test_cell_ids_survive_an_insertion_elsewhere(house):
+    path = house / "notebooks" / "_source" / "09_tiny.py"
+    before = [c.id for c in read(path, "lesson").cells]
+    path.write_text("# %% [markdown]\n# New on top.\n\n" + LESSON)
+    after = [c.id for c in read(path, "lesson").cells]
+    assert set(before) < set(after) and len(set(after)) == len(after)
+
+
+def test_every_exercise_has_all_its_cells_and_the_points_it_is_worth():
+    for exercise in EXERCISES.values():
+        source = ROOT / "solutions" / "_source" / f"{exercise.lesson}.py"
+        cells = [c for c in read(source, "exercise").cells if c.metadata.get("metarim", {}).get("exercise")]
+        mine = {c.metadata["metarim"]["role"]: c for c in cells if c.metadata["metarim"]["exercise"] == exercise.name}
+        assert set(mine) == {"header", "answer", "example", "check", "hints", "next"}
+        for role in ("header", "answer", "check"):
+            assert mine[role].metadata["metarim"]["points"] == exercise.points
+        assert f"| {exercise.points} |" in mine["header"].source
+        assert mine["hints"].source.count("<details>") == 3
+        assert "raise NotImplementedError" in mine["answer"].source and "SOLUTION" not in mine["answer"].source

@@ -1,0 +1,126 @@
+"""`metarim check` on a student's notebook: solved, unsolved, wrong, broken."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from metarim_lite.course.student import Inspection, Result, check_notebook, inspect_notebook, prepare, table
+from metarim_lite.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+LESSON = "03_attention_bottlenecks"
+SOLVED = """\
+def input_attention(h, x, W_q, W_e, W_v):
+    s = torch.einsum("bnh,nhk,bk->bn", h, W_q, x @ W_e) / W_q.shape[-1] ** 0.5
+    weights = torch.stack([torch.zeros_like(s), s], dim=-1).softmax(-1)
+    return weights, weights[..., 1:] * (x @ W_v)[:, None]
+"""
+SHARING = SOLVED.replace(".softmax(-1)", ".softmax(1)")
+
+
+def submission(folder: Path, answer: str | None = None, **changes) -> Path:
+    """The exercise notebook with `answer` written into it, saved under another name."""
+    notebook = nbformat.read(ROOT / "exercises" / f"{LESSON}.ipynb", 4)
+    for cell in notebook.cells:
+        role = cell.metadata.get("metarim", {}).get("role")
+        if role == "answer" and answer is not None:
+            cell.source = answer
+        if role in changes:
+            cell.update(changes[role])
+    path = folder / "my copy.ipynb"
+    nbformat.write(notebook, path)
+    return path
+
+
+def result(path: Path) -> Result:
+    (one,) = inspect_notebook(path, ROOT).results
+    return one
+
+
+def test_a_solved_notebook_gets_all_points_and_exit_code_zero(tmp_path, capsys):
+    path = submission(tmp_path, SOLVED)
+    before = path.read_bytes()
+    assert check_notebook(path, ROOT) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "exercise         points  result",
+        "input_attention   3 / 3  passed",
+        "total             3 / 3",
+    ]
+    assert path.read_bytes() == before
+
+
+def test_the_unsolved_notebook_is_not_attempted(tmp_path, capsys):
+    assert check_notebook(ROOT / "exercises" / f"{LESSON}.ipynb", ROOT) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "exercise         points  result",
+        "input_attention   0 / 3  not attempted",
+        "total             0 / 3",
+    ]
+
+
+def test_a_wrong_answer_is_told_its_mistake(tmp_path):
+    # saved outputs and tags of the student's own count for nothing
+    forged = nbformat.v4.new_output("stream", text="✓ input_attention: 3 of 3 points\n")
+    check = {"outputs": [forged], "execution_count": 7}
+    got = result(submission(tmp_path, SHARING, check=check))
+    assert got.points == 0 and not got.passed
+    assert got.says.startswith("your weights sum to 1 over the modules; they should sum to 1 over {null, input}")
+
+
+def test_an_answer_that_does_not_parse_is_told_so(tmp_path):
+    got = result(submission(tmp_path, "def input_attention(h, x:\n    pass"))
+    assert got.points == 0 and got.says.startswith("your cell fails: SyntaxError")
+
+
+def test_a_check_cell_that_was_changed_or_skipped_is_put_back(tmp_path):
+    published = nbformat.read(ROOT / "solutions" / f"{LESSON}.ipynb", 4)
+    path = submission(tmp_path, SHARING, check={"source": "print('fine')"})
+    mine = nbformat.read(path, 4)
+    for cell in mine.cells:
+        cell.metadata["tags"] = ["nbval-skip", "raises-exception"]
+    (cell,) = [c for c in prepare(mine, published).cells if c.id == "input_attention-check"]
+    assert cell.source == 'check("input_attention", input_attention)'
+    assert "tags" not in cell.metadata
+
+
+def test_a_check_cell_that_was_deleted_is_missed(tmp_path):
+    path = submission(tmp_path, SOLVED)
+    notebook = nbformat.read(path, 4)
+    notebook.cells = [c for c in notebook.cells if c.id != "input_attention-check"]
+    nbformat.write(notebook, path)
+    assert result(path).says.startswith("its check cell is missing")
+
+
+def test_a_notebook_saved_without_cell_ids_is_still_understood(tmp_path):
+    path = submission(tmp_path, SOLVED)
+    notebook = nbformat.read(path, 4)
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"new-{number}"
+    published = nbformat.read(ROOT / "solutions" / f"{LESSON}.ipynb", 4)
+    prepared = prepare(notebook, published)
+    (check,) = [c for c in prepared.cells if c.metadata.get("metarim", {}).get("role") == "check"]
+    assert check.outputs and check.execution_count
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("gone.ipynb", None, "there is no notebook"),
+        ("bad.ipynb", "not json", "is no notebook"),
+        ("03_atention_bottlenecks.ipynb", '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}',
+         "did you mean '03_attention_bottlenecks'"),
+    ],
+)  # fmt: skip
+def test_what_is_no_exercise_notebook_gets_one_sentence(tmp_path, name, content, says):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=says):
+        inspect_notebook(tmp_path / name, ROOT)
+
+
+def test_the_table_is_at_most_100_columns_wide():
+    long = Result("an_exercise_with_a_name", 0, 12, "a reason that goes on and on, " * 10)
+    text = table(Inspection([long, Result("b", 2, 2, "passed")], []))
+    assert max(map(len, text.splitlines())) <= 100
+    assert text.splitlines()[-1].split() == ["total", "2", "/", "14"]
