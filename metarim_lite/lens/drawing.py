@@ -13,7 +13,6 @@ import textwrap
 import numpy as np
 
 from ..errors import UserError
-
 from .modules import favourite, mean_communication, module_picture
 from .svg import FAINT, GREEN, GREEN_TINT, INK, PAPER, QUIET, VERMILLION, document, path, rect, text
 from .timeline import timeline_picture
@@ -57,8 +56,10 @@ def png_bytes(pixels: np.ndarray) -> bytes:
     from PIL import Image
 
     file = io.BytesIO()
-    # Worlds have few colours: a palette makes the file a third as large, and no eye sees the difference.
-    Image.fromarray(np.asarray(pixels)).quantize(64).save(file, "PNG", optimize=True)
+    image = Image.fromarray(np.asarray(pixels))
+    if image.getcolors(256) is not None:  # few colours: a palette makes the file smaller and loses nothing
+        image = image.quantize(256)
+    image.save(file, "PNG", optimize=True)
     return file.getvalue()
 
 

@@ -13,7 +13,6 @@ import os
 from pathlib import Path
 
 from ..errors import UserError
-
 from .drawing import describe, step_svg
 from .svg import XMLNS
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..envs import GridWorlds, LevelBank, Observation, encode_mission
 from ..errors import UserError
-
 from . import interventions as changes
 from .interventions import Intervention, SwapMission
 

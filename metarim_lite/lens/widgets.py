@@ -129,18 +129,17 @@ def stepper_html(game: Game, problem: str = "") -> str:
     edge, tint = (VERMILLION, "#FBEADF") if problem or (game.over and not game.success) else (BLUE, BLUE_TINT)
     if game.success and not problem:
         edge, tint = GREEN, GREEN_TINT
-    title = f"font-size:13px;color:{QUIET};margin:0 0 4px"
+    column = '<div style="flex:1 1 300px;max-width:380px">'
+    title = f'<p style="font-size:13px;color:{QUIET};margin:0 0 4px">'
     return (
         f'<div style="background:{PAPER};color:{INK};font-family:{escape(FONT)};line-height:1.4;'
         'border:1px solid #E1E5EA;border-radius:12px;padding:16px 20px;max-width:900px">'
         f'<div style="font-size:20px;font-weight:650">“{escape(game.mission)}”</div>'
         f'<div style="font-size:13px;color:{QUIET};margin-bottom:10px">{escape(game.level_id)} · seed {game.seed} · '
         f"step {game.steps} of {game.max_steps} · reward {game.reward:.3f}</div>"
-        '<div style="display:flex;flex-wrap:wrap;gap:24px">'
-        f'<div style="flex:1 1 300px;max-width:380px"><p style="{title}">the world (only you can see all of it)</p>'
-        f'<img alt="the world from above" style="width:100%;image-rendering:auto" src="data:image/png;base64,{frame}"></div>'
-        f'<div style="flex:1 1 300px;max-width:380px"><p style="{title}">what the agent sees: 7×7 cells, from behind</p>'
-        f"{view_svg(game.view)}</div></div>"
+        f'<div style="display:flex;flex-wrap:wrap;gap:24px">{column}{title}the world (only you can see all of it)</p>'
+        f'<img alt="the world from above" style="width:100%" src="data:image/png;base64,{frame}"></div>'
+        f"{column}{title}what the agent sees: 7×7 cells in front of it</p>{view_svg(game.view)}</div></div>"
         f'<p style="font-size:13px;margin:8px 0">{escape(describe_view(game.view))}</p>'
         f'<p role="status" style="font-size:17px;font-weight:650;margin:0;padding:8px 12px;background:{tint};'
         f'border-left:5px solid {edge};border-radius:6px">{escape(problem or game.message)}</p></div>'

@@ -1,0 +1,194 @@
+"""The drawing of a step says what the trace says, in words and shapes, not in colours alone."""
+
+import io
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from lens_traces import make_trace
+from PIL import Image
+
+from metarim_lite.errors import UserError
+from metarim_lite.lens import ModulesFrozen, ModulesOff, SwapMission, describe, frame_png, step_svg
+from metarim_lite.lens import svg as palette
+
+SVG = "{http://www.w3.org/2000/svg}"
+ODD_TRACES = {
+    "one step": dict(T=1),
+    "long": dict(T=300),
+    "two modules": dict(N=2, k=1),
+    "sixteen modules": dict(N=16, k=7, T=64),
+    "lstm": dict(controller="lstm"),
+    "no state": dict(controller="UniformAgent"),
+    "failed": dict(success=False, truncated=False),
+    "out of time": dict(success=False),
+    "nobody active": dict(active=np.zeros((24, 6), bool), communication=np.zeros((24, 2, 6, 6), np.float32)),
+    "long mission": dict(mission="put the red ball next to a grey key " * 4),
+    "markup in the mission": dict(mission='go to <the> "red" & ball'),
+    "changed": dict(interventions=(ModulesOff((1, 2)), ModulesFrozen((0,), start=3), SwapMission("go to a box"))),
+}
+
+
+def parse(trace, t):
+    return ET.fromstring(step_svg(trace, t))
+
+
+def words(root):
+    return [e.text for e in root.iter(SVG + "text")]
+
+
+@pytest.mark.parametrize("name", ODD_TRACES)
+def test_every_step_of_every_kind_of_trace_is_one_wellformed_picture(name):
+    trace = make_trace(**ODD_TRACES[name])
+    for t in {0, 1, trace.num_steps // 2, trace.num_steps}:
+        root = parse(trace, t)
+        _, _, width, height = map(float, root.get("viewBox").split())
+        for e in root.iter(SVG + "rect"):
+            x, y, w, h = (float(e.get(key)) for key in ("x", "y", "width", "height"))
+            assert x >= 0 and y >= 0 and x + w <= width and y + h <= height, ET.tostring(e)
+        for e in root.iter(SVG + "text"):
+            assert 0 <= float(e.get("x")) <= width and 0 < float(e.get("y")) < height
+        assert not re.search(r"\bnan\b|\binf\b", step_svg(trace, t).split("</desc>")[1])
+
+
+def test_the_number_of_active_cards_is_the_number_of_active_modules():
+    trace = make_trace(k=3)
+    for t in range(trace.num_steps):
+        shown = words(parse(trace, t))
+        assert shown.count("active") == trace.active[t].sum() == 3
+        assert shown.count("inactive") == 3
+
+
+def test_an_active_card_differs_from_an_inactive_one_without_its_colours():
+    trace = make_trace(T=1, N=2, k=1, input_attention=np.full((1, 2), 0.5, np.float32))
+    cards = {}
+    for e in parse(trace, 0).iter(SVG + "rect"):
+        if e.get("height") == "92":
+            cards[e.get("x")] = float(e.get("stroke-width"))
+    left, right = (cards[x] for x in sorted(cards, key=float))
+    thick, thin = (left, right) if trace.active[0, 0] else (right, left)
+    assert thick >= 2 * thin
+
+
+def test_the_bar_in_a_card_is_as_long_as_the_attention_on_the_input():
+    trace = make_trace()
+    bars = [float(e.get("width")) for e in parse(trace, 4).iter(SVG + "rect") if e.get("height") == "10"]
+    whole, filled = np.array(bars[0::2]), np.array(bars[1::2])
+    np.testing.assert_allclose(filled / whole, trace.input_attention[4], atol=0.01)
+    assert [w for w in words(parse(trace, 4)) if w.startswith("input 0") or w.startswith("input 1")] == [
+        f"input {a:.2f}" for a in trace.input_attention[4]
+    ]
+
+
+def test_an_active_module_names_the_module_it_reads_most():
+    communication = np.zeros((1, 2, 3, 3), np.float32)
+    communication[0, :, 0] = [[0.1, 0.1, 0.8], [0.2, 0.0, 0.8]]  # heads agree on module 2
+    communication[0, :, 1] = [[0.3, 0.4, 0.3], [0.4, 0.3, 0.3]]  # close to even
+    trace = make_trace(T=1, N=3, k=2, communication=communication, active=np.array([[True, True, False]]))
+    shown = words(parse(trace, 0))
+    assert [w for w in shown if w.startswith(("reads", "keeps"))] == ["reads 2: 0.80", "reads all", "keeps state"]
+    assert "the strongest reading is module 0 from module 2 (0.80)" in describe(trace, 0)
+
+
+def test_a_frozen_winner_is_shown_as_active_and_frozen_but_reads_nothing():
+    communication = np.zeros((1, 1, 2, 2), np.float32)
+    trace = make_trace(
+        T=1, N=2, k=1, active=np.array([[True, False]]), communication=communication, interventions=(ModulesFrozen((0,)),)
+    )
+    shown = words(parse(trace, 0))
+    assert "frozen" in shown and shown.count("keeps state") == 2
+
+
+def test_an_intervention_is_announced_and_marked_from_its_start_on():
+    trace = make_trace(interventions=(ModulesOff((2,), start=5),))
+    assert "changed: module 2 off from step 5" in words(parse(trace, 0))
+    assert "off" not in words(parse(trace, 4)) and "off" in words(parse(trace, 5))
+
+
+def test_a_swapped_mission_is_the_one_in_the_headline():
+    trace = make_trace(interventions=(SwapMission("go to a box", start=2),))
+    assert "“go to the red ball”" in words(parse(trace, 1))
+    assert "“go to a box”" in words(parse(trace, 2))
+
+
+def test_the_chosen_action_is_bold_and_all_probabilities_are_printed():
+    trace = make_trace()
+    names = ["turn left", "turn right", "go forward", "pick up", "drop", "toggle", "done"]
+    for t in range(trace.num_steps):
+        texts = list(parse(trace, t).iter(SVG + "text"))
+        bold = [e.text for e in texts if e.text in names and e.get("font-weight")]
+        assert bold == [names[trace.actions[t]]]
+        start = [e.text for e in texts].index("turn left")
+        assert [e.text for e in texts[start + 1 : start + 14 : 2]] == [f"{p:.2f}" for p in trace.probabilities[t]]
+
+
+def test_each_row_of_the_raster_has_one_block_for_each_step_its_module_was_active():
+    trace = make_trace(T=20, N=4, k=2)
+    rows = [e.get("d") for e in parse(trace, 0).iter(SVG + "path") if e.get("fill") == palette.BLUE]
+    assert [row.count("z") for row in rows] == list(trace.active.sum(axis=0))
+
+
+def test_the_cursor_moves_one_cell_a_step():
+    trace = make_trace(T=10)
+    at = [
+        next(float(e.get("x")) for e in parse(trace, t).iter(SVG + "rect") if e.get("stroke-width") == "2.5")
+        for t in range(10)
+    ]
+    np.testing.assert_allclose(np.diff(at), np.diff(at)[0], atol=0.11)
+    assert np.diff(at)[0] > 5
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        (dict(success=True), "After 24 steps the episode is over: mission accomplished, reward 0.75."),
+        (dict(success=False), "After 24 steps the episode is over: out of time, mission not accomplished."),
+        (dict(success=False, truncated=False), "After 24 steps the episode is over: mission failed."),
+    ],
+)
+def test_the_last_picture_says_how_the_episode_ended(fields, sentence):
+    assert describe(make_trace(**fields), 24) == sentence
+
+
+def test_the_picture_carries_its_description_for_those_who_cannot_see_it():
+    trace = make_trace()
+    root = parse(trace, 7)
+    assert root.get("role") == "img"
+    assert root.get("aria-label") == root.find(SVG + "desc").text == describe(trace, 7)
+    assert root.find(SVG + "title").text == "Step 7 of 24"
+    chosen = trace.probabilities[7, trace.actions[7]]
+    assert f"(probability {chosen:.2f})" in describe(trace, 7)
+
+
+@pytest.mark.parametrize("t", [-1, 25])
+def test_a_step_outside_the_episode_is_refused_with_a_sentence(t):
+    for draw in (step_svg, frame_png, describe):
+        with pytest.raises(UserError, match=f"step {t} is not in this episode; choose 0 to 24"):
+            draw(make_trace(), t)
+
+
+def test_the_png_holds_exactly_the_pixels_of_the_frame():
+    trace = make_trace()
+    for t in (0, 24):
+        picture = np.asarray(Image.open(io.BytesIO(frame_png(trace, t, tile_size=9))).convert("RGB"))
+        np.testing.assert_array_equal(picture, trace.frame(t, 9))
+
+
+def test_drawing_twice_gives_the_same_string():
+    assert step_svg(make_trace(), 5) == step_svg(make_trace(), 5)
+
+
+def luminance(color):
+    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+@pytest.mark.parametrize(
+    ("ink", "paper"),
+    [("INK", "PAPER"), ("QUIET", "PAPER"), ("INK", "BLUE_TINT"), ("BLUE", "BLUE_TINT"), ("INK", "GREEN_TINT")],
+)
+def test_text_stands_out_from_its_ground_by_the_wcag_ratio(ink, paper):
+    dark, light = (luminance(getattr(palette, name)) for name in (ink, paper))
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
