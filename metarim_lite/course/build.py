@@ -155,11 +155,11 @@ def execute(notebook: Any, job: Job, root: Path) -> None:
 
 
 def _tidy(output: Any) -> Any | None:
-    """`output` without what only a live kernel can use: a widget's view, kept as its text, cannot be drawn."""
+    """`output` without a widget's view, which only a live kernel can draw; None when no picture is left."""
     data = output.get("data")
     if data is None:
         return output
-    if _WIDGET in data:
+    if data.pop(_WIDGET, None) is not None and set(data) <= {"text/plain"}:
         return None
     output.metadata = {}
     return output
