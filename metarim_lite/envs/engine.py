@@ -1,0 +1,289 @@
+"""GridWorlds: B worlds that step together, on any torch device."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from ..errors import UserError
+from .cells import ACTIONS, MARGIN, TYPE, row_stride
+from .levels import LevelBank
+from .missions import decode_mission
+from .rules import act, find_features, make_places, minigrid_rules, verify
+from .state import State, pack_starts, unpack
+from .vision import make_image, make_vision, view_cells
+
+
+class Observation(NamedTuple):
+    """What the agents see. A later step never changes it."""
+
+    image: UInt8[Tensor, "B 7 7 3"]  # image[b, i, j]: column i, row j; (type, colour, state) as in minigrid
+    direction: Int[Tensor, "B"]  # 0 right, 1 down, 2 left, 3 up
+    mission: Int[Tensor, "B L"]  # tokens, 0 for padding; see `encode_mission`
+
+
+class Step(NamedTuple):
+    """What a step gives. With autoreset, the observation belongs to the next episode where one ended."""
+
+    observation: Observation
+    reward: Float[Tensor, "B"]  # 1 - 0.9 * steps / max_steps on success, else 0
+    terminated: Bool[Tensor, "B"]  # mission complete, or failed
+    truncated: Bool[Tensor, "B"]  # step limit reached
+    success: Bool[Tensor, "B"]
+
+
+class GridWorlds:
+    """B worlds from a bank of levels, stepping together exactly as minigrid's would.
+
+    >>> bank = LevelBank.generate("BabyAI-GoToLocal-v0", seeds=range(100))
+    >>> worlds = GridWorlds(bank, num_envs=16, seed=0)
+    >>> observation = worlds.reset()
+    >>> step = worlds.step(torch.full((16,), 2))  # everybody forward
+    >>> step.observation.image.shape, step.reward.dtype
+    (torch.Size([16, 7, 7, 3]), torch.float32)
+
+    Which level a world plays in its e-th episode is a hash of (seed, world, e): it does not depend on the device, on
+    the other worlds, or on what was played before.
+
+    Args:
+        bank: the levels.
+        num_envs: B.
+        device: where the state lives and where actions are expected.
+        seed: of the draws of levels.
+        autoreset: start the next episode in the step that ends one. Without it, a step is refused as soon as any
+            world is finished.
+
+    Raises:
+        UserError: fewer than one world, a device that torch does not have.
+    """
+
+    def __init__(
+        self,
+        bank: LevelBank,
+        num_envs: int,
+        device: str | torch.device = "cpu",
+        seed: int = 0,
+        autoreset: bool = True,
+    ):
+        if not isinstance(num_envs, int) or num_envs < 1:
+            raise UserError(f"num_envs must be a whole number ≥ 1, got {num_envs!r}")
+        self.bank, self.num_envs, self.seed, self.autoreset = bank, num_envs, seed, autoreset
+        self.device = _check_device(device)
+        self.features = find_features(bank)
+        self._starts = pack_starts(bank, self.device)
+        cells = self._starts.grid.shape[1]
+        self._vision = make_vision(bank.width, self.device)
+        self._places = make_places(num_envs, cells, bank.width, self.device)
+        self._salt = _mix(torch.arange(num_envs, device=self.device) * 2 + 1, seed)
+        self._registers = torch.zeros(len(self._starts.registers), num_envs, dtype=torch.int64, device=self.device)
+        grid = torch.zeros(num_envs, cells, dtype=torch.int32, device=self.device)
+        self._episode = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
+        self._finished = torch.ones(num_envs, dtype=torch.bool, device=self.device)
+        self.state: State = unpack(grid, self._registers)
+        self._begun = False
+
+    def reset(self, levels: Int[Tensor, "B"] | None = None) -> Observation:
+        """Begin a new episode in every world.
+
+        Args:
+            levels: int64 [B], which level of the bank each world plays; None draws them. Later episodes are drawn.
+
+        Raises:
+            UserError: levels of the wrong shape, dtype or range.
+        """
+        if levels is None:
+            levels = self._draw(self._salt, self._episode)
+        else:
+            levels = self._check_levels(levels)
+        self._episode += 1
+        self.state.grid.copy_(self._starts.grid.index_select(0, levels))
+        self._registers.copy_(self._starts.registers.index_select(1, levels))
+        self._finished.fill_(False)
+        self._begun = True
+        return self.observe()
+
+    def step(self, actions: Int[Tensor, "B"]) -> Step:
+        """One action in every world.
+
+        Args:
+            actions: int64 [B] in 0..6: left, right, forward, pickup, drop, toggle, done. On a CPU the range is
+                checked; on other devices, where looking would mean waiting, other numbers act as "done".
+
+        Raises:
+            UserError: actions of the wrong shape, dtype, device or range; worlds that were never reset, or that are
+                finished with autoreset off. Nothing has changed then.
+        """
+        self._check_actions(actions)
+        s, features = self.state, self.features
+        after, deed = act(s, actions, self._places, features, self._starts.contents)
+        done, success, failed = verify(after, deed, s.carrying, self._places, features)
+        if features.rules:
+            won, ended = minigrid_rules(after, deed, self._places)
+            success, failed = success | won, failed | ended
+        if features.exits:
+            kind = deed.faced & 255
+            success = success | (deed.entered & (kind == TYPE["goal"]))
+            failed = failed | (deed.entered & (kind == TYPE["lava"]))
+
+        terminated = success | failed
+        truncated = after.steps >= s.max_steps
+        reward = self._reward(success, after.steps, s.max_steps)
+        changed = [after.position, after.direction, after.carrying, after.steps, after.origin, after.gone]
+        self._registers[:6].copy_(torch.stack(changed))
+        s.done[: features.atoms].copy_(done)
+        ended = terminated | truncated
+        if self.autoreset:
+            self._renew(ended)
+        else:
+            self._finished = ended
+        return Step(self.observe(), reward, terminated, truncated, success)
+
+    def observe(self) -> Observation:
+        """What the agents see now."""
+        s = self.state
+        see_through = s.see_through.bool() if self.features.see_through else None
+        cells, lit = view_cells(s.grid, self._places.base + s.position, s.direction, self._vision, see_through)
+        image = make_image(cells, lit, s.carrying, self._vision)
+        return Observation(image, s.direction.clone(), self._starts.mission.index_select(0, s.level).long())
+
+    def fork(self) -> GridWorlds:
+        """An independent copy of the worlds as they are now: same levels ahead, same answers to the same actions."""
+        other = object.__new__(GridWorlds)
+        other.__dict__.update(self.__dict__)
+        other._registers = self._registers.clone()
+        other._episode, other._finished = self._episode.clone(), self._finished.clone()
+        other.state = unpack(self.state.grid.clone(), other._registers)
+        return other
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The worlds' state as plain tensors (copies), for a checkpoint. The bank is not in it."""
+        return {
+            "grid": self.state.grid.clone(),
+            "registers": self._registers.clone(),
+            "episode": self._episode.clone(),
+            "finished": self._finished.clone(),
+            "begun": torch.tensor(self._begun),
+        }
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go back to a state that `state_dict` gave, of worlds with the same bank and number.
+
+        Raises:
+            UserError: a tensor is missing or has another shape or dtype. Nothing has changed then.
+        """
+        own = self.state_dict()
+        for name, tensor in own.items():
+            if name not in state or state[name].shape != tensor.shape or state[name].dtype != tensor.dtype:
+                found = f"{tuple(state[name].shape)} {state[name].dtype}" if name in state else "nothing"
+                raise UserError(
+                    f"the saved worlds have {found} as {name!r}, expected {tuple(tensor.shape)} {tensor.dtype}; "
+                    "load them into worlds with the same bank and num_envs"
+                )
+        self.state.grid.copy_(state["grid"])
+        self._registers.copy_(state["registers"])
+        self._episode.copy_(state["episode"])
+        self._finished = state["finished"].to(self.device, copy=True)
+        self._begun = bool(state["begun"])
+
+    @property
+    def levels(self) -> Int[Tensor, "B"]:
+        """Which level of the bank each world plays now."""
+        return self.state.level.clone()
+
+    @property
+    def task(self) -> Int[Tensor, "B"]:
+        """Which of `bank.level_ids` each world plays now."""
+        return self.bank.task.to(self.device)[self.state.level]
+
+    def mission_text(self, b: int) -> str:
+        """The mission of world b, as minigrid words it."""
+        return decode_mission(self._starts.mission[self.state.level[b]])
+
+    def agent_place(self, b: int) -> tuple[int, int, int]:
+        """(x, y, direction) of the agent of world b, in minigrid's coordinates."""
+        y, x = divmod(int(self.state.position[b]) - MARGIN, row_stride(self.bank.width))
+        return x, y - MARGIN, int(self.state.direction[b])
+
+    def cells(self, b: int) -> UInt8[Tensor, "w h 3"]:
+        """The whole grid of world b as (type, colour, state), as minigrid's `grid.encode()`: cells[x, y]."""
+        width, height = self.bank.tables["size"][int(self.state.level[b])].tolist()
+        stride = row_stride(self.bank.width)
+        rows = self.state.grid[b, MARGIN * stride : (MARGIN + height) * stride].view(height, stride)
+        cells = rows[:, MARGIN : MARGIN + width].t().contiguous()  # (w, h)
+        return cells.view(torch.uint8).view(width, height, 4)[..., :3].clone().cpu()
+
+    def frame(self, b: int, tile_size: int = 32, agent_view: bool = False) -> UInt8[Tensor, "h w 3"]:
+        """A picture of world b, pixel for pixel minigrid's `get_frame` (with `agent_view`, `agent_pov=True`)."""
+        from .rendering import draw_agent_view, draw_world
+
+        return (draw_agent_view if agent_view else draw_world)(self, b, tile_size)
+
+    def _renew(self, ended: Bool[Tensor, "B"]) -> None:
+        """Begin the next episode where one ended."""
+        if self.device.type == "cpu":  # copy the few rows that changed
+            rows = ended.nonzero()[:, 0]
+            levels = self._draw(self._salt[rows], self._episode[rows])
+            self.state.grid.index_copy_(0, rows, self._starts.grid.index_select(0, levels))
+            self._registers.index_copy_(1, rows, self._starts.registers.index_select(1, levels))
+        else:  # never ask the device how many there are
+            levels = self._draw(self._salt, self._episode)
+            fresh = self._starts.grid.index_select(0, levels)
+            self.state.grid.copy_(torch.where(ended[:, None], fresh, self.state.grid))
+            fresh = self._starts.registers.index_select(1, levels)
+            self._registers.copy_(torch.where(ended, fresh, self._registers))
+        self._episode += ended
+
+    def _draw(self, salt: Int[Tensor, "m"], episode: Int[Tensor, "m"]) -> Int[Tensor, "m"]:
+        """The level of each world's episode: a hash, so that it needs no generator and no memory."""
+        return (_mix(salt, episode) & 0x7FFFFFFFFFFFFFFF) % len(self.bank)
+
+    def _reward(self, success: Tensor, steps: Tensor, max_steps: Tensor) -> Float[Tensor, "B"]:
+        wide = torch.float32 if self.device.type == "mps" else torch.float64  # minigrid computes in double precision
+        return ((1 - 0.9 * (steps.to(wide) / max_steps)) * success).float()
+
+    def _check_actions(self, actions: Tensor) -> None:
+        if not isinstance(actions, Tensor) or actions.dtype != torch.int64 or actions.shape != (self.num_envs,):
+            found = f"{actions.dtype} {tuple(actions.shape)}" if isinstance(actions, Tensor) else repr(actions)
+            raise UserError(f"actions must be an int64 tensor of shape ({self.num_envs},), got {found}")
+        if actions.device.type != self.device.type:
+            raise UserError(f"actions are on {actions.device}, the worlds on {self.device}; move them there")
+        if self.device.type == "cpu":
+            lowest, highest = actions.aminmax()
+            if lowest < 0 or highest >= len(ACTIONS):
+                wrong = int(lowest if lowest < 0 else highest)
+                raise UserError(f"action {wrong} is out of range; actions are 0..6: {', '.join(ACTIONS)}")
+        if not self._begun:
+            raise UserError("the worlds were never reset; call reset() before step()")
+        if not self.autoreset and bool(self._finished.any()):
+            b = int(self._finished.nonzero()[0])
+            raise UserError(f"world {b} is finished and autoreset is off; call reset() before the next step()")
+
+    def _check_levels(self, levels: Tensor) -> Tensor:
+        levels = torch.as_tensor(levels)
+        if levels.dtype != torch.int64 or levels.shape != (self.num_envs,):
+            raise UserError(
+                f"levels must be an int64 tensor of shape ({self.num_envs},), got {levels.dtype} {tuple(levels.shape)}"
+            )
+        if levels.min() < 0 or levels.max() >= len(self.bank):
+            raise UserError(f"levels must be in 0..{len(self.bank) - 1}, got {int(levels.min())}..{int(levels.max())}")
+        return levels.to(self.device)
+
+
+def _mix(x: Int[Tensor, "m"], y: Int[Tensor, "m"] | int) -> Int[Tensor, "m"]:
+    """Scramble two numbers into one: products and shifts modulo 2^64, as in the splitmix64 generator."""
+    z = x + y * -7046029254386353131
+    z = (z ^ (z >> 30)) * -4658895280553007687
+    z = (z ^ (z >> 27)) * -7723592293110705685
+    return z ^ (z >> 31)
+
+
+def _check_device(device: str | torch.device) -> torch.device:
+    try:
+        device = torch.device(device)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {str(device)!r} is not available here; use 'cpu'") from error
+    return device

@@ -1,0 +1,150 @@
+"""LevelBank: many generated levels as tables of small integers, ready to be copied into worlds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from ..errors import UserError
+from .catalogue import check_level_id
+from .cells import EMPTY, WALL
+from .generation import generate_levels, stack_levels
+from .missions import decode_mission
+
+
+class LevelBank:
+    """Levels made by minigrid, one row each. A bank never changes; split, select and concat make new ones.
+
+    >>> bank = LevelBank.generate("BabyAI-GoToLocal-v0", seeds=range(10))
+    >>> train, held_out = bank.split(0.8)
+    >>> len(train), len(held_out), bank.mission_text(0)
+    (8, 2, 'go to the yellow box')
+
+    Attributes:
+        level_ids: the distinct levels (tasks) in the bank.
+        task: int64 [n], which of `level_ids` each level belongs to.
+        seeds: int64 [n], the seed that made each level.
+        tables: the levels themselves, a dict of tensors with n rows (see generation.pack_level).
+    """
+
+    def __init__(self, tables: dict[str, Tensor], level_ids: Sequence[str], task: Tensor, seeds: Tensor):
+        self.tables, self.level_ids, self.task, self.seeds = tables, tuple(level_ids), task, seeds
+
+    @classmethod
+    def generate(
+        cls,
+        level_id: str,
+        seeds: Iterable[int],
+        progress: bool = False,
+        workers: int | None = None,
+        cache: bool = True,
+    ) -> LevelBank:
+        """Reset minigrid's environment once with every seed and keep what it made.
+
+        Args:
+            level_id: an id of `supported()`.
+            seeds: whole numbers ≥ 0; each gives one level, always the same.
+            progress: show a bar.
+            workers: processes to generate with; None decides by how long it will take.
+            cache: keep levels on disk and take those that are there (see cache.py).
+
+        Raises:
+            UserError: unknown or unsupported level, seeds that are not whole numbers, no seeds,
+                BABYAI_DONE_ACTIONS set.
+        """
+        seeds = _check_seeds(seeds)
+        check_level_id(level_id)
+        arrays = stack_levels(generate_levels(level_id, seeds))
+        tables = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return cls(tables, [level_id], torch.zeros(len(seeds), dtype=torch.int64), torch.tensor(seeds))
+
+    @classmethod
+    def concat(cls, banks: Sequence[LevelBank]) -> LevelBank:
+        """One bank that holds the levels of several, of any sizes and step limits. Equal ids become one task.
+
+        Raises:
+            UserError: no banks.
+        """
+        if not banks:
+            raise UserError("LevelBank.concat got no banks; give it at least one")
+        level_ids = tuple(dict.fromkeys(i for bank in banks for i in bank.level_ids))
+        height = max(bank.tables["cells"].shape[1] for bank in banks)
+        width = max(bank.tables["cells"].shape[2] for bank in banks)
+        slots = max(bank.tables["contents"].shape[1] for bank in banks)
+        pad = torch.nn.functional.pad
+
+        def widened(bank: LevelBank, name: str) -> Tensor:
+            table = bank.tables[name]
+            if name == "cells":
+                return pad(table, (0, width - table.shape[2], 0, height - table.shape[1]), value=WALL)
+            if name == "contents":
+                return pad(table, (0, slots - table.shape[1]), value=EMPTY)
+            return table
+
+        tables = {name: torch.cat([widened(bank, name) for bank in banks]) for name in banks[0].tables}
+        task = [torch.tensor([level_ids.index(i) for i in bank.level_ids])[bank.task] for bank in banks]
+        return cls(tables, level_ids, torch.cat(task), torch.cat([bank.seeds for bank in banks]))
+
+    def select(self, index: Int[Tensor, "m"] | Sequence[int]) -> LevelBank:
+        """The levels at these positions, in this order. Tasks keep their numbers."""
+        index = torch.as_tensor(index, dtype=torch.int64)
+        tables = {name: table[index] for name, table in self.tables.items()}
+        return LevelBank(tables, self.level_ids, self.task[index], self.seeds[index])
+
+    def split(self, fraction: float) -> tuple[LevelBank, LevelBank]:
+        """Two banks without a common seed: the first `fraction` of the seeds, in ascending order, and the rest.
+
+        Raises:
+            UserError: a fraction that leaves one of the two without levels.
+        """
+        seeds = self.seeds.unique()  # ascending
+        count = round(fraction * len(seeds)) if 0 < fraction < 1 else 0
+        if not 0 < count < len(seeds):
+            raise UserError(
+                f"cannot split {len(seeds)} seeds at {fraction}; choose a fraction that leaves a seed on both sides"
+            )
+        first = self.seeds < seeds[count]
+        return self.select(first.nonzero()[:, 0]), self.select((~first).nonzero()[:, 0])
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def __repr__(self) -> str:
+        return f"LevelBank({len(self)} levels of {', '.join(self.level_ids)})"
+
+    def mission_text(self, level: int) -> str:
+        """The mission of one level, as minigrid words it."""
+        return decode_mission(self.tables["mission"][level])
+
+    @property
+    def max_mission_length(self) -> int:
+        """Words of the longest mission: beyond it all tokens of all levels are padding."""
+        return int((self.tables["mission"] != 0).sum(1).max())
+
+    @property
+    def width(self) -> int:
+        """Cells from left to right of the widest level."""
+        return self.tables["cells"].shape[2]
+
+    @property
+    def height(self) -> int:
+        """Cells from top to bottom of the highest level."""
+        return self.tables["cells"].shape[1]
+
+
+def _check_seeds(seeds: Any) -> list[int]:
+    if isinstance(seeds, int) or isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise UserError(f"seeds must be several whole numbers, got {seeds!r}; for example seeds=range(1000)")
+    checked = []
+    for seed in seeds:
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise UserError(f"seeds must be whole numbers ≥ 0, got {seed!r}; for example seeds=range(1000)")
+        checked.append(int(seed))
+    if not checked:
+        raise UserError("a bank needs at least one seed, got none; for example seeds=range(1000)")
+    return checked

@@ -1,0 +1,147 @@
+"""Missions as numbers: a fixed vocabulary for the words, and the instruction as a small program of bit masks.
+
+BabyAI's grammar, as minigrid generates it:
+
+    go to D | open D | pick up D | put D next to D      (an atom)
+    A and A | X, then X | X after you X                  (sequences of atoms)
+
+Any such mission is a program of two *stages* of two *parts* each: stage 0 must be complete before stage 1 counts,
+the two parts of a stage may be completed in any order. Each of the four atoms holds its kind, whether a wrong act
+fails it (strict), and up to two sets of object slots, as bit masks. Parts that a mission does not have start done.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from ..errors import UserError
+
+MISSION_LENGTH = 72  # the longest sentence of the grammar: four "put ... next to ..." with two "and" and a ", then"
+
+_BABYAI = (
+    ", a after and ball behind blue box door front go green grey in key left next object of on open pick purple put "
+    "red right the then to up you your yellow"
+)
+_MINIGRID = (
+    "at avoid end fetch find for from get goal hallway lava matching must near opening reach room rooms square "
+    "traverse unlock use"
+)
+VOCABULARY = ("<pad>", *_BABYAI.split(), *_MINIGRID.split())
+_TOKEN = {word: index for index, word in enumerate(VOCABULARY)}
+
+GO_TO, OPEN, PICK_UP, PUT_NEXT = range(4)
+KINDS = ("go to", "open", "pick up", "put next")
+
+
+@functools.lru_cache(maxsize=65536)
+def _tokens(text: str) -> tuple[int, ...]:
+    words = re.findall(r"[^\s,]+|,", text.lower())
+    for word in words:
+        if word not in _TOKEN or word == "<pad>":
+            near = difflib.get_close_matches(word, VOCABULARY, n=2, cutoff=0.5)
+            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "; see metarim_lite.VOCABULARY"
+            raise UserError(f"the word {word!r} of mission {text!r} is not in the vocabulary{hint}")
+    if len(words) > MISSION_LENGTH:
+        raise UserError(f"a mission has at most {MISSION_LENGTH} words, got {len(words)}; shorten {text[:40]!r}...")
+    return tuple(_TOKEN[word] for word in words)
+
+
+def encode_mission(text: str) -> Int[Tensor, "L"]:
+    """A mission as `MISSION_LENGTH` token numbers, int64, padded with 0.
+
+    >>> encode_mission("go to the red ball")[:6].tolist() == [VOCABULARY.index(w) for w in
+    ...     ("go", "to", "the", "red", "ball", "<pad>")]
+    True
+
+    Raises:
+        UserError: a word that is not in `VOCABULARY` (with the nearest that are), or too many words.
+    """
+    tokens = _tokens(text)
+    return torch.tensor(tokens + (0,) * (MISSION_LENGTH - len(tokens)))
+
+
+def decode_mission(tokens: Int[Tensor, "L"]) -> str:
+    """The text of a mission from its tokens: the inverse of `encode_mission`."""
+    return " ".join(VOCABULARY[t] for t in tokens.tolist() if t).replace(" ,", ",")
+
+
+class Program(NamedTuple):
+    """A mission's instruction: four atoms, in the order stage 0 part 0, stage 0 part 1, stage 1 part 0, ..."""
+
+    kind: list[int]  # [4] of GO_TO, OPEN, PICK_UP, PUT_NEXT
+    strict: list[int]  # [4] 1 where a wrong act fails the mission
+    first: list[int]  # [4] bit mask of slots: where to go, what to open, pick up or move
+    second: list[int]  # [4] bit mask of slots to put next to; all ones for other kinds
+    done: list[int]  # [4] 1 where the mission has no such part
+
+
+def blank_program(never: bool = False) -> Program:
+    """A program without atoms. With `never`, one that no act can complete (the level ends in another way)."""
+    return Program([GO_TO] * 4, [0] * 4, [0] * 4, [-1] * 4, [0 if never else 1, 1, 1, 1])
+
+
+def one_atom(kind: int, first: int, strict: bool = False) -> Program:
+    """The program of a single atom over the slots of the bit mask `first`."""
+    program = blank_program(never=True)
+    program.kind[0], program.first[0], program.strict[0] = kind, first, int(strict)
+    return program
+
+
+def pack_instruction(instruction: Any, slot_of: dict[int, int]) -> Program:
+    """minigrid's instruction object as a `Program`. Call it after the environment's reset.
+
+    Args:
+        instruction: one of minigrid's `Instr`, its object sets resolved.
+        slot_of: `id(object)` to slot.
+
+    Raises:
+        UserError: a form that no registered level uses and that the verifier does not know.
+    """
+    from minigrid.envs.babyai.core import verifier as v
+
+    if isinstance(instruction, v.BeforeInstr):
+        stages = [instruction.instr_a, instruction.instr_b]
+    elif isinstance(instruction, v.AfterInstr):
+        stages = [instruction.instr_b, instruction.instr_a]
+    else:
+        stages = [instruction]
+    if len(stages) == 2 and instruction.strict:
+        raise UserError("a strict sequence of instructions is not supported; make only its parts strict")
+
+    program = blank_program()
+    for stage, instr in enumerate(stages):
+        both = isinstance(instr, v.AndInstr)
+        for part, atom in enumerate([instr.instr_a, instr.instr_b] if both else [instr]):
+            _pack_atom(program, 2 * stage + part, atom, slot_of, strict=not both and getattr(atom, "strict", False))
+    return program
+
+
+def _pack_atom(program: Program, index: int, atom: Any, slot_of: dict[int, int], strict: bool) -> None:
+    from minigrid.envs.babyai.core import verifier as v
+
+    def mask(description: Any, walls_allowed: bool = False) -> int:
+        bits = 0
+        for thing in description.obj_set:
+            if id(thing) in slot_of:
+                bits |= 1 << slot_of[id(thing)]
+            elif not (walls_allowed and thing.type == "wall"):
+                raise UserError(f"a mission about a {thing.type} is not supported; use keys, balls, boxes and doors")
+        return bits
+
+    kinds = {v.GoToInstr: GO_TO, v.OpenInstr: OPEN, v.PickupInstr: PICK_UP, v.PutNextInstr: PUT_NEXT}
+    kind = kinds[type(atom)]
+    program.kind[index], program.strict[index], program.done[index] = kind, int(strict), 0
+    if kind == PUT_NEXT:
+        if strict:
+            raise UserError("a strict 'put next to' is not supported; use strict 'open' or 'pick up'")
+        program.first[index], program.second[index] = mask(atom.desc_move), mask(atom.desc_fixed)
+    else:
+        # "a grey object" also describes the walls; that matters to nobody who can only pick up
+        program.first[index] = mask(atom.desc, walls_allowed=kind == PICK_UP)

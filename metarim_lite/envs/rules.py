@@ -1,0 +1,284 @@
+"""What an action does to a world, and whether the mission is complete: pure tensor code, no loop over worlds.
+
+Where minigrid keeps lists of tracked positions, we leave traces. A mission "go to D" looks at the positions that D's
+objects had at the last *drop action* (or reset), so an object that was since picked up or destroyed still counts at
+its old place. At most one object can have been picked up: its place is `origin`. A destroyed box leaves its slot
+number in the empty cell, and counts while its bit in `gone` is set. A drop action clears both.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from .cells import ACTIONS, DIRECTIONS, EMPTY, FLAG_SHIFT, FLIP_DOOR, SLOT_MASK, SLOT_SHIFT, TYPE, row_stride
+from .generation import DONE_NEAR, PUT_NEAR, REACH_OR_TRAP, RED_THEN_BLUE
+from .levels import LevelBank
+from .missions import GO_TO, OPEN, PICK_UP, PUT_NEXT
+from .state import State
+
+
+class Features(NamedTuple):
+    """What the levels of a bank contain. Work for what none of them contains is left out."""
+
+    doors: bool
+    contents: bool
+    carried: bool
+    see_through: bool
+    exits: bool  # goals or lava
+    rules: bool  # rules of minigrid's own levels
+    kinds: frozenset[int]
+    strict: bool
+    atoms: int  # 1, 2 (one stage of two parts) or 4
+
+
+def find_features(bank: LevelBank) -> Features:
+    """Look through a bank once."""
+    tables = bank.tables
+    types = tables["cells"] & 255
+    used = tables["done"] == 0
+    return Features(
+        doors=bool((types == TYPE["door"]).any()),
+        contents=bool((tables["contents"] != EMPTY).any()),
+        carried=bool((tables["carried_from"] >= 0).any()),
+        see_through=bool(tables["see_through"].any()),
+        exits=bool(((types == TYPE["goal"]) | (types == TYPE["lava"])).any()),
+        rules=bool((tables["rule"] != 0).any()),
+        kinds=frozenset(tables["kind"][used].unique().tolist()),
+        strict=bool(tables["strict"].any()),
+        atoms=4 if used[:, 2:].any() else 2 if used[:, 1].any() else 1,
+    )
+
+
+class Places(NamedTuple):
+    """Index arithmetic for padded grids of one width, on one device."""
+
+    base: Int[Tensor, "B"]  # where each world's grid begins in all grids flattened
+    ahead: Int[Tensor, "4"]  # to the next cell in each direction
+    actions: Int[Tensor, "7 1"]
+    stride: int
+
+
+def make_places(num_envs: int, cells: int, width: int, device: torch.device) -> Places:
+    """The index arithmetic of `num_envs` padded grids of `cells` cells each."""
+    stride = row_stride(width)
+    ahead = torch.tensor([dx + stride * dy for dx, dy in DIRECTIONS], device=device)
+    base = torch.arange(num_envs, device=device) * cells
+    return Places(base, ahead, torch.arange(7, device=device)[:, None], stride)
+
+
+class Deed(NamedTuple):
+    """What the actions of one step did, as far as missions ask. All [B]; bool unless noted."""
+
+    pickup: Tensor
+    drop: Tensor  # the action, also when it failed
+    dropped: Tensor  # it succeeded
+    toggle: Tensor
+    finish: Tensor  # the action "done"
+    before: Tensor  # int64: what was carried before the step
+    faced: Tensor  # int64: the cell that was acted upon, as it was
+    made: Tensor  # int64: the cell that was acted upon, as it is
+    place: Tensor  # int64: its index
+    entered: Tensor  # the agent moved onto it
+
+
+def slot(cell: Int[Tensor, "B"]) -> Int[Tensor, "B"]:
+    """The slot number in a cell value."""
+    return (cell >> SLOT_SHIFT) & SLOT_MASK
+
+
+def act(
+    s: State, actions: Int[Tensor, "B"], places: Places, features: Features, contents: Tensor
+) -> tuple[State, Deed]:
+    """Apply one action in each world: minigrid's `step` without mission and observation.
+
+    Writes the changed cell into `s.grid` in place; every other field of the returned state is new where it changed.
+    """
+    flat = s.grid.view(-1)
+    if features.carried:
+        s = _take_into_hands(s, places)
+    if features.rules:  # in the memory levels picking up is read as toggling
+        no_pickup = (s.rule == REACH_OR_TRAP) & (actions == ACTIONS.index("pickup"))
+        actions = torch.where(no_pickup, ACTIONS.index("toggle"), actions)
+    left, right, forward, pickup, drop, toggle, finish = (actions == places.actions).unbind(0)
+
+    front = s.position + places.ahead.index_select(0, s.direction)
+    where = places.base + front
+    faced = flat.index_select(0, where).long()
+    flags, kind = faced >> FLAG_SHIFT, faced & 255  # flags: 1 passable, 0 an object, -2 opaque
+    entered = forward & (flags == 1)
+    empty_hands = s.carrying == EMPTY
+
+    picked = pickup & (flags == 0) & empty_hands
+    dropped = drop & (kind == TYPE["empty"]) & ~empty_hands
+    made = torch.where(picked | dropped, s.carrying, faced)  # picking up leaves EMPTY, which is what was carried
+    carrying = torch.where(picked, faced, torch.where(dropped, EMPTY, s.carrying))
+    if features.doors:
+        locked = (faced >> 17) & 1
+        key_fits = ((s.carrying ^ faced) & 0xFFFF) == TYPE["key"] ^ TYPE["door"]  # and the same colour
+        flips = toggle & (kind == TYPE["door"]) & (key_fits | (locked == 0))
+        made = made ^ flips * (FLIP_DOOR + (locked << 16))
+    opened = toggle & (kind == TYPE["box"])
+    if features.contents:
+        which = s.level * contents.shape[1] + slot(faced)
+        left_behind = contents.view(-1).index_select(0, which).long()
+    else:
+        left_behind = (faced & SLOT_MASK << SLOT_SHIFT) | EMPTY
+    made = torch.where(opened, left_behind, made)
+    flat.index_copy_(0, where, made.int())
+
+    after = s._replace(
+        position=torch.where(entered, front, s.position),
+        direction=(torch.add(s.direction, left, alpha=3) + right) & 3,
+        carrying=carrying,
+        steps=s.steps + 1,
+    )
+    if GO_TO in features.kinds:
+        after = after._replace(
+            origin=torch.where(picked, front, s.origin).masked_fill_(drop, -1),
+            gone=(s.gone | (opened.long() << slot(faced))).masked_fill_(drop, 0),
+        )
+    return after, Deed(pickup, drop, dropped, toggle, finish, s.carrying, faced, made, front, entered)
+
+
+def _take_into_hands(s: State, places: Places) -> State:
+    """In a level's first step, the object that the agent starts with leaves the floor (quirk 5)."""
+    flat = s.grid.view(-1)
+    first = (s.steps == 0) & (s.carried_from >= 0)
+    where = places.base + s.carried_from.clamp(min=0)  # index 0 is in the margin
+    there = flat.index_select(0, where)
+    flat.index_copy_(0, where, torch.where(first, EMPTY, there))
+    return s._replace(
+        carrying=torch.where(first, there.long(), s.carrying),
+        origin=torch.where(first, s.carried_from, s.origin),
+    )
+
+
+def verify(
+    s: State, deed: Deed, remembered: Int[Tensor, "B"], places: Places, features: Features
+) -> tuple[Int[Tensor, "n B"], Bool[Tensor, "B"], Bool[Tensor, "B"]]:
+    """Is the mission complete, or failed?
+
+    Args:
+        s: the state after the action, its atoms as they were before.
+        remembered: what the instructions remember as carried before (the register before the step).
+
+    Returns:
+        the atoms that are complete now (the first `features.atoms`), success, failure.
+    """
+    n = features.atoms
+    kind, first, done = s.kind[:n], s.first[:n], s.done[:n]
+
+    # For each kind of atom, the slot of the object that this step speaks of. Slot 0 is in no set.
+    spoken = {}
+    if GO_TO in features.kinds:
+        spoken[GO_TO] = _slot_ahead(s, places)
+    if OPEN in features.kinds:
+        spoken[OPEN] = slot(deed.made) * (deed.toggle & (deed.made >> FLAG_SHIFT == 1))
+    if PICK_UP in features.kinds:
+        in_hands = slot(s.carrying) * deed.pickup
+        spoken[PICK_UP] = in_hands * (remembered == EMPTY)
+    if PUT_NEXT in features.kinds:
+        spoken[PUT_NEXT] = slot(deed.before) * (deed.dropped & (remembered != EMPTY))
+    slots = _of_kind(kind[:2], spoken)  # (n, B)
+
+    if n == 4:
+        # The instructions of a second stage that begins in this very step remember nothing as carried before.
+        begun = (done[0] & done[1]).bool()
+        if PICK_UP in features.kinds:
+            spoken[PICK_UP] = torch.where(begun, spoken[PICK_UP], in_hands)
+        if PUT_NEXT in features.kinds:
+            spoken[PUT_NEXT] = spoken[PUT_NEXT] * begun
+        slots = torch.cat([slots, _of_kind(kind[2:], spoken)])  # (4, B)
+
+    hit = (first >> slots) & 1  # (n, B)
+    if PUT_NEXT in features.kinds:
+        near = _slots_around(s, deed.place, places)
+        hit = hit * ((s.second[:n] & near) != 0)  # all ones for the other kinds
+
+    verified = done == 0
+    if n == 4:
+        open_stage = done[:2] | hit[:2]
+        complete = open_stage[0] & open_stage[1]
+        hit = torch.cat([hit[:2], hit[2:] * complete])
+        verified = torch.cat([verified[:2], verified[2:] & complete.bool()])
+    done = done | hit
+    success = done.all(0)
+
+    failure = torch.zeros_like(success)
+    if features.strict:
+        never = failure
+        blunder = {
+            GO_TO: never,
+            OPEN: deed.toggle & ((deed.made & 255) == TYPE["door"]),
+            PICK_UP: deed.pickup & (s.carrying != EMPTY),
+            PUT_NEXT: never,
+        }
+        wrong = _of_kind(kind, {k: blunder[k] for k in features.kinds})
+        failure = (wrong & verified & (hit == 0) & (s.strict[:n] != 0)).any(0)
+    return done, success, failure
+
+
+def _of_kind(kind: Int[Tensor, "n B"], values: dict[int, Tensor]) -> Tensor:
+    """For each atom the value [B] that belongs to its kind -> [n, B]."""
+    if len(values) == 1:
+        return next(iter(values.values())).expand(kind.shape)
+    default = next(iter(values.values()))
+    table = torch.stack([values.get(k, default) for k in range(4)])  # (4 kinds, B)
+    return table.gather(0, kind)
+
+
+def _slot_ahead(s: State, places: Places) -> Int[Tensor, "B"]:
+    """The slot of the object, or of the trace, in front of the agent."""
+    front = s.position + places.ahead.index_select(0, s.direction)
+    cell = s.grid.view(-1).index_select(0, places.base + front).long()
+    trace = slot(cell)
+    counts = ((cell & 255) != TYPE["empty"]) | ((s.gone >> trace) & 1).bool()
+    return torch.where(front == s.origin, slot(s.carrying), trace * counts)
+
+
+def _slots_around(s: State, place: Int[Tensor, "B"], places: Places) -> Int[Tensor, "B"]:
+    """The objects in the four cells around a place, as a bit mask; bit 0 is always set."""
+    around = (places.base + place) + places.ahead[:, None]  # (4, B)
+    cells = s.grid.view(-1).index_select(0, around.view(-1)).view(4, -1).long()
+    present = (cells & 255) != TYPE["empty"]
+    right, down, left, up = (torch.ones_like(cells) << slot(cells) * present).unbind(0)
+    return right | down | left | up | 1
+
+
+def minigrid_rules(s: State, deed: Deed, places: Places) -> tuple[Bool[Tensor, "B"], Bool[Tensor, "B"]]:
+    """Success and failure by the rules of minigrid's own levels, where a level has one (`s.rule`).
+
+    DONE_NEAR: "done" beside the target succeeds, elsewhere it ends the episode, as does any toggle.
+    PUT_NEAR: dropping within one cell of the target succeeds; any other drop, or the wrong object in hand, ends it.
+    REACH_OR_TRAP: standing on one place succeeds, on the other it ends.
+    RED_THEN_BLUE: opening the blue door succeeds if the red one is open, else it ends.
+    """
+    away = s.target - s.position
+    beside = (away[None] == places.ahead[:, None]).any(0)
+    done_near = s.rule == DONE_NEAR
+    success = done_near & deed.finish & beside
+    ended = done_near & (deed.finish | deed.toggle)
+
+    put_near = s.rule == PUT_NEAR
+    square = [row * places.stride + column for row in (-1, 0, 1) for column in (-1, 0, 1)]
+    offset = deed.place - s.target
+    close = torch.stack([offset == step for step in square]).any(0)
+    tried = put_near & deed.drop & (deed.before != EMPTY)
+    wrong = deed.pickup & (s.carrying != EMPTY) & ((s.second[0] >> slot(s.carrying)) & 1 == 0)
+    success = success | (tried & deed.dropped & close)
+    ended = ended | tried | (put_near & wrong)
+
+    reach = s.rule == REACH_OR_TRAP
+    success = success | (reach & (s.position == s.target))
+    ended = ended | (reach & (s.position == s.trap))
+
+    opened = deed.toggle & (deed.made >> FLAG_SHIFT == 1)
+    blue = (s.rule == RED_THEN_BLUE) & opened & ((s.second[0] >> slot(deed.made)) & 1 == 1)
+    red = s.grid.view(-1).index_select(0, places.base + s.target.clamp(min=0))
+    success = success | (blue & (red >> FLAG_SHIFT == 1))
+    ended = ended | blue
+    return success, ended & ~success

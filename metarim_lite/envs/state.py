@@ -1,0 +1,94 @@
+"""The state of B worlds: a grid each, and a block of registers with one row per quantity.
+
+A register block is one int64 tensor [R, B] so that a world is replaced by copying one column, while each quantity
+is a contiguous row. `unpack` names the rows; the names are views, so writing to the block changes the state.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from .cells import EMPTY, MARGIN, SLOT_SHIFT, WALL, flat_index, padded_cells, row_stride
+from .levels import LevelBank
+
+
+class State(NamedTuple):
+    """Everything that a step reads. Cells and places are explained in cells.py; -1 is nowhere."""
+
+    grid: Int[Tensor, "B P"]  # int32, padded with walls
+    # what a step changes
+    position: Int[Tensor, "B"]  # the agent's cell, as an index into its own padded grid
+    direction: Int[Tensor, "B"]
+    carrying: Int[Tensor, "B"]  # the carried object's cell value, EMPTY for none
+    steps: Int[Tensor, "B"]
+    origin: Int[Tensor, "B"]  # where the carried object was before it was picked up, until the next drop action
+    gone: Int[Tensor, "B"]  # bit mask of the boxes destroyed since the last drop action
+    done: Int[Tensor, "4 B"]  # atoms of the mission that are complete
+    # what belongs to the level
+    level: Int[Tensor, "B"]
+    max_steps: Int[Tensor, "B"]
+    carried_from: Int[Tensor, "B"]  # where the object lies that the agent holds from the first step on
+    see_through: Int[Tensor, "B"]
+    rule: Int[Tensor, "B"]
+    target: Int[Tensor, "B"]
+    trap: Int[Tensor, "B"]
+    kind: Int[Tensor, "4 B"]
+    strict: Int[Tensor, "4 B"]
+    first: Int[Tensor, "4 B"]
+    second: Int[Tensor, "4 B"]
+
+
+def unpack(grid: Int[Tensor, "B P"], registers: Int[Tensor, "R B"]) -> State:
+    """Names for the rows of a register block."""
+    rows, row = [], 0
+    for name in State._fields[1:]:
+        height = 4 if name in ("done", "kind", "strict", "first", "second") else 1
+        rows.append(registers[row] if height == 1 else registers[row : row + 4])
+        row += height
+    return State(grid, *rows)
+
+
+class Starts(NamedTuple):
+    """A bank's levels as they are copied into worlds, on one device."""
+
+    grid: Int[Tensor, "n P"]
+    registers: Int[Tensor, "R n"]
+    contents: Int[Tensor, "n S"]  # int32: what each slot's box leaves behind
+    mission: Int[Tensor, "n L"]
+
+
+def pack_starts(bank: LevelBank, device: torch.device) -> Starts:
+    """Lay out the levels of a bank for copying: grids padded with walls, first states as register columns."""
+    tables = {name: table.to(device) for name, table in bank.tables.items()}
+    n, height, width = tables["cells"].shape
+    stride = row_stride(width)
+    grid = torch.full((n, padded_cells(width, height)), WALL, dtype=torch.int32, device=device)
+    rows = grid[:, MARGIN * stride : (MARGIN + height) * stride].view(n, height, stride)
+    rows[:, :, MARGIN:] = tables["cells"]
+
+    def place(name: str) -> Tensor:
+        x, y = tables[name].long().unbind(1)
+        return torch.where(x < 0, -1, flat_index(x, y, width))
+
+    x, y, direction = tables["agent"].long().unbind(1)
+    zero = torch.zeros(n, dtype=torch.int64, device=device)
+    columns = {
+        "position": flat_index(x, y, width),
+        "direction": direction,
+        "carrying": zero + EMPTY,
+        "origin": zero - 1,
+        "level": torch.arange(n, device=device),
+        **{name: place(name) for name in ("carried_from", "target", "trap")},
+        **{name: tables[name].long().t() for name in ("done", "kind", "strict", "first", "second")},
+        **{name: tables[name].long() for name in ("max_steps", "see_through", "rule")},
+    }
+    registers = torch.cat([columns.get(name, zero).reshape(-1, n) for name in State._fields[1:]])
+
+    slots = torch.arange(tables["contents"].shape[1], device=device, dtype=torch.int32)
+    contents = tables["contents"]
+    contents = torch.where(contents == EMPTY, contents + (slots << SLOT_SHIFT), contents)  # see rules.py: traces
+    return Starts(grid, registers.contiguous(), contents.contiguous(), tables["mission"])
