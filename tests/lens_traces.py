@@ -1,5 +1,7 @@
 """Made-up traces for the tests of the lens: everything a viewer draws, no agent and no world needed."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from metarim_lite.lens import Trace
@@ -7,6 +9,8 @@ from metarim_lite.lens import Trace
 
 class PaintedWorld:
     """Stands in for a world that can only be looked at: a red square that moves one cell a step."""
+
+    bank = SimpleNamespace(width=8)
 
     def __init__(self, t):
         self.t = t

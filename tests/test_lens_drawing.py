@@ -92,10 +92,9 @@ def test_an_active_module_names_the_module_it_reads_most():
 
 
 def test_a_frozen_winner_is_shown_as_active_and_frozen_but_reads_nothing():
-    communication = np.zeros((1, 1, 2, 2), np.float32)
-    trace = make_trace(
-        T=1, N=2, k=1, active=np.array([[True, False]]), communication=communication, interventions=(ModulesFrozen((0,)),)
-    )
+    silent, winner = np.zeros((1, 1, 2, 2), np.float32), np.array([[True, False]])
+    frozen = (ModulesFrozen((0,)),)
+    trace = make_trace(T=1, N=2, k=1, active=winner, communication=silent, interventions=frozen)
     shown = words(parse(trace, 0))
     assert "frozen" in shown and shown.count("keeps state") == 2
 

@@ -17,7 +17,6 @@ from .modules import favourite, mean_communication, module_picture
 from .svg import FAINT, GREEN, GREEN_TINT, INK, PAPER, QUIET, VERMILLION, document, path, rect, text
 from .timeline import timeline_picture
 
-ACTIONS = ("left", "right", "forward", "pickup", "drop", "toggle", "done")
 SPOKEN = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle", "done")
 WIDTH, HEIGHT = 960, 668
 LEFT, MIDDLE, RIGHT = 20, 328, 940  # the frame and actions left of MIDDLE, the modules right of it
@@ -72,7 +71,7 @@ def describe(trace, t: int) -> str:
     parts = [
         f"Step {t} of {trace.num_steps}, told “{trace.told(t)}”: "
         f"the agent chooses to {SPOKEN[action]} (probability {trace.probabilities[t, action]:.2f})"
-        if ACTIONS[action] != "done"
+        if SPOKEN[action] != "done"
         else f"Step {t} of {trace.num_steps}: the agent says done (probability {trace.probabilities[t, action]:.2f})"
     ]
     if trace.active is not None:

@@ -21,7 +21,7 @@ def draw_action(probabilities: np.ndarray, luck: float) -> int:
     return int(min(np.searchsorted(edges, luck * edges[-1], side="right"), len(probabilities) - 1))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def play(
     agent: torch.nn.Module,
     bank: LevelBank,
@@ -39,8 +39,8 @@ def play(
     interventions = changes.check(interventions, num_modules)
     swaps = [(s, encode_mission(s.text).to(device)) for s in interventions if isinstance(s, SwapMission)]
     luck = torch.Generator().manual_seed(seed)
-    worlds = GridWorlds(bank, 1, device=device, seed=seed, autoreset=False)
-    seen = worlds.reset(levels=torch.tensor([level], device=device))
+    worlds = GridWorlds(bank.select([level]), 1, device=device, autoreset=False)  # all copies share this one level
+    seen = worlds.reset(levels=torch.tensor([0], device=device))
     state, steps, copies, views = None, [], [worlds.fork()], [seen]
     over = False
     while not over:
@@ -60,7 +60,7 @@ def play(
         views.append(seen)
     told, chances, actions, outs, states, results = zip(*steps, strict=True)
     return dict(
-        level=bank.level,
+        level=bank.level_ids[int(bank.task[level])],
         index=level,
         seed=seed,
         mission=worlds.mission_text(0),

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
+from ..envs import LevelBank
 from .interventions import Intervention, SwapMission
-
-if TYPE_CHECKING:
-    from ..envs import LevelBank
+from .recording import play
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +89,6 @@ class Trace:
 
         Raises UserError when the bank has no such level or an intervention does not fit the agent.
         """
-        from .recording import play
-
         return cls(**play(agent, bank, level, seed, interventions, greedy))
 
     @property
@@ -112,8 +109,7 @@ class Trace:
         `tile_size` is in pixels; None makes the picture about 350 pixels wide.
         """
         if tile_size is None:
-            cells = self.worlds[t].frame(0, tile_size=4).shape[1] // 4
-            tile_size = max(12, min(32, 352 // cells))
+            tile_size = max(12, min(32, 352 // self.worlds[t].bank.width))
         return np.asarray(self.worlds[t].frame(0, tile_size=tile_size))
 
     def to_html(self, path: str | Path) -> Path:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from .svg import BLUE, FAINT, GREY_TINT, INK, PAPER, disc, document, line, path, rect, text
+from ..envs import COLOURS, TYPES
+from .svg import BLUE, FAINT, GREY_TINT, INK, ORANGE, PAPER, disc, document, line, path, rect, text
 
-# minigrid's numbers for the three channels of a cell
-UNSEEN, EMPTY, WALL, DOOR, KEY, BALL, BOX = 0, 1, 2, 4, 5, 6, 7
-TYPES = {DOOR: "door", KEY: "key", BALL: "ball", BOX: "box"}
-COLORS = ("red", "green", "blue", "purple", "yellow", "grey")
-PAINT = ("#D0312D", "#1E8E3E", "#2B5FD9", "#8E44AD", "#E0B400", "#7A828B")
+PAINT = dict(zip(COLOURS, ("#D0312D", "#1E8E3E", "#2B5FD9", "#8E44AD", "#E0B400", "#7A828B"), strict=True))
 DOOR_STATES = ("open", "closed", "locked")
+PORTABLE = ("key", "ball", "box")
 AGENT_COLUMN, AGENT_ROW, VIEW = 3, 6, 7
 CELL = 44
 
@@ -25,8 +23,8 @@ def view_svg(image: np.ndarray) -> str:
     drawn = [rect(8, 8, VIEW * CELL, VIEW * CELL, fill=GREY_TINT)]
     for column in range(VIEW):
         for row in range(VIEW):
-            drawn += _cell(image[column, row], 8 + column * CELL, 8 + row * CELL)
-    drawn += _agent(image[AGENT_COLUMN, AGENT_ROW])
+            drawn += _cell(*_names(image[column, row]), 8 + column * CELL, 8 + row * CELL)
+    drawn += _agent(*_names(image[AGENT_COLUMN, AGENT_ROW])[:2])
     return document(size, size, drawn, "what the agent sees", describe_view(image))
 
 
@@ -35,19 +33,23 @@ def describe_view(image: np.ndarray) -> str:
     found = []
     for column in range(VIEW):
         for row in range(VIEW):
-            kind, color, state = (int(v) for v in image[column, row])
-            if kind not in TYPES or (column, row) == (AGENT_COLUMN, AGENT_ROW):
+            kind, colour, state = _names(image[column, row])
+            if kind in ("unseen", "empty", "wall", "floor") or (column, row) == (AGENT_COLUMN, AGENT_ROW):
                 continue
             ahead, aside = AGENT_ROW - row, column - AGENT_COLUMN
-            name = f"{COLORS[color]} {TYPES[kind]}"
-            if kind == DOOR:
-                name = f"{DOOR_STATES[state]} {name}"
+            name = f"{state} {colour} door" if kind == "door" else f"{colour} {kind}"
             found.append((ahead + abs(aside), f"{name} {_place(ahead, aside)}"))
-    held = int(image[AGENT_COLUMN, AGENT_ROW, 0])
     sentence = "In view: " + ("; ".join(words for _, words in sorted(found)) or "no objects")
-    if held in TYPES:
-        sentence += f"; carried: {COLORS[image[AGENT_COLUMN, AGENT_ROW, 1]]} {TYPES[held]}"
+    held, colour, _ = _names(image[AGENT_COLUMN, AGENT_ROW])
+    if held in PORTABLE:
+        sentence += f"; carried: {colour} {held}"
     return sentence + "."
+
+
+def _names(cell: np.ndarray) -> tuple[str, str, str]:
+    """minigrid's three numbers of a cell as (type, colour, state of a door)."""
+    kind, colour, state = (int(v) for v in cell)
+    return TYPES[kind], COLOURS[colour], DOOR_STATES[state] if TYPES[kind] == "door" else ""
 
 
 def _place(ahead: int, aside: int) -> str:
@@ -57,48 +59,50 @@ def _place(ahead: int, aside: int) -> str:
     return " and ".join(parts)
 
 
-def _cell(cell: np.ndarray, x: float, y: float) -> list[str]:
-    kind, color, state = (int(v) for v in cell)
-    if kind == UNSEEN:
-        dark = rect(x, y, CELL, CELL, fill="#4A5159")
-        return [dark, text(x + CELL / 2, y + 28, "?", fill="#AEB6BF", anchor="middle")]
-    drawn = [rect(x, y, CELL, CELL, fill=PAPER, stroke=FAINT)]
-    if kind == WALL:
+def _cell(kind: str, colour: str, state: str, x: float, y: float) -> list[str]:
+    middle = x + CELL / 2
+    if kind == "unseen":
+        return [rect(x, y, CELL, CELL, fill="#4A5159"), text(middle, y + 28, "?", fill="#AEB6BF", anchor="middle")]
+    if kind == "wall":
         return [rect(x, y, CELL, CELL, fill="#AEB6BF", stroke=FAINT), line(x, y + CELL, x + CELL, y, stroke=PAPER)]
-    if kind in TYPES:
-        drawn += _object(kind, PAINT[color], state, x + CELL / 2, y + 17)
-        drawn.append(text(x + CELL / 2, y + CELL - 5, COLORS[color], size=11, anchor="middle"))
+    drawn = [rect(x, y, CELL, CELL, fill=PAPER, stroke=FAINT)]
+    if kind not in ("empty", "floor"):
+        drawn += _object(kind, PAINT[colour], state, middle, y + 17)
+        word = kind if kind in ("goal", "lava") else colour
+        drawn.append(text(middle, y + CELL - 5, word, size=11, anchor="middle"))
     return drawn
 
 
-def _object(kind: int, paint: str, state: int, x: float, y: float) -> list[str]:
+def _object(kind: str, paint: str, state: str, x: float, y: float) -> list[str]:
     """The object's shape, about 24 pixels wide, centred on (x, y)."""
-    if kind == BALL:
+    if kind == "ball":
         return [disc(x, y, 10, fill=paint, stroke=INK, width=1)]
-    if kind == BOX:
-        return [
-            rect(x - 11, y - 10, 22, 20, fill=PAPER, stroke=paint, line=4),
-            line(x - 11, y, x + 11, y, stroke=paint, width=3),
-        ]
-    if kind == KEY:
-        return [
-            disc(x, y - 5, 5, fill=PAPER, stroke=paint, width=4),
-            path(f"M{x} {y}v11h6m-6 -5h5", stroke=paint, line=4),
-        ]
-    frame = rect(x - 12, y - 13, 24, 26, fill=PAPER if state != 2 else paint, stroke=paint, line=4)
-    if DOOR_STATES[state] == "open":
+    if kind == "box":
+        lid = line(x - 11, y, x + 11, y, stroke=paint, width=3)
+        return [rect(x - 11, y - 10, 22, 20, fill=PAPER, stroke=paint, line=4), lid]
+    if kind == "key":
+        bit = path(f"M{x} {y}v11h6m-6 -5h5", stroke=paint, line=4)
+        return [disc(x, y - 5, 5, fill=PAPER, stroke=paint, width=4), bit]
+    if kind == "door":
+        return _door(paint, state, x, y)
+    return [rect(x - 14, y - 12, 28, 24, fill=paint if kind == "goal" else ORANGE)]
+
+
+def _door(paint: str, state: str, x: float, y: float) -> list[str]:
+    """Open: a bar at the side. Closed: a panel with a handle. Locked: a filled panel with a keyhole."""
+    if state == "open":
         return [path(f"M{x - 12} {y - 13}v26", stroke=paint, line=5)]
-    handle = disc(x + 5, y, 2.5, fill=INK) if DOOR_STATES[state] == "closed" else text(x, y + 5, "⚿", anchor="middle")
-    return [frame, handle]
+    if state == "closed":
+        return [rect(x - 12, y - 13, 24, 26, fill=PAPER, stroke=paint, line=4), disc(x + 5, y, 2.5, fill=INK)]
+    keyhole = [disc(x, y - 3, 3.5, fill=INK), path(f"M{x} {y - 2}l3 8h-6z", fill=INK)]
+    return [rect(x - 12, y - 13, 24, 26, fill=paint, stroke=INK, line=1.5), *keyhole]
 
 
-def _agent(under: np.ndarray) -> list[str]:
-    """The agent, pointing up; beside what it carries when its hands are full."""
+def _agent(held: str, colour: str) -> list[str]:
+    """The agent, pointing up; what it carries when its hands are full, as minigrid shows it: in its own cell."""
     x, y = 8 + AGENT_COLUMN * CELL + CELL / 2, 8 + AGENT_ROW * CELL
-    if int(under[0]) in TYPES:
+    if held in PORTABLE:
         box = rect(x - CELL / 2, y, CELL, CELL, stroke=BLUE, line=3)
         return [box, rect(x - 22, y - 15, 44, 14, fill=PAPER), text(x, y - 4, "carries", size=11, anchor="middle")]
-    return [
-        path(f"M{x} {y + 6}l11 22h-22z", fill=BLUE, stroke=INK),
-        text(x, y + CELL - 4, "you", size=11, anchor="middle"),
-    ]
+    arrow = path(f"M{x} {y + 6}l11 22h-22z", fill=BLUE, stroke=INK)
+    return [arrow, text(x, y + CELL - 4, "you", size=11, anchor="middle")]
