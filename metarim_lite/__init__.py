@@ -16,6 +16,7 @@ from typing import Any
 
 from .envs import GridWorlds, LevelBank, Observation, Step, encode_mission
 from .errors import UserError
+from .memory import keep_freed_memory
 from .models import LSTM, RIM, Agent, AgentConfig, UniformAgent
 from .training import (
     METHODS,
@@ -31,6 +32,8 @@ from .training import (
     shipped_agents,
     train,
 )
+
+keep_freed_memory()
 
 _LATER = {"Trace": "lens", "XRay": "lens", "Stepper": "lens", "check": "course"}  # these draw in notebooks
 

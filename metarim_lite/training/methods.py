@@ -11,10 +11,11 @@ A new method is one more entry:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 from ..errors import unknown
-from ..models import AgentConfig, matched_lstm_size
+from ..models import Agent, AgentConfig
 from .timescales import TimeScales
 
 SLOW_ATTENTION = TimeScales(fast=("encoder", "modules", "heads"), slow=("attention",))
@@ -36,23 +37,18 @@ class MethodConfig:
     def agent_config(self, config: AgentConfig) -> AgentConfig:
         """`config` with this method's controller, and its size where the method fixes it."""
         if self.match_parameters:
-            config = replace(config, lstm_size=matched_lstm_size_of(config))
+            config = replace(config, lstm_size=matched_lstm_size(config))
         return replace(config, controller=self.controller)
 
 
-def matched_lstm_size_of(config: AgentConfig) -> int:
-    """The hidden size of an LSTM with as many parameters as the RIM that `config` describes."""
-    return matched_lstm_size(
-        config.input_size,
-        config.hidden_size,
-        config.num_modules,
-        config.active,
-        key_size=config.key_size,
-        value_size=config.value_size,
-        comm_heads=config.comm_heads,
-        comm_key_size=config.comm_key_size,
-        comm_value_size=config.comm_value_size,
-    )
+def matched_lstm_size(config: AgentConfig) -> int:
+    """The hidden size of the LSTM whose parameter count is nearest to that of the RIM `config` describes.
+
+    An LSTM of H units on D inputs has 4H(D + H + 2) parameters; this solves for H.
+    """
+    rim = Agent(replace(config, controller="rim")).controller
+    count, D = sum(p.numel() for p in rim.parameters()), config.input_size
+    return max(1, round((math.sqrt((D + 2) ** 2 + count) - (D + 2)) / 2))
 
 
 METHODS: dict[str, MethodConfig] = {

@@ -1,0 +1,66 @@
+"""Speed as ratios: ours and a peer measured alternately in one run. `metarim bench NAME`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from statistics import median
+from typing import Any
+
+
+def _worlds() -> Iterator[dict[str, Any]]:
+    from .bench_worlds import bench_worlds
+
+    yield from bench_worlds()
+
+
+def _rim() -> Iterator[dict[str, Any]]:
+    from .bench_rim import bench_rim
+
+    yield from bench_rim()
+
+
+def _train() -> Iterator[dict[str, Any]]:
+    from .bench_train import bench_train
+
+    yield from bench_train()
+
+
+BENCHES: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {"worlds": _worlds, "rim": _rim, "train": _train}
+
+
+def alternate(ours: Callable[[], float], theirs: Callable[[], float] | None, rounds: int = 3) -> tuple[float, float]:
+    """Medians of two measurements taken in turns, so that a noisy machine disturbs both alike.
+
+    Arguments:
+        ours, theirs: measure once and return a speed (per second). `theirs` None: not installed.
+
+    Returns:
+        (our median, their median or nan).
+    """
+    a, b = [], []
+    for _ in range(rounds):
+        a.append(ours())
+        if theirs is not None:
+            b.append(theirs())
+    return median(a), median(b) if b else float("nan")
+
+
+def row(bench: str, case: str, mode: str, ours: float, peer: str, theirs: float | None) -> dict[str, Any]:
+    """One line of a bench. `theirs` None: the peer is not installed."""
+    known = theirs is not None and theirs == theirs
+    return {
+        "bench": bench,
+        "case": case,
+        "mode": mode,
+        "ours": round(ours, 1),
+        "peer": peer if known else f"{peer} (not installed)",
+        "theirs": round(theirs, 1) if known else None,
+        "ratio": round(ours / theirs, 3) if known else None,
+    }
+
+
+def format_row(r: dict[str, Any]) -> str:
+    """A row for people: case, mode, both speeds, ratio."""
+    theirs = f"{r['theirs']:>14,.0f}" if r.get("theirs") is not None else f"{'–':>14s}"
+    ratio = f"{r['ratio']:>8.2f}×" if r.get("ratio") is not None else f"{'–':>9s}"
+    return f"{r['bench']:7s} {r['case']:38s} {r['mode']:14s} {r['ours']:>14,.0f}  {r['peer']:28s} {theirs} {ratio}"
