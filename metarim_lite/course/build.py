@@ -139,6 +139,8 @@ def execute(notebook: Any, job: Job, root: Path) -> None:
         timeout=CELL_SECONDS,
         record_timing=False,
         store_widget_state=False,
+        coalesce_streams=True,
+        extra_arguments=["--log-level=ERROR"],  # the kernel's talk about its transport is not for the author
         resources={"metadata": {"path": str(job.target.parent)}},
     )
     try:

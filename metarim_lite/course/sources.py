@@ -20,7 +20,8 @@ from ..errors import UserError
 BEGIN, END = "# SOLUTION-BEGIN", "# SOLUTION-END"
 ROLES = ("header", "answer", "example", "check", "hints", "next")
 
-# First in every notebook, so that it also runs where the package is not installed (Colab, a bare kernel).
+# The first code of every notebook, below its title, so that it also runs where the package is not installed
+# (Colab, a bare kernel).
 INSTALL = """\
 # Does nothing where metarim_lite is installed.
 import importlib.util, os, subprocess, sys
@@ -51,9 +52,11 @@ def read(path: Path, kind: str) -> Any:
     import nbformat
 
     parsed = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
-    install = nbformat.v4.new_code_cell(INSTALL, metadata={"tags": ["install"], "slideshow": {"slide_type": "skip"}})
+    hidden = {"tags": ["install"], "slideshow": {"slide_type": "skip"}, "jupyter": {"source_hidden": True}}
+    install = nbformat.v4.new_code_cell(INSTALL, metadata=hidden)
+    below_title = 1 if parsed.cells and parsed.cells[0].cell_type == "markdown" else 0
     cells, used = [], set()
-    for cell in [install, *parsed.cells]:
+    for cell in [*parsed.cells[:below_title], install, *parsed.cells[below_title:]]:
         identity = _identity(cell, used)  # from the full source: the same in solution and exercise
         tags = cell.metadata.get("tags", [])
         if kind == "exercise" and "solution-only" in tags:

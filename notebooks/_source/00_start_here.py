@@ -75,22 +75,25 @@ print("accomplished:  ", trace.success)
 ml.XRay(trace)
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
-# **How to read it.** On the left the world, the agent's view shaded, and the probability of each action. On the right
-# the six modules: a filled one is active, its bar says how much of the input it takes (the rest goes to *null*,
-# a blank), and arrows between modules show who reads from whom. Below, the whole episode at a glance. Press ▶ or
-# drag the slider.
+# **How to read it.** Press ▶ or drag the slider. At each step,
 #
-# *The picture in words: the line under the buttons says for each step what the agent sees, which modules are
-# active and what it does.*
+# 1. the modules *compete for the input*. A module's bar says how much of the input it takes; the rest of its attention
+#    goes to *null*, a blank. The four with the least attention on null become active;
+# 2. the active modules *communicate*: they read from all modules. The inactive ones keep their state;
+# 3. the agent *acts*: it draws one of seven actions, with the probabilities shown.
+#
+# The lit cells of the room are what the agent sees. The strip below shows the whole episode: who was active when.
+#
+# *The picture in words: the line under the slider says for each step which modules are active and what the agent does.*
 
 # %%
 active = trace.active  # bool [T, N]
-sets = {tuple(step) for step in active.tolist()}
-changes = sum(a != b for a, b in zip(active.tolist(), active.tolist()[1:]))
+changed = (active[1:] != active[:-1]).any(axis=1)  # [T-1]: another set than the step before?
+happened = "a" if not changed.any() else "c" if changed.all() else "b"
 
-print("you predicted:             ", my_prediction or "nothing yet")
-print("active at every step:      ", sorted(set(active.sum(axis=1).tolist())))
-print("the set of four changes:   ", "never" if changes == 0 else "always" if changes == len(active) - 1 else "now and then")
+print("you predicted:               ", my_prediction or "nothing yet")
+print("what happened:               ", happened)
+print("four are active, every step: ", bool((active.sum(axis=1) == 4).all()))
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # One episode proves nothing about all episodes, and a module that is active has not thereby *specialised* in
