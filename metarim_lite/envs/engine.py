@@ -16,6 +16,8 @@ from .rules import act, find_features, make_places, minigrid_rules, verify
 from .state import State, pack_starts, unpack
 from .vision import make_image, make_vision, view_cells
 
+_GOLDEN = 0x1E3779B97F4A7C15  # an odd number with irregular bits
+
 
 class Observation(NamedTuple):
     """What the agents see. A later step never changes it."""
@@ -77,7 +79,8 @@ class GridWorlds:
         cells = self._starts.grid.shape[1]
         self._vision = make_vision(bank.width, self.device)
         self._places = make_places(num_envs, cells, bank.width, self.device)
-        self._salt = _mix(torch.arange(num_envs, device=self.device) * 2 + 1, seed)
+        key = _scramble(torch.full((num_envs,), seed, device=self.device) * _GOLDEN)
+        self._salt = _scramble(key + torch.arange(num_envs, device=self.device))
         self._registers = torch.zeros(len(self._starts.registers), num_envs, dtype=torch.int64, device=self.device)
         grid = torch.zeros(num_envs, cells, dtype=torch.int32, device=self.device)
         self._episode = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
@@ -238,7 +241,7 @@ class GridWorlds:
 
     def _draw(self, salt: Int[Tensor, "m"], episode: Int[Tensor, "m"]) -> Int[Tensor, "m"]:
         """The level of each world's episode: a hash, so that it needs no generator and no memory."""
-        return (_mix(salt, episode) & 0x7FFFFFFFFFFFFFFF) % len(self.bank)
+        return (_scramble(salt + episode * _GOLDEN) & 0x7FFFFFFFFFFFFFFF) % len(self.bank)
 
     def _reward(self, success: Tensor, steps: Tensor, max_steps: Tensor) -> Float[Tensor, "B"]:
         wide = torch.float32 if self.device.type == "mps" else torch.float64  # minigrid computes in double precision
@@ -272,12 +275,10 @@ class GridWorlds:
         return levels.to(self.device)
 
 
-def _mix(x: Int[Tensor, "m"], y: Int[Tensor, "m"] | int) -> Int[Tensor, "m"]:
-    """Scramble two numbers into one: products and shifts modulo 2^64, as in the splitmix64 generator."""
-    z = x + y * -7046029254386353131
-    z = (z ^ (z >> 30)) * -4658895280553007687
-    z = (z ^ (z >> 27)) * -7723592293110705685
-    return z ^ (z >> 31)
+def _scramble(z: Int[Tensor, "m"]) -> Int[Tensor, "m"]:
+    """Mix the bits of numbers: a product modulo 2^64 between two shifts."""
+    z = (z ^ (z >> 29)) * -4658895280553007687
+    return z ^ (z >> 32)
 
 
 def _check_device(device: str | torch.device) -> torch.device:

@@ -56,8 +56,8 @@ def _view(worlds: GridWorlds, b: int) -> tuple[np.ndarray, Bool[np.ndarray, "7 7
     vision = make_vision(worlds.bank.width, worlds.device)
     cells, lit = view_cells(s.grid[one], s.position[one], s.direction[one], vision, s.see_through[one].bool())
     image = make_image(cells, lit, s.carrying[one], vision)[0].cpu().numpy()
-    rows = lit[0].tolist()
-    return image, np.array([[bool(rows[j] >> i & 1) for j in range(VIEW)] for i in range(VIEW)])
+    bits = int(lit[0])
+    return image, np.array([[bool(bits >> (8 * i + j) & 1) for j in range(VIEW)] for i in range(VIEW)])
 
 
 def _draw(

@@ -8,6 +8,7 @@ number in the empty cell, and counts while its bit in `gone` is set. A drop acti
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import torch
@@ -59,6 +60,7 @@ class Places(NamedTuple):
     base: Int[Tensor, "B"]  # where each world's grid begins in all grids flattened
     ahead: Int[Tensor, "4"]  # to the next cell in each direction
     actions: Int[Tensor, "7 1"]
+    never: Bool[Tensor, "B"]  # False
     stride: int
 
 
@@ -67,7 +69,8 @@ def make_places(num_envs: int, cells: int, width: int, device: torch.device) -> 
     stride = row_stride(width)
     ahead = torch.tensor([dx + stride * dy for dx, dy in DIRECTIONS], device=device)
     base = torch.arange(num_envs, device=device) * cells
-    return Places(base, ahead, torch.arange(7, device=device)[:, None], stride)
+    never = torch.zeros(num_envs, dtype=torch.bool, device=device)
+    return Places(base, ahead, torch.arange(7, device=device)[:, None], never, stride)
 
 
 class Deed(NamedTuple):
@@ -199,18 +202,19 @@ def verify(
         near = _slots_around(s, deed.place, places)
         hit = hit * ((s.second[:n] & near) != 0)  # all ones for the other kinds
 
-    verified = done == 0
+    complete = None
     if n == 4:
-        open_stage = done[:2] | hit[:2]
-        complete = open_stage[0] & open_stage[1]
+        first_stage = done[:2] | hit[:2]
+        complete = first_stage[0] & first_stage[1]
         hit = torch.cat([hit[:2], hit[2:] * complete])
-        verified = torch.cat([verified[:2], verified[2:] & complete.bool()])
-    done = done | hit
-    success = done.all(0)
+    before, done = done, done | hit
+    success = functools.reduce(torch.bitwise_and, done.unbind(0)) != 0
 
-    failure = torch.zeros_like(success)
+    failure = never = places.never
     if features.strict:
-        never = failure
+        verified = before == 0
+        if n == 4:
+            verified = torch.cat([verified[:2], verified[2:] & complete.bool()])
         blunder = {
             GO_TO: never,
             OPEN: deed.toggle & ((deed.made & 255) == TYPE["door"]),

@@ -40,11 +40,12 @@ def visibility_table() -> tuple[Int[Tensor, "16384"], Int[Tensor, "16384"]]:
 class Vision(NamedTuple):
     """Tables for the views of grids of one width, on one device."""
 
-    window: Int[Tensor, "4 49"]  # offset of each cell of the view from the agent's, for each direction
+    window: Int[Tensor, "4 49"]  # int32: offset of each cell of the view from the agent's, for each direction
     row_bits: Tensor  # float32 [7, 49]: sums the cells of a row into its 7 bits
-    columns: Int[Tensor, "7 1"]  # int32: bit number of each column
-    lit: Int[Tensor, "16384"]
     onward: Int[Tensor, "16384"]  # already multiplied by 128, to be the high bits of the next row's case
+    lit: Int[Tensor, "16384"]  # int64: the lit cells of a row, one to a byte
+    row_value: Int[Tensor, "7 1"]  # int64: 2^row
+    column: Int[Tensor, "128 7"]  # int32: for the 7 bits of a column, which bytes of its cells may be seen
 
 
 def make_vision(width: int, device: torch.device) -> Vision:
@@ -60,63 +61,69 @@ def make_vision(width: int, device: torch.device) -> Vision:
     row_bits = torch.zeros(VIEW, VIEW * VIEW)
     row_bits[j, torch.arange(VIEW * VIEW)] = (2.0**i).float()
     lit, onward = visibility_table()
-    tables = torch.stack(window), row_bits, torch.arange(VIEW, dtype=torch.int32)[:, None], lit.int(), onward * 128
+    bits = torch.arange(VIEW)
+    tables = Vision(
+        window=torch.stack(window).int(),
+        row_bits=row_bits,
+        onward=onward * 128,
+        lit=(((lit[:, None] >> bits) & 1) << 8 * bits).sum(1),
+        row_value=(1 << bits)[:, None],
+        column=(((torch.arange(128)[:, None] >> bits) & 1) * SEEN).int(),
+    )
     return Vision(*(table.to(device) for table in tables))
 
 
-def lit_rows(transparent: Int[Tensor, "7 B"], vision: Vision) -> Int[Tensor, "7 B"]:
-    """The lit cells of each row (bits), from each row's transparent cells (bits). Row 6 is the agent's."""
+def lit_columns(transparent: Int[Tensor, "7 B"], vision: Vision) -> Int[Tensor, "B"]:
+    """The lit cells of a view: byte i of an int64 holds column i, its bit j row j.
+
+    Args:
+        transparent: the transparent cells of each row, bit i for column i. Row 6 is the agent's.
+    """
     case = transparent[AGENT_ROW] + (128 << AGENT_COLUMN)  # the flood starts in the agent's cell
     cases = [case]
     for row in range(AGENT_ROW - 1, -1, -1):
         case = vision.onward.index_select(0, case) + transparent[row]
         cases.append(case)
-    cases = torch.cat(cases[::-1])  # (7 B,)
-    return vision.lit.index_select(0, cases).view(VIEW, -1)  # (7, B)
+    lit = vision.lit.index_select(0, torch.cat(cases[::-1])).view(VIEW, -1)  # (7 rows, B)
+    return (lit * vision.row_value).sum(0)
 
 
 def view_cells(
     grid: Int[Tensor, "B P"], agent: Int[Tensor, "B"], direction: Int[Tensor, "B"], vision: Vision, see_through=None
-) -> tuple[Int[Tensor, "B 49"], Int[Tensor, "B 7"]]:
-    """The cells of each world's view, column by column, and the lit cells of each row as bits.
+) -> tuple[Int[Tensor, "B 49"], Int[Tensor, "B"]]:
+    """The cells of each world's view, column by column, and which of them are lit (see `lit_columns`).
 
     Args:
         grid: padded grids; `agent` is the agent's index into all of them flattened, int64.
         see_through: bool [B], worlds whose walls hide nothing; None for none.
     """
-    where = vision.window.index_select(0, direction) + agent[:, None]  # (B, 49)
+    where = vision.window.index_select(0, direction) + agent.int()[:, None]  # (B, 49)
     cells = grid.view(-1).index_select(0, where.view(-1)).view(-1, VIEW * VIEW)  # (B, 49)
     blocked = (cells >> 31).float()  # (B, 49) -1 where opaque: the sign bit
-    transparent = (torch.mm(vision.row_bits, blocked.t()) + 127).long()  # (7, B) powers of two add up exactly
+    transparent = (torch.mm(vision.row_bits, blocked.t()) + 127).long()  # (7, B) sums of powers of two are exact
     if see_through is not None:
         transparent = torch.where(see_through, 127, transparent)
-    return cells, lit_rows(transparent, vision).t().contiguous()
+    return cells, lit_columns(transparent, vision)
 
 
 def make_image(
-    cells: Int[Tensor, "B 49"], lit: Int[Tensor, "B 7"], carrying: Int[Tensor, "B"], vision: Vision
+    cells: Int[Tensor, "B 49"], lit: Int[Tensor, "B"], carrying: Int[Tensor, "B"], vision: Vision
 ) -> UInt8[Tensor, "B 7 7 3"]:
     """The observed image: what is not lit is 0, the agent's own cell shows what it carries."""
-    seen = (lit[:, None, :] >> vision.columns) & 1  # (B, 7 columns, 7 rows)
-    image = (cells & SEEN).view(-1, VIEW, VIEW) * seen  # (B, 7, 7)
-    image[:, AGENT_COLUMN, AGENT_ROW] = carrying & SEEN
+    columns = lit.view(torch.uint8).view(-1, 8)[:, :VIEW].int()  # (B, 7)
+    image = vision.column.index_select(0, columns.view(-1)).view(-1, VIEW * VIEW) & cells  # (B, 49)
+    image[:, AGENT_COLUMN * VIEW + AGENT_ROW] = carrying & SEEN
     return three_bytes(image.view(-1)).view(-1, VIEW, VIEW, 3)
 
 
-def three_bytes(values: Int[Tensor, "n"]) -> UInt8[Tensor, "m"]:
-    """The three low bytes of each int32 (whose high byte is 0), one after another.
+def three_bytes(values: Int[Tensor, "n"]) -> UInt8[Tensor, "n 3"]:
+    """The three low bytes of each int32.
 
-    A strided view of the bytes would be free here and dear for everybody who reads it; shifting eight values into
-    three int64 words costs a twentieth of copying bytes.
+    A strided view of the bytes would be free here and dear for everybody who reads it; and copying plane by plane
+    is five times faster than asking for a contiguous copy.
     """
-    n = values.numel()
-    if n % 8:
-        values = torch.nn.functional.pad(values, (0, -n % 8))
-    pairs = values.view(torch.int64)
-    pairs = torch.add(pairs, pairs >> 32, alpha=(1 << 24) - (1 << 32)).view(-1, 4)  # (m, 4) 6 bytes in each
-    a, b, c, d = pairs.unbind(1)
-    words = torch.empty(a.numel(), 3, dtype=torch.int64, device=values.device)
-    torch.add(a, b << 48, out=words[:, 0])
-    torch.add(b >> 16, c << 32, out=words[:, 1])
-    torch.add(c >> 32, d << 16, out=words[:, 2])
-    return words.view(-1).view(torch.uint8)[: 3 * n]
+    four = values.view(torch.uint8).view(-1, 4)
+    three = torch.empty(len(values), 3, dtype=torch.uint8, device=values.device)
+    for plane in range(3):
+        three[:, plane] = four[:, plane]
+    return three
