@@ -73,10 +73,13 @@ def test_a_build_makes_lesson_solution_and_exercise_the_same_every_time(house, c
 
     lesson = nbformat.read(house / "notebooks" / "09_tiny.ipynb", 4)
     assert [o.text for o in lesson.cells[-1].outputs] == ["2\n"]
-    assert lesson.cells[1].metadata == {"slideshow": {"slide_type": "slide"}}
+    assert lesson.cells[0].metadata == {"slideshow": {"slide_type": "slide"}}
+    assert lesson.cells[1].metadata["tags"] == ["install"]  # below the title
     exercise = nbformat.read(house / "exercises" / "09_tiny.ipynb", 4)
     assert "return 2 * x" not in str(exercise) and "only for teachers" not in str(exercise)
-    assert "raise NotImplementedError" in exercise.cells[1].source
+    assert [c.source for c in exercise.cells if c.id == "double-answer"] == [
+        'def double(x):\n    raise NotImplementedError("your code goes here")'
+    ]
     solution = nbformat.read(house / "solutions" / "09_tiny.ipynb", 4)
     assert "SOLUTION" not in str(solution) and "return 2 * x" in str(solution)
     assert solution.cells[-1].id == exercise.cells[-1].id == "double-check"

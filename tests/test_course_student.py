@@ -5,7 +5,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from metarim_lite.course.student import Inspection, Result, check_notebook, inspect_notebook, prepare, table
+from metarim_lite.course.student import Inspection, Result, _result, check_notebook, inspect_notebook, prepare, table
 from metarim_lite.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,7 +39,7 @@ def result(path: Path) -> Result:
 
 
 def test_a_solved_notebook_gets_all_points_and_exit_code_zero(tmp_path, capsys):
-    path = submission(tmp_path, SOLVED)
+    path = submission(tmp_path, SOLVED.replace("    return", "    print('debugging')\n    return"))
     before = path.read_bytes()
     assert check_notebook(path, ROOT) == 0
     assert capsys.readouterr().out.splitlines() == [
@@ -69,8 +69,15 @@ def test_a_wrong_answer_is_told_its_mistake(tmp_path):
 
 
 def test_an_answer_that_does_not_parse_is_told_so(tmp_path):
-    got = result(submission(tmp_path, "def input_attention(h, x:\n    pass"))
-    assert got.points == 0 and got.says.startswith("your cell fails: SyntaxError")
+    found = inspect_notebook(submission(tmp_path, "def input_attention(h, x:\n    pass"), ROOT)
+    assert found.results[0].points == 0 and found.results[0].says.startswith("your cell fails: SyntaxError")
+    assert found.remarks == []  # the cells that use the answer fail too, which is no news
+
+
+def test_an_endless_loop_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr("metarim_lite.course.student.CELL_SECONDS", 2)
+    loop = "def input_attention(h, x, W_q, W_e, W_v):\n    while True:\n        pass"
+    assert "look for an endless loop" in result(submission(tmp_path, loop)).says
 
 
 def test_a_check_cell_that_was_changed_or_skipped_is_put_back(tmp_path):
@@ -85,11 +92,9 @@ def test_a_check_cell_that_was_changed_or_skipped_is_put_back(tmp_path):
 
 
 def test_a_check_cell_that_was_deleted_is_missed(tmp_path):
-    path = submission(tmp_path, SOLVED)
-    notebook = nbformat.read(path, 4)
-    notebook.cells = [c for c in notebook.cells if c.id != "input_attention-check"]
-    nbformat.write(notebook, path)
-    assert result(path).says.startswith("its check cell is missing")
+    notebook = nbformat.read(submission(tmp_path, SOLVED), 4)
+    code = [c for c in notebook.cells if c.cell_type == "code" and c.id != "input_attention-check"]
+    assert _result("input_attention", code, {}).says.startswith("its check cell is missing")
 
 
 def test_a_notebook_saved_without_cell_ids_is_still_understood(tmp_path):

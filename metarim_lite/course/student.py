@@ -213,15 +213,16 @@ def _reason(failure: str) -> str:
     if errors:
         return errors[-1][0]
     if "Timeout" in failure or "ran out of time" in failure:
-        return f"a cell ran longer than {CELL_SECONDS} s; look for an endless loop"
+        return f"a cell ran longer than {CELL_SECONDS} s or ended its kernel; look for an endless loop"
     return "the check printed something else than published"
 
 
 def _remarks(cells: list[Any], failures: dict[int, str], results: list[Result]) -> Any:
-    """A line for each failing cell that is not part of an exercise."""
+    """A line for each failing cell, but for those that fail because an exercise is not solved."""
+    passed = {r.exercise for r in results if r.passed}
     for number, failure in sorted(failures.items()):
         cell = cells[number] if 0 <= number < len(cells) else None
-        if cell is None or (_role(cell) or ("", ""))[1] in ("answer", "check"):
+        if cell is None or ((role := _role(cell)) and role[0] not in passed):
             continue
         first = next((line for line in cell.source.splitlines() if line.strip()), "")
         why = "its output differs from the published one" if "outputs differ" in failure else _reason(failure)
