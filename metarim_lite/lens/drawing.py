@@ -21,7 +21,7 @@ SPOKEN = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle", 
 WIDTH, HEIGHT = 960, 668
 LEFT, MIDDLE, RIGHT = 20, 328, 940  # the frame and actions left of MIDDLE, the modules right of it
 FRAME = 284
-ACTIONS_Y = 386
+ACTIONS_Y = 398
 
 
 def step_svg(trace, t: int, frame: bool = True) -> str:
@@ -38,6 +38,7 @@ def step_svg(trace, t: int, frame: bool = True) -> str:
             f'<image x="{LEFT}" y="72" width="{FRAME}" height="{FRAME}" href="data:image/png;base64,{data}"/>'
         )
     drawn.append(rect(LEFT, 72, FRAME, FRAME, stroke=FAINT))
+    drawn.append(text(LEFT, 372, "lighter cells: what the agent sees", size=11, fill=QUIET))
     drawn += module_picture(trace, t, MIDDLE, RIGHT - MIDDLE)
     drawn += _ending(trace) if t == trace.num_steps else _action_bars(trace, t)
     drawn += timeline_picture(trace, t, MIDDLE, RIGHT - MIDDLE)

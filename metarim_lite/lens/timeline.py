@@ -39,11 +39,11 @@ def _curve(
     low, high = min(0.0, float(series.min())), max(float(series.max()), 1e-6)
     ys = top + height * (1 - (series - low) / (high - low))
     points = [f"{number(x0 + (i + 0.5) * cell)} {number(float(y))}" for i, y in enumerate(ys)]
-    base = top + height
+    base, zero = top + height, top + height * (1 - (0 - low) / (high - low))
     drawn = [text(left, top + height / 2 + 4, name, size=12, fill=QUIET)]
     drawn.append(text(x0 - 5, top + 10, f"{high:.2f}", size=10, fill=QUIET, anchor="end"))
-    drawn.append(text(x0 - 5, base, f"{low:.2f}".replace("0.00", "0"), size=10, fill=QUIET, anchor="end"))
-    drawn.append(line(x0, base, x0 + cell * (len(series) + 1), base, stroke=FAINT))
+    drawn.append(text(x0 - 5, base, f"{low:.2f}" if low else "0", size=10, fill=QUIET, anchor="end"))
+    drawn.append(line(x0, zero, x0 + cell * (len(series) + 1), zero, stroke=FAINT))
     if len(points) == 1:
         points.append(points[0])
     drawn.append(path("M" + "L".join(points), stroke=color, line=2))
@@ -85,5 +85,5 @@ def _axis(steps: int, x0: float, cell: float) -> list[str]:
         for i in range(0, steps, every)
         if (steps - i) * cell >= 30
     ]
-    ticks.append(text(x0 + (steps + 0.5) * cell, BOTTOM - 4, "end", size=11, fill=INK, anchor="middle"))
+    ticks.append(text(x0 + (steps + 1) * cell, BOTTOM - 4, "end", size=11, fill=INK, anchor="end"))
     return ticks

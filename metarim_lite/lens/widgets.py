@@ -81,7 +81,7 @@ class XRay:
         last = trace.num_steps
         self.screen = ipywidgets.HTML()
         self.caption = ipywidgets.HTML()
-        self.slider = ipywidgets.IntSlider(t, 0, last, description="step", layout={"width": "60%"})
+        self.slider = ipywidgets.IntSlider(t, 0, last, description="step", layout={"width": "96%"})
         self.play = ipywidgets.Play(value=t, min=0, max=last, interval=700, show_repeat=False)
         ipywidgets.jslink((self.play, "value"), (self.slider, "value"))
         self.buttons = {
@@ -95,8 +95,8 @@ class XRay:
         }
         for button in self.buttons.values():
             button.layout.width = "48px"
-        controls = ipywidgets.HBox([*self.buttons.values(), self.play, self.slider], layout=_ROW)
-        self.widget = ipywidgets.VBox([self.screen, controls, self.caption])
+        controls = ipywidgets.HBox([*self.buttons.values(), self.play], layout=_ROW)
+        self.widget = ipywidgets.VBox([self.screen, controls, self.slider, self.caption])
         self.slider.observe(lambda change: self._show(change["new"]), names="value")
         self._show(t)
 
@@ -129,7 +129,7 @@ def stepper_html(game: Game, problem: str = "") -> str:
     edge, tint = (VERMILLION, "#FBEADF") if problem or (game.over and not game.success) else (BLUE, BLUE_TINT)
     if game.success and not problem:
         edge, tint = GREEN, GREEN_TINT
-    column = '<div style="flex:1 1 300px;max-width:380px">'
+    column = '<div style="flex:1 1 230px;max-width:400px">'
     title = f'<p style="font-size:13px;color:{QUIET};margin:0 0 4px">'
     return (
         f'<div style="background:{PAPER};color:{INK};font-family:{escape(FONT)};line-height:1.4;'
@@ -151,7 +151,7 @@ _ROW = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
 
 def _button(label: str, tip: str, act: Callable[[], None], show: Callable[..., None] | None = None):
     """A button that acts, then redraws; a mistake the user can mend is shown as a sentence."""
-    button = ipywidgets.Button(description=label, tooltip=tip, layout={"width": "104px"})
+    button = ipywidgets.Button(description=label, tooltip=tip, layout={"width": "88px"})
 
     def clicked(_: Any) -> None:
         try:
