@@ -7,7 +7,7 @@ import pytest
 
 from metarim_lite.course.build import build, compare, jobs
 from metarim_lite.course.checks import EXERCISES
-from metarim_lite.course.sources import read, without_markers, without_solution
+from metarim_lite.course.sources import INSTALL, read, without_markers, without_solution
 from metarim_lite.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -174,3 +174,21 @@ def test_every_exercise_has_all_its_cells_and_the_points_it_is_worth():
         assert f"| {exercise.points} |" in mine["header"].source
         assert mine["hints"].source.count("<details>") == 3
         assert "raise NotImplementedError" in mine["answer"].source and "SOLUTION" not in mine["answer"].source
+
+
+def test_where_the_package_is_missing_the_first_cell_says_what_to_do_or_does_it(monkeypatch):
+    ran = []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("subprocess.run", lambda command, **options: ran.append(command))
+    monkeypatch.delenv("METARIM_LITE_REPOSITORY", raising=False)
+    with pytest.raises(ModuleNotFoundError, match="clone the repository of metarim-lite"):
+        exec(INSTALL, {})
+    assert ran == []
+    monkeypatch.setenv("METARIM_LITE_REPOSITORY", "https://example.org/someone/somewhere.git")
+    exec(INSTALL, {})
+    assert ran[0][-1] == "git+https://example.org/someone/somewhere.git"
+
+
+def test_where_the_package_is_installed_the_first_cell_does_nothing(monkeypatch):
+    monkeypatch.setattr("subprocess.run", lambda *a, **k: pytest.fail("nothing should be installed"))
+    exec(INSTALL, {})

@@ -15,7 +15,6 @@ NEEDED = (
     ("minigrid", (3, 2)),
     ("matplotlib", (3,)),
     ("ipywidgets", (8,)),
-    ("nbval", (0, 11)),
 )
 
 

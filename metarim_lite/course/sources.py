@@ -29,7 +29,7 @@ import importlib.util, os, subprocess, sys
 if importlib.util.find_spec("metarim_lite") is None:
     repository = os.environ.get("METARIM_LITE_REPOSITORY")  # the address you cloned from
     if not repository:
-        raise SystemExit("metarim_lite is missing: clone its repository, then run: pip install -e '.[lab]'")
+        raise ModuleNotFoundError("clone the repository of metarim-lite, then run: pip install -e '.[lab]'")
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", f"git+{repository}"], check=True)"""
 
 METADATA = {
