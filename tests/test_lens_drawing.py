@@ -191,3 +191,11 @@ def luminance(color):
 def test_text_stands_out_from_its_ground_by_the_wcag_ratio(ink, paper):
     dark, light = (luminance(getattr(palette, name)) for name in (ink, paper))
     assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def test_the_words_beside_each_other_do_not_run_into_each_other():
+    """Words in one line of the action table end before the bar begins, at a generous 0.62 em a letter."""
+    texts = [e for e in parse(make_trace(), 0).iter(SVG + "text") if e.text in ("go forward", "turn right")]
+    bars = [float(e.get("x")) for e in parse(make_trace(), 0).iter(SVG + "rect") if e.get("height") == "15"]
+    for e in texts:
+        assert float(e.get("x")) + 0.62 * float(e.get("font-size")) * len(e.text) < min(bars)

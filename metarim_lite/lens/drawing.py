@@ -38,7 +38,7 @@ def step_svg(trace, t: int, frame: bool = True) -> str:
             f'<image x="{LEFT}" y="72" width="{FRAME}" height="{FRAME}" href="data:image/png;base64,{data}"/>'
         )
     drawn.append(rect(LEFT, 72, FRAME, FRAME, stroke=FAINT))
-    drawn.append(text(LEFT, 372, "lighter cells: what the agent sees", size=11, fill=QUIET))
+    drawn.append(text(LEFT, 372, "lighter cells: what the agent sees", size=12, fill=QUIET))
     drawn += module_picture(trace, t, MIDDLE, RIGHT - MIDDLE)
     drawn += _ending(trace) if t == trace.num_steps else _action_bars(trace, t)
     drawn += timeline_picture(trace, t, MIDDLE, RIGHT - MIDDLE)
@@ -70,10 +70,8 @@ def describe(trace, t: int) -> str:
         return f"After {t} steps the episode is over: {_outcome(trace)}."
     action = int(trace.actions[t])
     parts = [
-        f"Step {t} of {trace.num_steps}, told “{trace.told(t)}”: "
-        f"the agent chooses to {SPOKEN[action]} (probability {trace.probabilities[t, action]:.2f})"
-        if SPOKEN[action] != "done"
-        else f"Step {t} of {trace.num_steps}: the agent says done (probability {trace.probabilities[t, action]:.2f})"
+        f"Step {t} of {trace.num_steps}, told “{trace.told(t)}”: the agent chooses "
+        f"“{SPOKEN[action]}” (probability {trace.probabilities[t, action]:.2f})"
     ]
     if trace.active is not None:
         winners = np.flatnonzero(trace.active[t])
@@ -115,7 +113,7 @@ def _header(trace, t: int) -> list[str]:
     steps = f"step {t} of {trace.num_steps}" if t < trace.num_steps else f"end, after {t} steps"
     drawn.append(text(RIGHT, 34, steps, size=17, bold=True, anchor="end"))
     about = f"{trace.level} · level {trace.index} · seed {trace.seed} · {trace.controller}"
-    drawn.append(text(RIGHT, 56, about, size=12, fill=QUIET, anchor="end"))
+    drawn.append(text(RIGHT, 56, about, size=13, fill=QUIET, anchor="end"))
     if trace.interventions:
         changed = "changed: " + "; ".join(map(str, trace.interventions))
         x, y, anchor = (LEFT, 56, "start") if len(lines) == 1 else (RIGHT, 430, "end")
@@ -129,7 +127,7 @@ def _action_bars(trace, t: int) -> list[str]:
     how = "take the likeliest" if trace.greedy else "draw one by lot"
     drawn = [text(LEFT, ACTIONS_Y, f"{heading}: {how}", bold=True)]
     expects = f"value {trace.values[t]:.2f}: what the critic expects to earn"
-    drawn.append(text(LEFT, ACTIONS_Y + 20, expects, size=12, fill=QUIET))
+    drawn.append(text(LEFT, ACTIONS_Y + 20, expects, size=13, fill=QUIET))
     for a, word in enumerate(SPOKEN):
         y = ACTIONS_Y + 34 + 32 * a
         on = a == chosen
@@ -137,8 +135,8 @@ def _action_bars(trace, t: int) -> list[str]:
             drawn.append(rect(LEFT, y, FRAME, 28, fill=GREEN_TINT, stroke=GREEN, line=2, radius=5))
             drawn.append(path(f"M{LEFT + 8} {y + 7.5:.1f}l9 6.5l-9 6.5z", fill=GREEN))
         drawn.append(text(LEFT + 23, y + 19, word, bold=on))
-        drawn.append(rect(LEFT + 104, y + 6.5, 132, 15, fill=PAPER, stroke=GREEN if on else QUIET))
-        drawn.append(rect(LEFT + 104, y + 6.5, 132 * float(probabilities[a]), 15, fill=GREEN if on else QUIET))
+        drawn.append(rect(LEFT + 110, y + 6.5, 126, 15, fill=PAPER, stroke=GREEN if on else QUIET))
+        drawn.append(rect(LEFT + 110, y + 6.5, 126 * float(probabilities[a]), 15, fill=GREEN if on else QUIET))
         drawn.append(text(LEFT + FRAME - 8, y + 19, f"{probabilities[a]:.2f}", bold=on, anchor="end"))
     return drawn
 
@@ -153,5 +151,5 @@ def _ending(trace) -> list[str]:
     drawn.append(text(middle, 430, f"{mark} {words}", size=19, bold=True, anchor="middle"))
     drawn.append(text(middle, 458, f"reward {total:.2f} after {trace.num_steps} steps", size=15, anchor="middle"))
     note = "reward = 1 − 0.9 · steps / allowed steps" if trace.success else "no success, no reward"
-    drawn.append(text(middle, 484, note, size=12, fill=INK, anchor="middle"))
+    drawn.append(text(middle, 484, note, size=13, fill=INK, anchor="middle"))
     return drawn

@@ -43,7 +43,7 @@ class SwapMission:
     start: int = 0
 
     def __str__(self) -> str:
-        return f"the agent is told “{self.text}”{_since(self.start)}"
+        return f"mission swapped{_since(self.start)}"  # the headline of a drawing shows the text itself
 
 
 Intervention = ModulesOff | ModulesFrozen | SwapMission

@@ -73,7 +73,7 @@ def _input_lines(columns, active: np.ndarray, weight: np.ndarray, left: float, w
 
 def _card(n: int, column: tuple[float, float], on: bool, much: float, mark: str) -> list[str]:
     x, w = column
-    small = 13 if w >= 66 else 11 if w >= 50 else 9
+    small = 14 if w >= 84 else 12 if w >= 66 else 11 if w >= 50 else 9
     pad = 9 if w >= 66 else 5
     frame = dict(fill=BLUE_TINT, stroke=BLUE, line=3) if on else dict(fill=PAPER, stroke=FAINT, line=1.2)
     drawn = [rect(x, CARDS_Y, w, CARD_HEIGHT, radius=8, **frame)]
@@ -119,14 +119,14 @@ def _communication(columns, active: np.ndarray, communication: np.ndarray, left:
     for n, on in enumerate(reads):
         x, w = columns[n]
         drawn.append(disc(centres[n], top, 3.5, fill=QUIET))
-        drawn.append(text(centres[n] + 8, top + 1, n, size=11, fill=QUIET))
+        drawn.append(text(centres[n] + 8, top + 1, n, size=12, fill=QUIET))
         drawn.append(disc(centres[n], READERS_Y, 8, fill=BLUE if on else PAPER, stroke=BLUE if on else FAINT))
         drawn += _reader_words(centres[n], w, weights[n], bool(on))
     return drawn
 
 
 def _reader_words(x: float, width: float, weights: np.ndarray, on: bool) -> list[str]:
-    size = 12 if width >= 66 else 10 if width >= 50 else 9
+    size = 13 if width >= 84 else 12 if width >= 66 else 10 if width >= 50 else 9
     if not on:
         words = "keeps state" if width >= 76 else "keeps" if width >= 50 else "–"
         return [text(x, READERS_Y + 24, words, size=size, fill=QUIET, anchor="middle")]

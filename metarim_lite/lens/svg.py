@@ -34,7 +34,7 @@ def number(value: float) -> str:
 
 
 def text(
-    x: float, y: float, string: object, *, size: float = 13, fill: str = INK, bold: bool = False, anchor: str = "start"
+    x: float, y: float, string: object, *, size: float = 14, fill: str = INK, bold: bool = False, anchor: str = "start"
 ) -> str:
     weight = ' font-weight="650"' if bold else ""
     place = "" if anchor == "start" else f' text-anchor="{anchor}"'

@@ -40,9 +40,9 @@ def _curve(
     ys = top + height * (1 - (series - low) / (high - low))
     points = [f"{number(x0 + (i + 0.5) * cell)} {number(float(y))}" for i, y in enumerate(ys)]
     base, zero = top + height, top + height * (1 - (0 - low) / (high - low))
-    drawn = [text(left, top + height / 2 + 4, name, size=12, fill=QUIET)]
-    drawn.append(text(x0 - 5, top + 10, f"{high:.2f}", size=10, fill=QUIET, anchor="end"))
-    drawn.append(text(x0 - 5, base, f"{low:.2f}" if low else "0", size=10, fill=QUIET, anchor="end"))
+    drawn = [text(left, top + height / 2 + 4, name, size=13, fill=QUIET)]
+    drawn.append(text(x0 - 5, top + 10, f"{high:.2f}", size=11, fill=QUIET, anchor="end"))
+    drawn.append(text(x0 - 5, base, f"{low:.2f}" if low else "0", size=11, fill=QUIET, anchor="end"))
     drawn.append(line(x0, zero, x0 + cell * (len(series) + 1), zero, stroke=FAINT))
     if len(points) == 1:
         points.append(points[0])
@@ -58,7 +58,7 @@ def _raster(active: np.ndarray, x0: float, top: float, cell: float, height: floa
     for n in range(count):
         y = top + n * row
         if count <= 10 or n % 2 == 0:
-            drawn.append(text(left, y + row / 2 + 4, f"module {n}", size=min(12, row), fill=QUIET))
+            drawn.append(text(left, y + row / 2 + 4, f"module {n}", size=min(13, row), fill=QUIET))
         drawn.append(line(x0, y + row / 2, x0 + steps * cell, y + row / 2, stroke=FAINT))
         gap = 1 if cell > 4 else 0
         blocks = ""
@@ -79,11 +79,11 @@ def _spans(on: np.ndarray, merge: bool) -> list[tuple[int, int]]:
 
 
 def _axis(steps: int, x0: float, cell: float) -> list[str]:
-    every = next(e for e in (1, 2, 5, 10, 20, 50, 100, 200, 500, 10**9) if e * cell >= 26)
+    every = next(e for e in (1, 2, 5, 10, 20, 50, 100, 200, 500, 10**9) if e * cell >= 32)
     ticks = [
-        text(x0 + (i + 0.5) * cell, BOTTOM - 4, i, size=11, fill=QUIET, anchor="middle")
+        text(x0 + (i + 0.5) * cell, BOTTOM - 4, i, size=12, fill=QUIET, anchor="middle")
         for i in range(0, steps, every)
-        if (steps - i) * cell >= 30
+        if (steps - i) * cell >= 46
     ]
-    ticks.append(text(x0 + (steps + 1) * cell, BOTTOM - 4, "end", size=11, fill=INK, anchor="end"))
+    ticks.append(text(x0 + (steps + 1) * cell, BOTTOM - 4, "end", size=12, fill=INK, anchor="end"))
     return ticks
