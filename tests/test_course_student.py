@@ -5,7 +5,16 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from metarim_lite.course.student import Inspection, Result, _result, check_notebook, inspect_notebook, prepare, table
+from metarim_lite.course.student import (
+    Inspection,
+    Result,
+    _result,
+    _run,
+    check_notebook,
+    inspect_notebook,
+    prepare,
+    table,
+)
 from metarim_lite.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,22 +59,25 @@ def test_a_solved_notebook_gets_all_points_and_exit_code_zero(tmp_path, capsys):
     assert path.read_bytes() == before
 
 
-def test_the_unsolved_notebook_is_not_attempted(tmp_path, capsys):
-    assert check_notebook(ROOT / "exercises" / f"{LESSON}.ipynb", ROOT) == 1
-    assert capsys.readouterr().out.splitlines() == [
-        "exercise         points  result",
-        "input_attention   0 / 3  not attempted",
-        "total             0 / 3",
-    ]
+def test_the_unsolved_notebook_fails_exactly_at_its_check_and_is_not_attempted():
+    notebook = nbformat.read(ROOT / "exercises" / f"{LESSON}.ipynb", 4)
+    code = [c for c in notebook.cells if c.cell_type == "code"]
+    failures = _run(notebook)
+    assert [code[number].id for number in failures] == ["input_attention-check"]  # the cell after it ran
+    assert _result("input_attention", code, failures) == Result("input_attention", 0, 3, "not attempted")
 
 
-def test_a_wrong_answer_is_told_its_mistake(tmp_path):
+def test_a_wrong_answer_is_told_its_mistake_and_exit_code_one(tmp_path, capsys):
     # saved outputs and tags of the student's own count for nothing
     forged = nbformat.v4.new_output("stream", text="✓ input_attention: 3 of 3 points\n")
     check = {"outputs": [forged], "execution_count": 7}
-    got = result(submission(tmp_path, SHARING, check=check))
-    assert got.points == 0 and not got.passed
-    assert got.says.startswith("your weights sum to 1 over the modules; they should sum to 1 over {null, input}")
+    assert check_notebook(submission(tmp_path, SHARING, check=check), ROOT) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "exercise         points  result",
+        "input_attention   0 / 3  your weights sum to 1 over the modules; they should sum to 1 over {null, input},",
+        "                         for each module by itself (look at the `dim` of your softmax).",
+        "total             0 / 3",
+    ]
 
 
 def test_an_answer_that_does_not_parse_is_told_so(tmp_path):
