@@ -1,8 +1,10 @@
 """Runs on disk: resumed after a kill they end as if nothing had happened; damage is refused by name."""
 
+import dataclasses
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,9 +23,10 @@ SCALES = TimeScales(
 )
 AGENT = ml.AgentConfig(num_modules=4, active=2, hidden_size=8, input_size=16, channels=4, head_size=8)
 CONFIG = ml.TrainConfig(
-    level="BabyAI-GoToObjS6-v1", frames=16 * 10 * 12, num_envs=16, steps=10, train_levels=200,
+    level="BabyAI-GoToObjS6-v1", frames=16 * 10 * 24, num_envs=16, steps=10, train_levels=200,
     report_every=2, agent=AGENT, timescales=SCALES,
 )  # fmt: skip
+SHORT = dataclasses.replace(CONFIG, frames=16 * 10 * 12)
 
 SCRIPT = """
 import sys, json, torch
@@ -63,22 +66,25 @@ def without_times(path):
 
 
 def test_killed_and_resumed_equals_never_killed(undisturbed):
-    """SIGKILL at random moments until the run gets through."""
-    dice, kills = random.Random(0), 0
-    for _ in range(12):
+    """SIGKILL at random moments, each some way further into the run, then let it finish."""
+    dice, folder = random.Random(0), undisturbed / "killed"
+    for kill in range(3):
         process = run_script(undisturbed, "killed")
-        try:
-            process.wait(timeout=2.2 + dice.random() * 2.5)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
-            continue
-        break
-    else:
-        assert run_script(undisturbed, "killed").wait(timeout=120) == 0
-    assert same_agent(undisturbed / "undisturbed", undisturbed / "killed")
-    assert without_times(undisturbed / "undisturbed") == without_times(undisturbed / "killed")
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and reports(folder) < 1 + 3 * kill:
+            time.sleep(0.01)
+        time.sleep(dice.random() * 0.2)
+        assert process.poll() is None, "the run was over before it could be killed"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert run_script(undisturbed, "killed").wait(timeout=120) == 0
+    assert same_agent(undisturbed / "undisturbed", folder)
+    assert without_times(undisturbed / "undisturbed") == without_times(folder)
+
+
+def reports(folder):
+    path = folder / "metrics.jsonl"
+    return len(path.read_text().splitlines()) if path.exists() else 0
 
 
 def test_stopped_at_every_report_and_resumed_equals_never_stopped(tmp_path, small_bank):
@@ -90,11 +96,11 @@ def test_stopped_at_every_report_and_resumed_equals_never_stopped(tmp_path, smal
     def stop(_):
         raise Stop
 
-    whole = train(CONFIG, folder=tmp_path / "whole", progress=False)
+    whole = train(SHORT, folder=tmp_path / "whole", progress=False)
     stops = 0
     while True:
         try:
-            parts = train(CONFIG, folder=tmp_path / "parts", progress=False, on_report=stop)
+            parts = train(SHORT, folder=tmp_path / "parts", progress=False, on_report=stop)
             break
         except Stop:
             stops += 1
@@ -109,11 +115,11 @@ def test_ctrl_c_saves_and_resumes(tmp_path):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)
 
-    stopped = train(CONFIG, folder=tmp_path / "run", progress=False, on_report=interrupt)
+    stopped = train(SHORT, folder=tmp_path / "run", progress=False, on_report=interrupt)
     assert not stopped.finished and (tmp_path / "run" / "state.json").exists()
-    resumed = train(CONFIG, folder=tmp_path / "run", progress=False)
+    resumed = train(SHORT, folder=tmp_path / "run", progress=False)
     assert resumed.finished
-    train(CONFIG, folder=tmp_path / "whole", progress=False)
+    train(SHORT, folder=tmp_path / "whole", progress=False)
     assert same_agent(tmp_path / "run", tmp_path / "whole")
 
 
@@ -146,14 +152,17 @@ def test_a_kill_between_the_two_files_of_a_checkpoint_loses_nothing(tmp_path, mo
         write_checkpoint(tmp_path, {"x": torch.zeros(3)}, {"n": 1})
 
 
-@pytest.fixture
-def stopped_run(tmp_path):
-    """A run that still has work to do."""
-    import dataclasses
-
-    folder = tmp_path / "run"
-    train(dataclasses.replace(CONFIG, frames=CONFIG.frames // 2), folder=folder, progress=False)
+@pytest.fixture(scope="module")
+def half_a_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("half") / "run"
+    train(dataclasses.replace(SHORT, frames=SHORT.frames // 2), folder=folder, progress=False)
     return folder
+
+
+@pytest.fixture
+def stopped_run(half_a_run, tmp_path):
+    """A run that still has work to do, to be damaged at will."""
+    return shutil.copytree(half_a_run, tmp_path / "run")
 
 
 def edit_tensors(folder, edit):
@@ -191,16 +200,14 @@ def test_a_damaged_run_is_refused_with_the_field_named(stopped_run, kind):
     damage, named = DAMAGE[kind]
     damage(stopped_run)
     with pytest.raises(ml.UserError) as refused:
-        train(CONFIG, folder=stopped_run, progress=False)
+        train(SHORT, folder=stopped_run, progress=False)
     assert named in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 def test_a_folder_of_another_run_is_refused(stopped_run):
-    import dataclasses
-
     with pytest.raises(ml.UserError, match="seed"):
-        train(dataclasses.replace(CONFIG, seed=1), folder=stopped_run, progress=False)
+        train(dataclasses.replace(SHORT, seed=1), folder=stopped_run, progress=False)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
@@ -216,9 +223,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
 
     monkeypatch.setattr(timescales, "ppo_loss", poisoned)
     with pytest.raises(ml.UserError, match="not finite.*last good checkpoint is kept"):
-        train(CONFIG, folder=folder, progress=False)
+        train(SHORT, folder=folder, progress=False)
     monkeypatch.setattr(timescales, "ppo_loss", original)
-    resumed = train(CONFIG, folder=folder, progress=False)
+    resumed = train(SHORT, folder=folder, progress=False)
     assert resumed.finished
     assert all(p.isfinite().all() for p in resumed.agent.parameters())
 
@@ -254,7 +261,7 @@ def test_unknown_names_are_refused_before_any_work():
 def test_no_write_permission_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("a file where a folder should be")
     with pytest.raises(ml.UserError, match="cannot write to"):
-        train(CONFIG, folder=tmp_path / "file" / "run", progress=False)
+        train(SHORT, folder=tmp_path / "file" / "run", progress=False)
 
 
 def test_unknown_config_keys_are_refused_with_the_nearest():
