@@ -74,8 +74,8 @@ def test_a_wrong_answer_is_told_its_mistake_and_exit_code_one(tmp_path, capsys):
     assert check_notebook(submission(tmp_path, SHARING, check=check), ROOT) == 1
     assert capsys.readouterr().out.splitlines() == [
         "exercise         points  result",
-        "input_attention   0 / 3  your weights sum to 1 over the modules; they should sum to 1 over {null, input},",
-        "                         for each module by itself (look at the `dim` of your softmax).",
+        "input_attention   0 / 3  your weights sum to 1 over the modules; they should sum to 1 over {null,",
+        "                         input}, for each module by itself (look at the `dim` of your softmax).",
         "total             0 / 3",
     ]
 
