@@ -199,3 +199,21 @@ def test_the_words_beside_each_other_do_not_run_into_each_other():
     bars = [float(e.get("x")) for e in parse(make_trace(), 0).iter(SVG + "rect") if e.get("height") == "15"]
     for e in texts:
         assert float(e.get("x")) + 0.62 * float(e.get("font-size")) * len(e.text) < min(bars)
+
+
+def test_a_curve_runs_from_the_module_read_down_to_its_reader_and_is_as_wide_as_the_weight():
+    weights = np.array([[0.1, 0.2, 0.7], [0.0, 0.0, 0.0], [0.05, 0.85, 0.1]], np.float32)  # module 1 is inactive
+    active = np.array([[True, False, True]])
+    root = parse(make_trace(T=1, N=3, k=2, active=active, communication=weights[None, None]), 0)
+    discs = {float(e.get("cx")) for e in root.iter(SVG + "circle") if float(e.get("cy")) > 300}
+    module_at = {x: n for n, x in enumerate(sorted(discs))}
+    drawn = {}
+    for e in root.iter(SVG + "path"):
+        if "C" in e.get("d"):
+            numbers = [float(v) for v in re.findall(r"[\d.]+", e.get("d"))]
+            assert numbers[1] < numbers[-1]
+            drawn[module_at[numbers[-2]], module_at[numbers[0]]] = float(e.get("stroke-width"))
+    assert set(drawn) == {(n, m) for n in (0, 2) for m in range(3)}
+    for n in (0, 2):
+        order = sorted(range(3), key=lambda m: weights[n, m])
+        assert drawn[n, order[0]] < drawn[n, order[1]] < drawn[n, order[2]]
