@@ -16,7 +16,7 @@ from typing import Any
 
 from .envs import GridWorlds, LevelBank, Observation, Step, encode_mission
 from .errors import UserError
-from .memory import keep_freed_memory
+from .machine import fit_threads_to_cores, keep_freed_memory
 from .models import LSTM, RIM, Agent, AgentConfig, UniformAgent
 from .training import (
     METHODS,
@@ -34,6 +34,7 @@ from .training import (
 )
 
 keep_freed_memory()
+fit_threads_to_cores()
 
 _LATER = {"Trace": "lens", "XRay": "lens", "Stepper": "lens", "check": "course"}  # these draw in notebooks
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -177,10 +181,43 @@ def _agent_path(name: str) -> str:
     return str(inside) if inside.is_file() else name
 
 
+def _read(words: list[str]) -> Callable[[], None]:
+    """The command that these words ask for, ready to be called.
+
+    Raises:
+        UserError: a config refuses its values. (tyro would frame and shorten the sentence.)
+    """
+
+    def later(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+        @functools.wraps(command)
+        def read(*args: Any, **kwargs: Any) -> Callable[[], None]:
+            return functools.partial(command, *args, **kwargs)
+
+        return read
+
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.extras.subcommand_cli_from_dict(
+                {name: later(command) for name, command in COMMANDS.items()},
+                prog="metarim",
+                description="Train, test and look into agents made of recurrent independent mechanisms.",
+                args=words,
+            )
+    except SystemExit as stop:
+        cause: BaseException | None = stop
+        while cause is not None:
+            if isinstance(cause, UserError):
+                raise cause from None
+            cause = cause.__cause__ or cause.__context__
+        sys.stderr.write(complaint.getvalue())
+        raise
+
+
 def main() -> None:
     """Run the command line. Exit status 2 for a mistake the user can mend, with one sentence."""
     try:
-        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="metarim", description=__doc__.splitlines()[0])
+        _read(sys.argv[1:])()
     except UserError as error:
         print(f"metarim: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -51,7 +51,9 @@ def test_rooms_import_only_what_they_may(room):
 
 
 def test_the_import_rule_sees_every_form_of_import():
-    source = "from ..training import x\nfrom .. import lens\nimport metarim_lite.course.checks\nfrom metarim_lite import y"
+    source = (
+        "from ..training import x\nfrom .. import lens\nimport metarim_lite.course.checks\nfrom metarim_lite import y"
+    )
     assert imported_rooms(source, depth=1) == {"training", "lens", "course", "(package)"}
 
 

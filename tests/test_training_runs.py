@@ -18,9 +18,7 @@ import metarim_lite as ml
 from metarim_lite.training import TimeScales, train
 from metarim_lite.training.checkpoints import read_checkpoint, write_checkpoint
 
-SCALES = TimeScales(
-    fast=("encoder", "modules", "heads"), slow=("attention",), fast_span=5, slow_span=10, slow_every=2
-)
+SCALES = TimeScales(fast=("encoder", "modules", "heads"), slow=("attention",), fast_span=5, slow_span=10, slow_every=2)
 AGENT = ml.AgentConfig(num_modules=4, active=2, hidden_size=8, input_size=16, channels=4, head_size=8)
 CONFIG = ml.TrainConfig(
     level="BabyAI-GoToObjS6-v1", frames=16 * 10 * 24, num_envs=16, steps=10, train_levels=200,
@@ -219,7 +217,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     def poisoned(agent, batch, config):
         calls.append(1)
         loss, watched = original(agent, batch, config)
-        return (loss * float("nan"), {**watched, "loss": loss.detach() * float("nan")}) if len(calls) > 40 else (loss, watched)
+        return (
+            (loss * float("nan"), {**watched, "loss": loss.detach() * float("nan")})
+            if len(calls) > 40
+            else (loss, watched)
+        )
 
     monkeypatch.setattr(timescales, "ppo_loss", poisoned)
     with pytest.raises(ml.UserError, match="not finite.*last good checkpoint is kept"):

@@ -88,6 +88,7 @@ def _flags(config: Any, default: Any, prefix: str) -> list[str]:
         if value == usual:
             continue
         if hasattr(value, "__dataclass_fields__"):
+            words += [f" {flag}:time-scales"] if usual is None else []  # an optional part is chosen by a word
             words += _flags(value, usual or type(value)(), f"{flag}.")
         else:
             words.append(f" --{flag} {value}")

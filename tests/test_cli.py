@@ -1,0 +1,64 @@
+"""The command line as a user meets it: commands listed, mistakes answered with one sentence and status 2."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def metarim(*words, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "metarim_lite.cli", *words], capture_output=True, text=True, cwd=cwd, check=False
+    )
+
+
+def test_help_lists_every_command():
+    from metarim_lite.cli import COMMANDS
+
+    shown = metarim("--help")
+    assert shown.returncode == 0
+    assert all(name in shown.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (("train", "--method", "meta-rin"), "did you mean 'meta-rim'"),
+        (("train", "--level", "BabyAI-GoToLocl-v0"), "BabyAI-GoToLocal-v0"),
+        (("train", "--device", "cuda:99"), "not available"),
+        (("train", "--agent.active", "9"), "k = 9 active modules of N = 6"),
+        (("evaluate", "nobody"), "unknown agent 'nobody'"),
+        (("bench", "speed"), "unknown bench 'speed'"),
+    ],
+)
+def test_a_mistake_gets_one_sentence_and_status_2(words, sentence, tmp_path):
+    done = metarim(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_an_unknown_setting_is_refused(tmp_path):
+    done = metarim("train", "--num-env", "3", cwd=tmp_path)
+    assert done.returncode == 2 and "num-envs" in done.stderr + done.stdout
+
+
+def test_train_evaluate_replay_and_resume(tmp_path):
+    small = (
+        "train", "--method", "rim", "--level", "BabyAI-GoToObjS4-v0", "--frames", "2560", "--num-envs", "16",
+        "--steps", "20", "--train-levels", "50", "--agent.hidden-size", "8", "--folder", "run",
+    )  # fmt: skip
+    first = metarim(*small, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "held-out levels: success" in first.stdout
+    again = metarim(*small, cwd=tmp_path)
+    assert again.returncode == 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["frames"] == 2560
+    judged = metarim("evaluate", "run", "--level", "BabyAI-GoToObjS4-v0", "--episodes", "20", cwd=tmp_path)
+    assert judged.returncode == 0 and "20 episodes" in judged.stdout
+    shown = metarim("replay", "run", "--level", "BabyAI-GoToObjS4-v0", "--out", "page.html", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "<html" in (tmp_path / "page.html").read_text()
