@@ -1,0 +1,172 @@
+"""Step our worlds and minigrid's side by side, and report every difference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ..errors import UserError
+from .bot import Planner
+from .catalogue import check_level_id, supported
+from .engine import GridWorlds, Observation
+from .generation import make_minigrid
+from .levels import LevelBank
+from .missions import decode_mission
+
+# Random actions that get something done: more walking, more picking up and toggling than "done".
+RANDOM_ACTIONS = (0.13, 0.13, 0.3, 0.15, 0.12, 0.15, 0.02)
+
+
+class Comparison(NamedTuple):
+    """What was compared. `differences` is empty when both agreed everywhere."""
+
+    level: str
+    steps: int
+    episodes: int  # that ended
+    successes: int
+    differences: tuple[str, ...]  # one sentence each
+
+
+def compare_minigrid(
+    levels: str | Sequence[str] = "all",
+    steps: int = 100_000,
+    seed: int = 0,
+    worlds: int = 16,
+    workers: int = 1,
+    progress: bool = False,
+) -> list[Comparison]:
+    """Play the same levels with the same actions in our worlds and in minigrid's environments.
+
+    Half of the worlds act at random; in the other half minigrid's bot acts, with a random action in between now and
+    then, because random actions seldom reach success. Compared at every step: image, direction, mission, reward,
+    terminated, truncated; and the observation of every reset.
+
+    Args:
+        levels: ids, or "all" for every supported one, or a prefix such as "BabyAI-".
+        steps: compared steps in all, shared equally by the levels.
+        worlds: worlds per level.
+        workers: processes.
+
+    Raises:
+        UserError: unknown or unsupported level, no levels, a number below 1.
+    """
+    if isinstance(levels, str):
+        ids = supported("" if levels == "all" else levels) or (levels,)
+    else:
+        ids = tuple(levels)
+    for level_id in ids:
+        check_level_id(level_id)
+    if not ids or steps < 1 or worlds < 2 or workers < 1:
+        raise UserError(f"nothing to compare: {len(ids)} levels, {steps} steps, {worlds} worlds, {workers} workers")
+    jobs = [(level_id, -(-steps // len(ids)), seed, worlds) for level_id in ids]
+    if workers == 1:
+        results = map(_compare_job, jobs)
+        return list(_with_bar(results, len(jobs), progress))
+    with ProcessPoolExecutor(workers) as pool:
+        return list(_with_bar(pool.map(_compare_job, jobs), len(jobs), progress))
+
+
+def _with_bar(results: Any, total: int, progress: bool) -> Any:
+    if not progress:
+        return results
+    from tqdm.auto import tqdm
+
+    return tqdm(results, total=total, unit="level")
+
+
+def _compare_job(job: tuple[str, int, int, int]) -> Comparison:
+    return compare_level(*job)
+
+
+def compare_level(level_id: str, steps: int, seed: int = 0, num_worlds: int = 16) -> Comparison:
+    """`compare_minigrid` for one level."""
+    generator = np.random.default_rng(seed)
+    first_seed = int(generator.integers(0, 1_000_000))
+    episodes_needed = max(num_worlds, steps // 30)  # more levels than will be played
+    bank = LevelBank.generate(level_id, range(first_seed, first_seed + min(episodes_needed, 500)), cache=False)
+    worlds = GridWorlds(bank, num_worlds, seed=seed)
+    observation = worlds.reset()
+    twins = [_Twin(level_id, bank, bot=b % 2 == 1) for b in range(num_worlds)]
+    differences: list[str] = []
+    levels = worlds.levels.tolist()
+    for b, twin in enumerate(twins):
+        twin.reset(levels[b])
+        differences += twin.differing(observation, b, "after reset")
+
+    compared = episodes = successes = 0
+    while compared < steps:
+        random = generator.choice(7, size=num_worlds, p=RANDOM_ACTIONS)
+        meddle = generator.random(num_worlds) < 0.04
+        actions = [twin.choose(int(random[b]), bool(meddle[b]), generator) for b, twin in enumerate(twins)]
+        step = worlds.step(torch.tensor(actions))
+        levels = worlds.levels.tolist()
+        rewards, terminated, truncated = step.reward.tolist(), step.terminated.tolist(), step.truncated.tolist()
+        success = step.success.tolist()
+        for b, twin in enumerate(twins):
+            reward, *ends = twin.step(actions[b])
+            when = f"after {twin.count} steps of seed {twin.seed}, action {actions[b]}"
+            ours = (rewards[b], terminated[b], truncated[b], success[b])
+            theirs = (float(np.float32(reward)), *ends, reward > 0)
+            if ours != theirs:
+                differences.append(
+                    f"{level_id} {when}: (reward, terminated, truncated, success) {ours}, minigrid {theirs}"
+                )
+            if any(ends):
+                episodes += 1
+                successes += reward > 0
+                twin.reset(levels[b])
+                when = f"at the reset to seed {twin.seed}"
+            differences += twin.differing(step.observation, b, when)
+        compared += num_worlds
+    return Comparison(level_id, compared, episodes, successes, tuple(differences))
+
+
+class _Twin:
+    """minigrid's environment beside one of our worlds, and whoever chooses the actions of both."""
+
+    def __init__(self, level_id: str, bank: LevelBank, bot: bool):
+        self.env, self.bank, self.level_id = make_minigrid(level_id), bank, level_id
+        self.bot = bot
+        self.planner: Planner | None = None
+        self.last: int | None = None
+        self.count = self.seed = 0
+        self.observation: dict[str, Any] = {}
+
+    def reset(self, level: int) -> None:
+        self.seed = int(self.bank.seeds[level])
+        self.observation, _ = self.env.reset(seed=self.seed)
+        self.count, self.last = 0, None
+        self.planner = Planner(self.env) if self.bot else None
+
+    def choose(self, random: int, meddle: bool, generator: np.random.Generator) -> int:
+        if self.bot and self.planner is None and generator.random() < 0.1:
+            self.planner, self.last = Planner(self.env), None  # perhaps a fresh bot knows how to go on
+        if self.planner is not None:
+            action = self.planner.plan(self.last)
+            if action is None:
+                self.planner = None
+            elif not meddle:
+                return action
+        return random
+
+    def step(self, action: int) -> tuple[float, bool, bool]:
+        self.observation, reward, terminated, truncated, _ = self.env.step(action)
+        self.last = action
+        self.count += 1
+        return reward, terminated, truncated
+
+    def differing(self, observation: Observation, b: int, when: str) -> list[str]:
+        ours = {
+            "image": observation.image[b].numpy(),
+            "direction": int(observation.direction[b]),
+            "mission": decode_mission(observation.mission[b]),
+        }
+        return [
+            f"{self.level_id} {when}: {part} differs"
+            for part, value in ours.items()
+            if not np.array_equal(value, self.observation[part])
+        ]
