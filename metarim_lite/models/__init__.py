@@ -2,12 +2,13 @@
 
 from .agent import GROUPS, Agent, AgentConfig, AgentOutput, UniformAgent
 from .attention import choose_active, communicate, input_attention, input_scores
-from .controller import ControllerState, Diagnostics, Interventions
+from .controller import ControllerState, Diagnostics, Interventions, count_parameters
 from .encoders import Encoder
-from .lstm import LSTM
+from .lstm import LSTM, matched_lstm_size
 from .rim import RIM
 
 __all__ = [
     "GROUPS", "LSTM", "RIM", "Agent", "AgentConfig", "AgentOutput", "ControllerState", "Diagnostics", "Encoder",
-    "Interventions", "UniformAgent", "choose_active", "communicate", "input_attention", "input_scores",
+    "Interventions", "UniformAgent", "choose_active", "communicate", "count_parameters", "input_attention",
+    "input_scores", "matched_lstm_size",
 ]  # fmt: skip

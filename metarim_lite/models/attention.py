@@ -80,11 +80,14 @@ def choose_active(preference: Tensor, k: int) -> Tensor:
     return beaten_by.sum(1) < k  # [N,B]
 
 
-def communicate(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+def communicate(
+    query: Tensor, key: Tensor, value: Tensor, readable: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Every module reads the states of all modules (itself included): softmax(Q Kᵀ / √d_k) V.
 
     Args:
         query, key: [N,B,A,d_k].  value: [N,B,A,d_v].
+        readable: bool [N]; nobody reads a module where it is false. None = all can be read.
 
     Returns:
         read: [N,B,A·d_v], heads side by side.
@@ -92,6 +95,8 @@ def communicate(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tens
     """
     n, b, a, d_k = query.shape
     scores = torch.matmul(query.permute(1, 2, 0, 3), key.permute(1, 2, 3, 0))  # [B,A,N,d_k] x [B,A,d_k,N]
+    if readable is not None:
+        scores = scores.masked_fill(~readable, -torch.inf)
     weights = (scores / d_k**0.5).softmax(-1)  # [B,A,N,N]
     read = torch.matmul(weights, value.permute(1, 2, 0, 3))  # [B,A,N,N] x [B,A,N,d_v] -> [B,A,N,d_v]
     return read.permute(2, 0, 1, 3).reshape(n, b, -1), weights  # -> [N,B,A·d_v]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import UserError
 
@@ -42,9 +42,9 @@ class Diagnostics(NamedTuple):
 class Interventions(NamedTuple):
     """Experiments on single modules, given by index; hand them to `forward`, no surgery needed.
 
-    off: a lesion. The module is never active and its state is held at zero, so the rest of the network
-        (the other modules through communication, the heads through the output) reads zeros from it.
-        The other modules compete for the k places; if fewer than k are left, all of them are active.
+    off: a lesion, as if the module had been cut out. It is never active, no module reads it (its weight in
+        communication is 0), its state is cleared and stays zero, so that the heads read zeros from it.
+        The others compete for the k places; if fewer than k are left, all of them are active.
     frozen: the module competes as usual but neither h nor c changes, even where it wins. Others read the
         state it was frozen in.
     forced: always among the k active ones; the rest compete for the remaining places.
@@ -68,9 +68,16 @@ class Interventions(NamedTuple):
                 f"forced={tuple(self.forced)} asks for {len(set(self.forced))} modules, but only {active} "
                 f"are active at a step: force at most {active}"
             )
+        if len(set(self.off)) == num_modules:
+            raise UserError(f"off={tuple(self.off)} leaves no module at all: keep at least one")
         both = sorted(set(self.off) & set(self.forced))
         if both:
             raise UserError(f"module {both[0]} is both off and forced: choose one of the two")
+
+
+def count_parameters(module: nn.Module) -> int:
+    """How many numbers a module learns."""
+    return sum(p.numel() for p in module.parameters())
 
 
 def check_sizes(**sizes: int) -> None:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
-from .controller import ControllerState, Interventions, check_sizes, check_span
+from ..errors import UserError, unknown
+from .controller import ControllerState, Interventions, check_sizes, check_span, count_parameters
+from .fused import sigmoid_backward, tanh_backward
+from .rim import RIM
+
+KERNELS = ("plain", "fused")
 
 
 class LSTM(nn.Module):
@@ -17,14 +24,23 @@ class LSTM(nn.Module):
     >>> outputs.shape
     torch.Size([20, 8, 192])
 
+    Args:
+        input_size: D.  hidden_size: H.
+        kernel: changes speed, not results. "fused": PyTorch's own kernel where no episode begins inside the
+            span, else a loop differentiated by hand. "plain": autograd through that loop, which, unlike
+            PyTorch's kernel on a CPU, can be differentiated twice.
+
     Raises:
-        UserError: a size that is not positive.
+        UserError: a size that is not positive, an unknown kernel.
     """
 
-    def __init__(self, input_size: int, hidden_size: int = 192):
+    def __init__(self, input_size: int, hidden_size: int = 192, *, kernel: str = "fused"):
         super().__init__()
         check_sizes(input_size=input_size, hidden_size=hidden_size)
+        if kernel not in KERNELS:
+            raise unknown("kernel", kernel, KERNELS)
         self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, hidden_size
+        self.kernel = kernel
         self.lstm = nn.LSTM(input_size, hidden_size)
 
     def initial_state(
@@ -57,15 +73,84 @@ class LSTM(nn.Module):
         if interventions is not None and interventions != Interventions():
             raise UserError("interventions need modules, and an LSTM has none: use a RIM controller")
         h, c = self.initial_state(inputs.shape[1], inputs.device, inputs.dtype) if state is None else state
-        if resets is None:
-            outputs, (h, c) = self.lstm(inputs, (h.unsqueeze(0), c.unsqueeze(0)))
+        plain = self.kernel == "plain" or torch._C._are_functorch_transforms_active()
+        if not plain and not begins_inside(resets):
+            if resets is not None:
+                keep = resets[0].logical_not().unsqueeze(-1)  # [B,1]
+                h, c = h * keep, c * keep
+            outputs, (h, c) = self.lstm(inputs, (h.unsqueeze(0).contiguous(), c.unsqueeze(0).contiguous()))
             return outputs, ControllerState(h[0], c[0]), None
-        # The fused kernel runs from one reset to the next.
-        begins = [0] + [t for t in range(1, len(inputs)) if resets[t].any()]
-        pieces = []
-        for start, stop in zip(begins, begins[1:] + [len(inputs)], strict=True):
-            keep = resets[start].logical_not().unsqueeze(-1)  # [B,1]
-            out, (h, c) = self.lstm(inputs[start:stop], ((h * keep).unsqueeze(0), (c * keep).unsqueeze(0)))
-            h, c = h[0], c[0]
-            pieces.append(out)
-        return torch.cat(pieces), ControllerState(h, c), None
+        keep = torch.ones_like(inputs[..., :1]) if resets is None else (~resets).unsqueeze(-1).to(inputs.dtype)
+        weights = self.lstm
+        driven = nn.functional.linear(inputs, weights.weight_ih_l0, weights.bias_ih_l0 + weights.bias_hh_l0)
+        span = walk if plain else Span.apply
+        outputs, h, c = span(h, c, driven, keep, weights.weight_hh_l0.t())[:3]
+        return outputs, ControllerState(h, c), None
+
+
+def begins_inside(resets: Tensor | None) -> bool:
+    """Whether an episode may begin after step 0. On an accelerator we do not wait for the answer: yes."""
+    if resets is None or len(resets) == 1:
+        return False
+    return resets.device.type != "cpu" or bool(resets[1:].any())
+
+
+def walk(h: Tensor, c: Tensor, driven: Tensor, keep: Tensor, W: Tensor) -> tuple[Tensor, Tensor, Tensor, list]:
+    """The LSTM's equations, step by step. h, c [B,H]; driven [T,B,4H], gates from the input; keep [T,B,1], 0
+    where an episode begins; W [H,4H]. Returns outputs [T,B,H], the last h and c, and what backward needs."""
+    H, outputs, kept = h.shape[-1], [], []
+    for driven_t, keep_t in zip(driven.unbind(0), keep.unbind(0), strict=True):
+        h, c = h * keep_t, c * keep_t
+        z = torch.addmm(driven_t, h, W)  # [B,4H], PyTorch's order i, f, g, o
+        i_f, g, o = z[:, : 2 * H].sigmoid(), z[:, 2 * H : 3 * H].tanh(), z[:, 3 * H :].sigmoid()
+        i, f = i_f.split(H, -1)
+        before = h, c
+        c = f * c + i * g
+        tanh_c = c.tanh()
+        h = o * tanh_c
+        outputs.append(h)
+        kept.append((*before, i, f, g, o, tanh_c))
+    return torch.stack(outputs), h, c, kept
+
+
+class Span(torch.autograd.Function):
+    """`walk`, differentiated by hand."""
+
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> Any:
+        outputs, h, c, kept = walk(*(x.detach() for x in tensors))
+        ctx.save_for_backward(*tensors)
+        ctx.kept = kept
+        return outputs, h, c
+
+    @staticmethod
+    def backward(ctx: Any, douts: Tensor, dh: Tensor, dc: Tensor) -> Any:
+        if torch.is_grad_enabled():  # create_graph=True: let autograd derive what it can derive once more
+            wanted = [x for x in ctx.saved_tensors if x.requires_grad]
+            results = walk(*ctx.saved_tensors)[:3]
+            found = iter(torch.autograd.grad(results, wanted, (douts, dh, dc), create_graph=True))
+            return tuple(next(found) if x.requires_grad else None for x in ctx.saved_tensors)
+        *_, driven, keep, W = ctx.saved_tensors
+        ddriven, W_T = torch.empty_like(driven), W.t().contiguous()
+        for t in reversed(range(len(driven))):
+            _, c, i, f, g, o, tanh_c = ctx.kept[t]
+            dh = dh + douts[t]
+            dc = dc + tanh_backward(dh * o, tanh_c)
+            di, df = sigmoid_backward(dc * g, i), sigmoid_backward(dc * c, f)
+            dg, do = tanh_backward(dc * i, g), sigmoid_backward(dh * tanh_c, o)
+            torch.cat((di, df, dg, do), -1, out=ddriven[t])
+            dh, dc = (ddriven[t] @ W_T) * keep[t], dc * f * keep[t]
+        h = torch.stack([step[0] for step in ctx.kept])  # [T,B,H]
+        return dh, dc, ddriven, None, h.flatten(0, 1).t() @ ddriven.flatten(0, 1)
+
+
+def matched_lstm_size(input_size: int, *args: Any, **sizes: Any) -> int:
+    """The hidden size of the LSTM whose parameter count is nearest to that of `RIM(input_size, ...)`.
+
+    Takes the arguments of `RIM`. An LSTM of size H on inputs of size D has 4H(D + H + 2) parameters.
+    """
+    with torch.device("meta"):
+        wanted = count_parameters(RIM(input_size, *args, **sizes))
+    root = (math.sqrt((input_size + 2) ** 2 + wanted) - (input_size + 2)) / 2
+    candidates = (max(1, math.floor(root)), max(1, math.ceil(root)))
+    return min(candidates, key=lambda h: abs(4 * h * (input_size + h + 2) - wanted))

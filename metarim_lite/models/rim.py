@@ -9,31 +9,34 @@ N small recurrent modules live side by side. At every step
 
 `RIM.step` is these four lines. All modules are computed and `torch.where` keeps the old state of the
 inactive ones: on N small modules that is faster than gathering k of them, and it is what a GPU wants.
+`fused.py` holds the same step differentiated by hand; it changes how fast a RIM is, not what it does.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import UserError, unknown
+from . import fused
 from .attention import SOFTMAX_OVER, choose_active, communicate, input_attention, input_scores
 from .controller import ControllerState, Diagnostics, Interventions, check_sizes, check_span
 
 GATES = {"lstm": 4, "gru": 3}  # blocks of H pre-activations per module
 OFFERS = ("old", "candidate")
 OUTPUT_GATES = ("none", "gated")
+KERNELS = ("plain", "fused", "compiled")
 
 
 class Masks(NamedTuple):
     """Interventions as tensors, made once per span. None where nobody intervenes."""
 
     rivalry: Tensor | None  # [N,1]: +inf for forced modules, -inf for those switched off, else 0
-    alive: Tensor | None  # bool [N,1]: not switched off
-    thawed: Tensor | None  # bool [N,1]: not frozen
+    alive: Tensor | None  # bool [N]: not switched off
+    thawed: Tensor | None  # bool [N]: not frozen
 
 
 class RIM(nn.Module):
@@ -57,6 +60,9 @@ class RIM(nn.Module):
             bottleneck, and is here to be compared.
         output_gate: "none" (the paper) or "gated" (the authors' code): σ(o G)·tanh(o W) of what was read.
         softmax_over: "null" (the paper) or "modules" (the authors' Atari code); see `input_attention`.
+        kernel: how a span is computed; changes speed, not results. "plain": autograd through `step`.
+            "fused" and "compiled": `fused.py`, eagerly or through `torch.compile`; both for LSTM modules with
+            one input element, one input head and the paper's switches. Other forms are run as "plain".
 
     Raises:
         UserError: k > N, a size that is not positive, a switch with an unknown value.
@@ -79,6 +85,7 @@ class RIM(nn.Module):
         inactive_offer: str = "old",
         output_gate: str = "none",
         softmax_over: str = "null",
+        kernel: str = "fused",
     ):
         super().__init__()
         check_sizes(
@@ -93,14 +100,16 @@ class RIM(nn.Module):
         for kind, value, known in (
             ("cell", cell, GATES), ("inactive_offer", inactive_offer, OFFERS),
             ("output_gate", output_gate, OUTPUT_GATES), ("softmax_over", softmax_over, SOFTMAX_OVER),
+            ("kernel", kernel, KERNELS),
         ):  # fmt: skip
             if value not in known:
                 raise unknown(kind, value, known)
-        self.input_size, self.hidden_size, self.num_modules, self.active = input_size, hidden_size, num_modules, active
+        self.input_size, self.hidden_size = input_size, hidden_size
+        self.num_modules, self.active = num_modules, active
         self.key_size, self.value_size, self.input_heads = key_size, value_size, input_heads
         self.comm_key_size, self.comm_value_size, self.comm_heads = comm_key_size, comm_value_size, comm_heads
         self.cell, self.inactive_offer = cell, inactive_offer
-        self.output_gate, self.softmax_over = output_gate, softmax_over
+        self.output_gate, self.softmax_over, self.kernel = output_gate, softmax_over, kernel
         self.output_size = num_modules * hidden_size
 
         D, H, N, gates = input_size, hidden_size, num_modules, GATES[cell] * hidden_size
@@ -114,7 +123,7 @@ class RIM(nn.Module):
         self.W_in = nn.Parameter(torch.empty(N, read, gates))
         self.W_h = nn.Parameter(torch.empty(N, H, gates))
         self.b = nn.Parameter(torch.empty(N, 1, gates))
-        # Communication: query, key and value of all heads side by side, then back to H.
+        # Communication: for each head query, key and value side by side; then from all heads back to H.
         self.C_qkv = nn.Parameter(torch.empty(N, H, comm_heads * (2 * comm_key_size + comm_value_size)))
         self.C_out = nn.Parameter(torch.empty(N, comm_read, H))
         self.C_gate = nn.Parameter(torch.empty(N, comm_read, H)) if output_gate == "gated" else None
@@ -144,6 +153,22 @@ class RIM(nn.Module):
             torch.zeros(batch, self.num_modules, self.hidden_size, **like),
             torch.zeros(batch, self.num_modules, cell_size, **like),
         )
+
+    @classmethod
+    def as_in_paper(
+        cls, input_size: int, width: int = 600, num_modules: int = 6, active: int = 4, **switches: Any
+    ) -> RIM:
+        """Sizes of the paper's table: N·H = width, input key 64, input value 4·H, communication 4 heads of 32.
+
+        The table has 4 input heads; the same paper's copying and sequential MNIST have 1, which is what
+        this gives unless `input_heads` says otherwise.
+        """
+        check_sizes(width=width, num_modules=num_modules)
+        if width % num_modules:
+            raise UserError(f"width={width} cannot be shared equally by num_modules={num_modules}: use a multiple")
+        sizes = {"key_size": 64, "value_size": 4 * (width // num_modules)}
+        sizes |= {"comm_heads": 4, "comm_key_size": 32, "comm_value_size": 32}
+        return cls(input_size, width // num_modules, num_modules, active, **(sizes | switches))
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """θ_M, the cells' weights, and θ_A, both attentions' weights: disjoint and exhaustive."""
@@ -178,46 +203,79 @@ class RIM(nn.Module):
         h, c = h.transpose(0, 1), c.transpose(0, 1)  # [B,N,H] -> [N,B,H]
         masks = self.masks(interventions)
         if masks.alive is not None:
-            h, c = h * masks.alive.unsqueeze(-1), c * masks.alive.unsqueeze(-1)
+            h, c = h * masks.alive[:, None, None], c * masks.alive[:, None, None]
 
-        # What does not depend on the state is computed once, for all T·B. `unbind` before the loop: an
-        # index x[t] inside it would make backward fill a tensor of full size at every step.
+        # What does not depend on the state is computed once, for all T·B.
         keys, values = self.keys_and_values(inputs)
-        begins = [None] * T if resets is None else resets.logical_not().unsqueeze(-1).unbind(0)  # T x [B,1]
         W = torch.cat((self.W_h, self.W_q), -1)  # recurrent gates and query in one product
         b = torch.cat((self.b, self.b_q), -1)
+        if self.is_plain(inputs, masks):
+            outputs, h, c, records = self.walk(h, c, keys, values, W, b, masks, resets, record)
+        else:
+            outputs, h, c, records = fused.run_span(
+                h, c, keys[:, :, 0, 0], values, fused.Weights(W, b, self.C_qkv, self.C_out),
+                fused.Sizes(self.active, self.comm_heads, self.comm_key_size),
+                resets, self.kernel == "compiled", record,
+            )  # fmt: skip
+        diagnostics = None
+        if record:
+            active, attention, communication = records  # [T,N,B], [T,N,B], [T,B,A,N,N]
+            diagnostics = Diagnostics(active.transpose(1, 2), attention.transpose(1, 2), communication)
+        return outputs, ControllerState(h.transpose(0, 1), c.transpose(0, 1)), diagnostics
+
+    def is_plain(self, inputs: Tensor, masks: Masks) -> bool:
+        """Whether a span needs the plain step: any form but the one `fused.py` is written for."""
+        form = (self.cell, self.inactive_offer, self.output_gate, self.softmax_over, self.input_heads)
+        one_element = inputs.dim() == 3 or inputs.shape[2] == 1
+        no_interventions = masks == Masks(None, None, None)
+        is_fused = form == ("lstm", "old", "none", "null", 1) and one_element and no_interventions
+        return self.kernel == "plain" or not is_fused
+
+    def walk(
+        self, h: Tensor, c: Tensor, keys: Tensor, values: Tensor, W: Tensor, b: Tensor, masks: Masks,
+        resets: Tensor | None, record: bool,
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor, Tensor] | None]:  # fmt: skip
+        """`step` T times: outputs [T,B,N·H], last h and c [N,B,H], and a record of what was active and read."""
+        # `unbind` before the loop: x[t] inside it would make backward fill a tensor of full size at each step.
+        keep = [None] * len(keys) if resets is None else resets.logical_not().unsqueeze(-1).unbind(0)  # T x [B,1]
+        values = values.unbind(1 if values.dim() == 4 else 0)
         trail, records = [], []
-        for keys_t, values_t, keep in zip(keys, values, begins, strict=True):
-            if keep is not None:
-                h, c = h * keep, c * keep
-            h, c, seen = self.step(h, c, keys_t, values_t, W, b, masks)
-            trail.append(h)
+        for keys_t, values_t, keep_t in zip(keys.unbind(0), values, keep, strict=True):
+            if keep_t is not None:
+                h, c = h * keep_t, c * keep_t
+            h, c, *seen = self.step(h, c, keys_t, values_t, W, b, masks)
+            trail.append(h.transpose(0, 1))
             if record:
                 records.append(seen)
-        outputs = torch.stack(trail).transpose(1, 2).reshape(T, B, -1)  # [T,N,B,H] -> [T,B,N·H]
-        state = ControllerState(h.transpose(0, 1), c.transpose(0, 1))
-        return outputs, state, self.diagnostics(records) if record else None
+        stacked = tuple(torch.stack(x).detach() for x in zip(*records, strict=True)) if record else None
+        return torch.stack(trail).flatten(2), h, c, stacked  # [T,B,N,H] -> [T,B,N·H]
 
-    def keys_and_values(self, inputs: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Keys [B,E,A,d_k], over √d_k, and values of each step.
+    def keys_and_values(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys [T,B,E,A,d_k], over √d_k, and values.
 
-        With one element and one head a module's read is one weight times one value, so the values come
-        already multiplied by the input weights: [N,B,gates]. Else they are plain: [B,E,A,d_v].
+        With one element and one head a module's read is one weight times one value, so that the values
+        can be multiplied by the input weights beforehand: [N,T,B,gates]. Else [T,B,E,A,d_v].
         """
         x = inputs if inputs.dim() == 4 else inputs.unsqueeze(2)  # [T,B,D] -> [T,B,1,D]
         T, B, E, _ = x.shape
         keys = (x @ (self.W_e / math.sqrt(self.key_size))).view(T, B, E, self.input_heads, -1)  # [T,B,E,A,d_k]
         values = x @ self.W_v  # [T,B,E,A·d_v]
         if E * self.input_heads > 1:
-            return keys.unbind(0), values.view(T, B, E, self.input_heads, -1).unbind(0)
-        flat = values.view(1, T * B, -1).expand(self.num_modules, -1, -1)  # [N,T·B,d_v]
-        driven = torch.bmm(flat, self.W_in).view(self.num_modules, T, B, -1)  # [N,T,B,gates]
-        return keys.unbind(0), driven.unbind(1)
+            return keys, values.view(T, B, E, self.input_heads, -1)
+        same = values.view(1, T * B, -1).expand(self.num_modules, -1, -1)  # [N,T·B,d_v]
+        return keys, torch.bmm(same, self.W_in).view(self.num_modules, T, B, -1)  # [N,T,B,gates]
 
     def step(
         self, h: Tensor, c: Tensor, keys: Tensor, values: Tensor, W: Tensor, b: Tensor, masks: Masks
-    ) -> tuple[Tensor, Tensor, Diagnostics]:
-        """One step of the paper. h, c: [N,B,H]; the rest as made in `forward`."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """One step of the paper.
+
+        Args:
+            h, c: [N,B,H].  keys, values: of this step.  W [N,H,gates+A·d_k], b: gates and query side by side.
+
+        Returns:
+            new h and c; active bool [N,B]; attention on the input [N,B]; communication [B,A,N,N].
+        """
         N, B, _ = h.shape
         # 1. Each module asks: Q_n = h_n W_n^q, A_n = softmax(Q_n Kᵀ / √d_k) V.
         recurrent, query = torch.baddbmm(b, h, W).split((self.b.shape[-1], self.b_q.shape[-1]), -1)
@@ -231,24 +289,24 @@ class RIM(nn.Module):
             preference = preference + masks.rivalry
         active = choose_active(preference, self.active)  # bool [N,B]
         if masks.alive is not None:
-            active = active & masks.alive
-        writes = active if masks.thawed is None else active & masks.thawed
+            active = active & masks.alive.unsqueeze(-1)
+        writes = active if masks.thawed is None else active & masks.thawed.unsqueeze(-1)
 
         # 3. Active modules update; inactive ones keep h and c, and gradient flows through that identity.
         candidate, new_c = self.cell_step(h, c, driven, recurrent)
-        writes_ = writes.unsqueeze(-1)  # [N,B,1]
-        offered = candidate if self.inactive_offer == "candidate" else torch.where(writes_, candidate, h)
-        c = torch.where(writes_, new_c, c)
+        m = writes.unsqueeze(-1)  # [N,B,1]
+        offered = candidate if self.inactive_offer == "candidate" else torch.where(m, candidate, h)
+        c = torch.where(m, new_c, c)
 
         # 4. Active modules read all modules; what inactive ones offer is their old state.
-        A, d_k = self.comm_heads, self.comm_key_size
-        query, key, value = torch.bmm(offered, self.C_qkv).split((A * d_k, A * d_k, A * self.comm_value_size), -1)
-        read, comm = communicate(query.view(N, B, A, -1), key.view(N, B, A, -1), value.view(N, B, A, -1))
-        message = torch.bmm(read, self.C_out)  # [N,B,A·d_v] -> [N,B,H]
+        sizes = (self.comm_key_size, self.comm_key_size, self.comm_value_size)
+        query, key, value = torch.bmm(offered, self.C_qkv).view(N, B, self.comm_heads, -1).split(sizes, -1)
+        read, communication = communicate(query, key, value, masks.alive)  # [N,B,A·d_v], [B,A,N,N]
+        message = torch.bmm(read, self.C_out)  # [N,B,H]
         if self.C_gate is not None:
             message = torch.bmm(read, self.C_gate).sigmoid() * message.tanh()
-        h = torch.where(writes_, candidate + message, h)
-        return h, c, Diagnostics(active, weights, comm * writes.t()[:, None, :, None])
+        h = torch.where(m, candidate + message, h)
+        return h, c, active, weights.mean(2).sum(-1), communication * writes.t()[:, None, :, None]
 
     def read_input(self, weights: Tensor, values: Tensor) -> Tensor:
         """What the modules read, times their input weights: [N,B,gates]. Null adds nothing: its value is 0."""
@@ -270,19 +328,13 @@ class RIM(nn.Module):
         return (1 - z) * proposal + z * h, c
 
     def masks(self, interventions: Interventions | None) -> Masks:
+        """Interventions as tensors on the RIM's device."""
         if interventions is None or interventions == Interventions():
             return Masks(None, None, None)
         interventions.check(self.num_modules, self.active)
         rivalry = self.b.new_zeros(self.num_modules, 1)
         rivalry[list(interventions.forced)], rivalry[list(interventions.off)] = math.inf, -math.inf
-        thawed = torch.ones_like(rivalry, dtype=torch.bool)
+        alive = rivalry[:, 0] != -math.inf
+        thawed = torch.ones_like(alive)
         thawed[list(interventions.frozen)] = False
-        return Masks(rivalry, rivalry != -math.inf, thawed)
-
-    def diagnostics(self, records: list[Diagnostics]) -> Diagnostics:
-        active, weights, comm = (torch.stack(x).detach() for x in zip(*records, strict=True))
-        return Diagnostics(
-            active.transpose(1, 2),  # [T,N,B] -> [T,B,N]
-            weights.mean(3).sum(-1).transpose(1, 2),  # [T,N,B,A,E] -> [T,B,N]
-            comm,
-        )
+        return Masks(rivalry, alive, thawed)

@@ -1,0 +1,247 @@
+"""The same RIM, differentiated by hand: what `rim.py` runs when a span is of the paper's default form.
+
+Autograd records some forty small operations a step and replays each one backward; here a step is one
+function forward and one backward. `step` is `RIM.step` for LSTM modules, one input element and one head;
+`step_backward` is its derivative, line by line from the bottom up. Two things make it fast: backward adds
+the gradient of every weight in place, where autograd would add up T whole copies of it; and the two
+functions hold no autograd, so that `torch.compile` can fuse each of them.
+
+Letters and shapes as in `rim.py`: h, c [N,B,H]; k [B,d_k] (over √d_k) the key of the input, v [N,B,4H] its
+value times the input weights; P = 2·d_k + d_v, query, key and value of one communication head side by side.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .attention import choose_active
+
+log = logging.getLogger(__name__)
+sigmoid_backward = torch.ops.aten.sigmoid_backward  # (gradient, σ(x)) -> gradient of x
+tanh_backward = torch.ops.aten.tanh_backward
+softmax_backward = torch.ops.aten._softmax_backward_data
+
+
+class Weights(NamedTuple):
+    """W, b: gates and query from h. C_qkv, C_out: communication. Each [N,in,out]."""
+
+    W: Tensor
+    b: Tensor
+    C_qkv: Tensor
+    C_out: Tensor
+
+
+class Sizes(NamedTuple):
+    active: int  # k
+    heads: int  # A
+    comm_key: int  # d_k of communication
+
+
+class Kept(NamedTuple):
+    """What backward needs of a step."""
+
+    q: Tensor  # [N,B,d_k]
+    alpha: Tensor  # [N,B,1], attention on the input
+    ifo: Tensor  # [N,B,3H], the three gates
+    g: Tensor  # [N,B,H]
+    tanh_c: Tensor  # [N,B,H]
+    active: Tensor  # bool [N,B,1]
+    offered: Tensor  # [N,B,H], what each module shows to the others
+    qkv: Tensor  # [B·A,N,P]
+    attention: Tensor  # [B·A,N,N]
+    asks: Tensor  # bool [B·A,N,1], `active` in the layout of the attention
+    read: Tensor  # [N,B,A·d_v]
+
+
+def step(h: Tensor, c: Tensor, k: Tensor, v: Tensor, weights: Weights, sizes: Sizes) -> tuple[Tensor, Tensor, Kept]:
+    """One step: the new h and c, and what to keep for backward. Plain autograd can differentiate it too."""
+    (N, B, H), A, d_k = h.shape, sizes.heads, sizes.comm_key
+    product = torch.baddbmm(weights.b, h, weights.W)  # [N,B,4H+d_k]
+    recurrent, q = product[..., : 4 * H], product[..., 4 * H :]
+    score = (q * k).sum(-1)  # [N,B]
+    active = choose_active(score.detach(), sizes.active)
+    alpha = score.sigmoid().unsqueeze(-1)  # [N,B,1]
+
+    z = recurrent + alpha * v  # [N,B,4H]
+    ifo, g = z[..., : 3 * H].sigmoid(), z[..., 3 * H :].tanh()
+    i, f, o = ifo.split(H, -1)
+    new_c = f * c + i * g
+    tanh_c = new_c.tanh()
+    m = active.unsqueeze(-1)  # [N,B,1]
+    offered = torch.where(m, o * tanh_c, h)
+    c = torch.where(m, new_c, c)
+
+    qkv = torch.bmm(offered, weights.C_qkv).view(N, B * A, -1).transpose(0, 1)  # [N,B,A·P] -> [B·A,N,P]
+    query, key, value = qkv[..., :d_k], qkv[..., d_k : 2 * d_k], qkv[..., 2 * d_k :]
+    attention = (torch.bmm(query, key.transpose(1, 2)) * d_k**-0.5).softmax(-1)  # [B·A,N,N]
+    asks = active.t().unsqueeze(1).expand(B, A, N).reshape(B * A, N, 1)
+    read = torch.bmm(attention * asks, value).transpose(0, 1).reshape(N, B, -1)  # [B·A,N,d_v] -> [N,B,A·d_v]
+    h = torch.baddbmm(offered, read, weights.C_out)  # an inactive module reads 0, and keeps its state to the bit
+    return h, c, Kept(q, alpha, ifo, g, tanh_c, m, offered, qkv, attention, asks, read)
+
+
+def step_backward(
+    dh: Tensor, dc: Tensor, c: Tensor, k: Tensor, v: Tensor, kept: Kept, weights: Weights, sizes: Sizes
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """From the gradients of the new h and c to those of the old h and c, of k, and of the two products
+    [N,B,4H+d_k] and [N,B,A·P], from which the gradients of weights and values follow."""
+    q, alpha, ifo, g, tanh_c, m, _, qkv, attention, asks, _ = kept
+    (N, B, H), A, d_k = dh.shape, sizes.heads, sizes.comm_key
+
+    query, key, value = qkv[..., :d_k], qkv[..., d_k : 2 * d_k], qkv[..., 2 * d_k :]
+    dread = torch.bmm(dh, weights.C_out.transpose(1, 2)).view(N, B * A, -1).transpose(0, 1)  # [B·A,N,d_v]
+    dvalue = torch.bmm((attention * asks).transpose(1, 2), dread)
+    dattention = torch.bmm(dread, value.transpose(1, 2)) * asks
+    dscores = softmax_backward(dattention, attention, -1, attention.dtype) * d_k**-0.5  # [B·A,N,N]
+    dquery, dkey = torch.bmm(dscores, key), torch.bmm(dscores.transpose(1, 2), query)
+    dqkv = torch.cat([x.transpose(0, 1) for x in (dquery, dkey, dvalue)], -1).view(N, B, -1)  # [N,B,A·P]
+    doffered = torch.baddbmm(dh, dqkv, weights.C_qkv.transpose(1, 2))
+
+    zero = doffered.new_zeros(())
+    dh_new, dh_old = torch.where(m, doffered, zero), torch.where(m, zero, doffered)
+    dc_new, dc_old = torch.where(m, dc, zero), torch.where(m, zero, dc)
+    i, f, o = ifo.split(H, -1)
+    dc_new = dc_new + tanh_backward(dh_new * o, tanh_c)
+    di, df = sigmoid_backward(dc_new * g, i), sigmoid_backward(dc_new * c, f)
+    do, dg = sigmoid_backward(dh_new * tanh_c, o), tanh_backward(dc_new * i, g)
+    dc_old = torch.addcmul(dc_old, dc_new, f)
+
+    i_v, f_v, o_v, g_v = v.split(H, -1)
+    dalpha = (di * i_v + df * f_v + do * o_v + dg * g_v).sum(-1, keepdim=True)  # [N,B,1]
+    dscore = sigmoid_backward(dalpha, alpha)
+    dproduct = torch.cat((di, df, do, dg, dscore * k), -1)  # [N,B,4H+d_k]
+    dh_old = torch.baddbmm(dh_old, dproduct, weights.W.transpose(1, 2))
+    return dh_old, dc_old, (dscore * q).sum(0), dproduct, dqkv
+
+
+def run_span(
+    h: Tensor,
+    c: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    weights: Weights,
+    sizes: Sizes,
+    resets: Tensor | None,
+    compiled: bool,
+    record: bool,
+) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor, Tensor] | None]:
+    """All steps of a span.
+
+    Args:
+        h, c: [N,B,H].  keys: [T,B,d_k].  values: [N,T,B,4H].  resets: bool [T,B] or None.
+        compiled: run the steps through `torch.compile` where that works.
+        record: also return active bool [T,N,B], attention on the input [T,N,B], communication [T,B,A,N,N].
+
+    Returns:
+        outputs [T,B,N·H], the last h and c [N,B,H], and the record or None.
+    """
+    tensors = (h, c, keys, values, *weights)
+    if torch._C._are_functorch_transforms_active():  # torch.func transforms the plain steps, not our derivative
+        outputs, h, c, steps = _walk(step, sizes, resets, record, *tensors)
+        return outputs, h, c, _record(steps) if record else None
+    keep = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+    outputs, h, c, *seen = Span.apply(sizes, compiled, keep, record, resets, *tensors)
+    return outputs, h, c, tuple(seen) if record else None
+
+
+class Span(torch.autograd.Function):
+    """`run_span` as one node of the graph."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, sizes: Sizes, compiled: bool, keep: bool, record: bool, resets: Tensor | None, *tensors: Tensor
+    ) -> Any:
+        same_layout = (x.detach().contiguous() for x in tensors)  # so that one compilation serves every span
+        outputs, h, c, steps = _walk(STEP if compiled else step, sizes, resets, keep or record, *same_layout)
+        if keep:
+            ctx.save_for_backward(*tensors)
+            ctx.sizes, ctx.compiled, ctx.resets, ctx.steps = sizes, compiled, resets, steps
+        seen = _record(steps) if record else ()
+        ctx.mark_non_differentiable(*seen)
+        return outputs, h, c, *seen
+
+    @staticmethod
+    def backward(ctx: Any, douts: Tensor, dh: Tensor, dc: Tensor, *_: Tensor) -> Any:
+        if torch.is_grad_enabled():  # create_graph=True: let autograd derive what it can derive once more
+            return None, None, None, None, None, *_differentiable(ctx, douts, dh, dc)
+        h0, _, keys, values, *rest = ctx.saved_tensors
+        weights, back = Weights(*rest), STEP_BACKWARD if ctx.compiled else step_backward
+        grads = Weights(*(torch.zeros_like(w) for w in weights))
+        dkeys, dvalues = torch.empty_like(keys), torch.empty_like(values)
+        T, (N, B, H) = len(keys), h0.shape
+        for t in reversed(range(T)):
+            h, c, kept = ctx.steps[t]
+            dh = dh + douts[t].view(B, N, H).transpose(0, 1)
+            grads.C_out.baddbmm_(kept.read.transpose(1, 2), dh)
+            dh, dc, dkeys[t], dproduct, dqkv = back(dh, dc, c, keys[t], values[:, t], kept, weights, ctx.sizes)
+            torch.mul(dproduct[..., : 4 * H], kept.alpha, out=dvalues[:, t])
+            grads.C_qkv.baddbmm_(kept.offered.transpose(1, 2), dqkv)
+            grads.W.baddbmm_(h.transpose(1, 2), dproduct)
+            grads.b.add_(dproduct.sum(1, keepdim=True))
+            if ctx.resets is not None:
+                go_on = ctx.resets[t].logical_not().unsqueeze(-1)  # [B,1]
+                dh, dc = dh * go_on, dc * go_on
+        return None, None, None, None, None, dh, dc, dkeys, dvalues, *grads
+
+
+def _walk(
+    step: Callable, sizes: Sizes, resets: Tensor | None, keep: bool, *tensors: Tensor
+) -> tuple[Tensor, Tensor, Tensor, list[tuple[Tensor, Tensor, Kept]]]:
+    """Outputs [T,B,N·H], last h and c, and, if we are to keep them, each step's h, c and `Kept`."""
+    h, c, keys, values, *rest = tensors
+    weights, outputs, steps = Weights(*rest), [], []
+    go_on = [None] * len(keys) if resets is None else resets.logical_not().unsqueeze(-1).unbind(0)  # T x [B,1]
+    for k, v, on in zip(keys.unbind(0), values.unbind(1), go_on, strict=True):
+        if on is not None:
+            h, c = h * on, c * on
+        before = h, c
+        h, c, kept = step(h, c, k, v, weights, sizes)
+        if keep:
+            steps.append((*before, kept))
+        outputs.append(h.transpose(0, 1))
+    return torch.stack(outputs).flatten(2), h, c, steps  # [T,B,N,H] -> [T,B,N·H]
+
+
+def _record(steps: list[tuple[Tensor, Tensor, Kept]]) -> tuple[Tensor, Tensor, Tensor]:
+    kept = [k for _, _, k in steps]
+    N, B, _ = kept[0].active.shape
+    communication = torch.stack([k.attention * k.asks for k in kept])  # [T,B·A,N,N]
+    return (
+        torch.stack([k.active for k in kept]).squeeze(-1),
+        torch.stack([k.alpha for k in kept]).squeeze(-1).detach(),
+        communication.view(len(steps), B, -1, N, N).detach(),
+    )
+
+
+def _differentiable(ctx: Any, *grads: Tensor) -> list[Tensor | None]:
+    """The gradients of all tensors, by autograd through the plain steps, with a graph of their own."""
+    results = _walk(step, ctx.sizes, ctx.resets, False, *ctx.saved_tensors)[:3]
+    wanted = [x for x in ctx.saved_tensors if x.requires_grad]
+    found = iter(torch.autograd.grad(results, wanted, grads, create_graph=True, allow_unused=True))
+    return [next(found) if x.requires_grad else None for x in ctx.saved_tensors]
+
+
+class OrEager:
+    """`torch.compile(function)` where a compiler works; else the function itself, said in one log line."""
+
+    def __init__(self, function: Callable):
+        self.function, self.fast = function, None
+
+    def __call__(self, *args: Any) -> Any:
+        if self.fast is None:
+            self.fast = torch.compile(self.function, dynamic=False)
+        try:
+            return self.fast(*args)
+        except Exception as error:  # whatever a missing or broken compiler raises; a real mistake raises again below
+            result = self.function(*args)
+            self.fast = self.function
+            log.warning("torch.compile does not work here (%s): running eagerly, same results", type(error).__name__)
+            return result
+
+
+STEP, STEP_BACKWARD = OrEager(step), OrEager(step_backward)
