@@ -12,6 +12,7 @@ value times the input weights; P = 2·d_k + d_v, query, key and value of one com
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -240,8 +241,13 @@ class OrEager:
         except Exception as error:  # whatever a missing or broken compiler raises; a real mistake raises again below
             result = self.function(*args)
             self.fast = self.function
-            log.warning("torch.compile does not work here (%s): running eagerly, same results", type(error).__name__)
+            say_once(type(error).__name__)
             return result
+
+
+@functools.cache
+def say_once(reason: str) -> None:
+    log.warning("torch.compile does not work here (%s): running eagerly, same results", reason)
 
 
 STEP, STEP_BACKWARD = OrEager(step), OrEager(step_backward)

@@ -1,0 +1,46 @@
+"""`kernel="compiled"` changes speed, not results, and gives way where no compiler works."""
+
+import logging
+import shutil
+
+import pytest
+import torch
+
+from metarim_lite.models import RIM, fused
+
+
+def both_kernels(kernel):
+    torch.manual_seed(0)
+    rim, x = RIM(5, 4, 3, 2, kernel=kernel), torch.randn(4, 3, 5)
+    outputs, state, seen = rim(x, None, torch.rand(4, 3) < 0.3)
+    outputs.square().sum().backward()
+    return [outputs, *state, seen.input_attention, seen.communication, *(p.grad for p in rim.parameters())], seen.active
+
+
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler here")
+def test_compiled_steps_equal_eager_steps():
+    (compiled, active), (eager, wanted) = both_kernels("compiled"), both_kernels("fused")
+    assert fused.STEP.fast is not fused.STEP.function, "it fell back to eager steps"
+    assert torch.equal(active, wanted)
+    for x, y in zip(compiled, eager, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-5, atol=1e-5)
+
+
+def test_without_a_compiler_it_runs_eagerly_and_says_so_once(monkeypatch, caplog):
+    def no_compiler(function, **_):
+        def fails(*_):
+            raise RuntimeError("no C++ compiler")
+
+        return fails
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    fused.say_once.cache_clear()
+    monkeypatch.setattr(fused, "STEP", fused.OrEager(fused.step))
+    monkeypatch.setattr(fused, "STEP_BACKWARD", fused.OrEager(fused.step_backward))
+    with caplog.at_level(logging.WARNING):
+        (fallen_back, _), (eager, _) = both_kernels("compiled"), both_kernels("fused")
+    assert [r.message for r in caplog.records] == [
+        "torch.compile does not work here (RuntimeError): running eagerly, same results"
+    ]
+    for x, y in zip(fallen_back, eager, strict=True):
+        assert torch.equal(x, y)
