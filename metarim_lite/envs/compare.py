@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,6 +65,8 @@ def compare_minigrid(
     if workers == 1:
         results = map(_compare_job, jobs)
         return list(_with_bar(results, len(jobs), progress))
+    from joblib.externals.loky import ProcessPoolExecutor
+
     with ProcessPoolExecutor(workers) as pool:
         return list(_with_bar(pool.map(_compare_job, jobs), len(jobs), progress))
 

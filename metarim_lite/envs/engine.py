@@ -87,6 +87,8 @@ class GridWorlds:
         self._finished = torch.ones(num_envs, dtype=torch.bool, device=self.device)
         self.state: State = unpack(grid, self._registers)
         self._begun = False
+        # Finished worlds are replaced row by row where counting them is free, under a mask where it means waiting.
+        self._copy_rows = self.device.type == "cpu"
 
     def reset(self, levels: Int[Tensor, "B"] | None = None) -> Observation:
         """Begin a new episode in every world.
@@ -226,12 +228,12 @@ class GridWorlds:
 
     def _renew(self, ended: Bool[Tensor, "B"]) -> None:
         """Begin the next episode where one ended."""
-        if self.device.type == "cpu":  # copy the few rows that changed
+        if self._copy_rows:
             rows = ended.nonzero()[:, 0]
             levels = self._draw(self._salt[rows], self._episode[rows])
             self.state.grid.index_copy_(0, rows, self._starts.grid.index_select(0, levels))
             self._registers.index_copy_(1, rows, self._starts.registers.index_select(1, levels))
-        else:  # never ask the device how many there are
+        else:
             levels = self._draw(self._salt, self._episode)
             fresh = self._starts.grid.index_select(0, levels)
             self.state.grid.copy_(torch.where(ended[:, None], fresh, self.state.grid))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from torch import Tensor
 from ..errors import UserError
 from .catalogue import check_level_id
 from .cells import EMPTY, WALL
-from .generation import generate_levels, stack_levels
+from .generation import check_environment, generate_many
 from .missions import decode_mission
+from .storage import SEEDS_PER_FILE, load_tables, read_cache, save_tables, write_cache
 
 
 class LevelBank:
@@ -59,9 +61,51 @@ class LevelBank:
         """
         seeds = _check_seeds(seeds)
         check_level_id(level_id)
-        arrays = stack_levels(generate_levels(level_id, seeds))
-        tables = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        return cls(tables, [level_id], torch.zeros(len(seeds), dtype=torch.int64), torch.tensor(seeds))
+        check_environment()
+        blocks = sorted({seed // SEEDS_PER_FILE for seed in seeds}) if cache else []
+        known = [cls._of(read_cache(level_id, block), level_id) for block in blocks]
+        known = [bank for bank in known if bank is not None]
+        have = {seed for bank in known for seed in bank.seeds.tolist()}
+        missing = sorted(set(seeds) - have)
+        if missing:
+            arrays = generate_many(level_id, missing, workers, progress)
+            tables = {name: torch.from_numpy(array) for name, array in arrays.items()}
+            tables |= {"seeds": torch.tensor(missing), "task": torch.zeros(len(missing), dtype=torch.int64)}
+            known.append(cls._of(tables, level_id))
+        bank = cls.concat(known)
+        row = {seed: index for index, seed in enumerate(bank.seeds.tolist())}
+        for block in {seed // SEEDS_PER_FILE for seed in missing} if cache else ():
+            of_block = [index for seed, index in row.items() if seed // SEEDS_PER_FILE == block]
+            write_cache(level_id, block, bank.select(of_block)._all_tables())
+        return bank.select([row[seed] for seed in seeds])
+
+    @classmethod
+    def _of(cls, tables: dict[str, Tensor] | None, *level_ids: str) -> LevelBank | None:
+        if tables is None:
+            return None
+        own = {name: table for name, table in tables.items() if name not in ("task", "seeds")}
+        return cls(own, level_ids, tables["task"], tables["seeds"])
+
+    def _all_tables(self) -> dict[str, Tensor]:
+        return self.tables | {"task": self.task, "seeds": self.seeds}
+
+    def save(self, path: str | Path) -> None:
+        """Write the bank to one file, small enough to ship (see storage.py).
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        save_tables(path, self._all_tables(), self.level_ids)
+
+    @classmethod
+    def load(cls, path: str | Path) -> LevelBank:
+        """A bank that `save` wrote. minigrid is not asked.
+
+        Raises:
+            UserError: no such file, or a damaged or foreign one (with the field that is wrong).
+        """
+        tables, level_ids = load_tables(path)
+        return cls._of(tables, *level_ids)
 
     @classmethod
     def concat(cls, banks: Sequence[LevelBank]) -> LevelBank:

@@ -1,0 +1,172 @@
+"""Banks on disk: one compressed file of tensors with a JSON header, and a cache of generated levels.
+
+The file is safetensors (no pickle, nothing executable) in gzip. The cache holds one file for each level id, version
+of minigrid and thousand of seeds. Files are written to the side and moved into place, so that a reader never meets
+half a file; an unreadable one counts as absent. When two processes write the same file, the last one wins.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import json
+import os
+import tempfile
+import warnings
+import zlib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+
+FORMAT = 1  # raise it when the meaning of a table changes
+SEEDS_PER_FILE = 1000
+
+# name -> (dtype, trailing axes); None is an axis of any length
+TABLES: dict[str, tuple[torch.dtype, tuple[int | None, ...]]] = {
+    "cells": (torch.int32, (None, None)),
+    "size": (torch.int16, (2,)),
+    "agent": (torch.int16, (3,)),
+    "carried_from": (torch.int16, (2,)),
+    "max_steps": (torch.int32, ()),
+    "see_through": (torch.bool, ()),
+    "rule": (torch.uint8, ()),
+    "target": (torch.int16, (2,)),
+    "trap": (torch.int16, (2,)),
+    "kind": (torch.uint8, (4,)),
+    "strict": (torch.uint8, (4,)),
+    "done": (torch.uint8, (4,)),
+    "first": (torch.int64, (4,)),
+    "second": (torch.int64, (4,)),
+    "contents": (torch.int32, (None,)),
+    "mission": (torch.uint8, (72,)),
+    "task": (torch.int64, ()),
+    "seeds": (torch.int64, ()),
+}
+
+
+class Damaged(Exception):
+    """The bytes are no bank; the text says what is wrong."""
+
+
+def to_bytes(tables: dict[str, Tensor], level_ids: tuple[str, ...]) -> bytes:
+    """Tables (with `task` and `seeds`) as the content of a file. The same tables give the same bytes."""
+    from safetensors.torch import save
+
+    header = {"format": FORMAT, "minigrid": version("minigrid"), "level_ids": level_ids}
+    tensors = {name: table.contiguous() for name, table in tables.items()}
+    return gzip.compress(save(tensors, {"levels": json.dumps(header)}), compresslevel=6, mtime=0)
+
+
+def from_bytes(content: bytes) -> tuple[dict[str, Tensor], tuple[str, ...], str]:
+    """Tables, level ids and version of minigrid from the content of a file.
+
+    Raises:
+        Damaged: saying which field is wrong.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        raw = gzip.decompress(content)
+        length = int.from_bytes(raw[:8], "little")
+        header = json.loads(json.loads(raw[8 : 8 + length])["__metadata__"]["levels"])
+        tensors = load(raw)
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise Damaged(f"it cannot be read ({type(error).__name__})") from error
+    if header.get("format") != FORMAT:
+        raise Damaged(f"field 'format' is {header.get('format')!r}, expected {FORMAT}")
+    count = len(tensors.get("seeds", ()))
+    for name, (dtype, axes) in TABLES.items():
+        table = tensors.get(name)
+        fits = (
+            table is not None
+            and table.dtype == dtype
+            and table.ndim == 1 + len(axes)
+            and len(table) == count
+            and all(a is None or a == b for a, b in zip(axes, table.shape[1:], strict=True))
+        )
+        if not fits:
+            raise Damaged(f"table {name!r} is missing or has the wrong shape or dtype")
+    ids = tuple(header.get("level_ids", ()))
+    if count == 0 or not ids or int(tensors["task"].min()) < 0 or int(tensors["task"].max()) >= len(ids):
+        raise Damaged("fields 'level_ids' and 'task' do not belong together")
+    return {name: tensors[name] for name in TABLES}, ids, str(header.get("minigrid"))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that others see the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def save_tables(path: str | Path, tables: dict[str, Tensor], level_ids: tuple[str, ...]) -> None:
+    """
+    Raises:
+        UserError: the file cannot be written.
+    """
+    try:
+        write_atomically(Path(path), to_bytes(tables, level_ids))
+    except OSError as error:
+        raise UserError(f"cannot write the bank to {str(path)!r}: {error.strerror}; choose another place") from error
+
+
+def load_tables(path: str | Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """
+    Raises:
+        UserError: no such file, or a damaged or foreign one (with the field that is wrong).
+    """
+    try:
+        tables, level_ids, _ = from_bytes(Path(path).read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot read a bank from {str(path)!r}: {error.strerror}") from error
+    except Damaged as error:
+        raise UserError(f"{str(path)!r} is not a usable bank of levels: {error}; generate it again") from error
+    return tables, level_ids
+
+
+def cache_folder() -> Path:
+    """Where generated levels are kept: $METARIM_CACHE, or the user's cache folder."""
+    if folder := os.environ.get("METARIM_CACHE"):
+        return Path(folder)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("metarim-lite"))
+
+
+def cache_path(level_id: str, block: int) -> Path:
+    """The cache's file for seeds `block * SEEDS_PER_FILE` and following."""
+    return cache_folder() / "levels" / f"minigrid-{version('minigrid')}" / level_id / f"{block}.v{FORMAT}"
+
+
+def read_cache(level_id: str, block: int) -> dict[str, Tensor] | None:
+    """The cached tables of one file; None when there is none that is readable and of this level and version."""
+    try:
+        tables, ids, made_with = from_bytes(cache_path(level_id, block).read_bytes())
+    except (OSError, Damaged):
+        return None
+    return tables if ids == (level_id,) and made_with == version("minigrid") else None
+
+
+def write_cache(level_id: str, block: int, tables: dict[str, Tensor]) -> None:
+    """Put tables into the cache; a folder that cannot be written costs a warning, not the levels."""
+    try:
+        write_atomically(cache_path(level_id, block), to_bytes(tables, (level_id,)))
+    except OSError as error:
+        _warn_once(f"levels are not cached: cannot write to {cache_folder()} ({error.strerror})")
+
+
+@functools.cache
+def _warn_once(text: str) -> Any:
+    warnings.warn(text, stacklevel=4)

@@ -1,0 +1,218 @@
+"""What worlds promise, whatever they hold: independence, determinism, no aliasing, one sentence for bad input."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metarim_lite.envs import GridWorlds, LevelBank
+from metarim_lite.errors import UserError
+
+MIXED = ("BabyAI-GoToLocal-v0", "BabyAI-MiniBossLevel-v0", "BabyAI-PutNextS5N2Carrying-v0", "MiniGrid-LavaGapS5-v0")
+
+
+@pytest.fixture(scope="module")
+def bank():
+    return LevelBank.concat([LevelBank.generate(level_id, range(12), cache=False) for level_id in MIXED])
+
+
+def play(worlds, actions):
+    """Every tensor that a run of actions [T, B] gives."""
+    steps = [worlds.step(a) for a in actions]
+    return [torch.stack([getattr(s, f) for s in steps]) for f in ("reward", "terminated", "truncated", "success")] + [
+        torch.stack([getattr(s.observation, f) for s in steps]) for f in ("image", "direction", "mission")
+    ]
+
+
+def random_actions(steps, num_envs, seed=0):
+    return torch.randint(0, 7, (steps, num_envs), generator=torch.Generator().manual_seed(seed))
+
+
+def equal(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_shapes_and_dtypes_are_the_documented_ones(bank):
+    worlds = GridWorlds(bank, 5)
+    observation = worlds.reset()
+    step = worlds.step(torch.zeros(5, dtype=torch.int64))
+    for o in (observation, step.observation):
+        assert o.image.shape == (5, 7, 7, 3) and o.image.dtype == torch.uint8 and o.image.is_contiguous()
+        assert o.direction.shape == (5,) and o.direction.dtype == torch.int64
+        assert o.mission.shape == (5, 72) and o.mission.dtype == torch.int64
+    assert step.reward.dtype == torch.float32
+    assert {step.terminated.dtype, step.truncated.dtype, step.success.dtype} == {torch.bool}
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(bank):
+    actions = random_actions(60, 16)
+    runs = []
+    for seed in (3, 3, 4):
+        worlds = GridWorlds(bank, 16, seed=seed)
+        worlds.reset()
+        runs.append(play(worlds, actions))
+    assert equal(runs[0], runs[1]) and not equal(runs[0], runs[2])
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 9), st.integers(0, 2**62))
+def test_a_world_does_not_depend_on_how_many_others_there_are(bank, num_envs, seed):
+    few, many = GridWorlds(bank, num_envs, seed=seed), GridWorlds(bank, 12, seed=seed)
+    assert torch.equal(few.reset().image, many.reset().image[:num_envs])
+    actions = random_actions(40, 12)
+    ours, theirs = play(few, actions[:, :num_envs]), play(many, actions)
+    assert equal(ours, [t[:, :num_envs] for t in theirs])
+
+
+def test_an_observation_is_never_changed_by_a_later_step(bank):
+    worlds = GridWorlds(bank, 16)
+    kept = [worlds.reset()]
+    copies = [tuple(t.clone() for t in kept[0])]
+    for a in random_actions(80, 16):
+        step = worlds.step(a)
+        kept.append(step.observation)
+        copies.append(tuple(t.clone() for t in step.observation))
+    assert all(equal(o, c) for o, c in zip(kept, copies, strict=True))
+
+
+def test_a_fork_gives_the_same_answers_and_leaves_the_original_alone(bank):
+    worlds = GridWorlds(bank, 8)
+    worlds.reset()
+    play(worlds, random_actions(20, 8))
+    fork = worlds.fork()
+    before = worlds.state_dict()
+    ahead = play(fork, random_actions(50, 8, seed=1))
+    assert equal(before.values(), worlds.state_dict().values())
+    assert equal(play(worlds, random_actions(50, 8, seed=1)), ahead)
+
+
+def test_a_saved_state_continues_bit_for_bit(bank):
+    worlds = GridWorlds(bank, 8)
+    worlds.reset()
+    play(worlds, random_actions(20, 8))
+    saved = worlds.state_dict()
+    expected = play(worlds, random_actions(50, 8, seed=1))
+    again = GridWorlds(bank, 8)
+    again.load_state_dict(saved)
+    assert equal(play(again, random_actions(50, 8, seed=1)), expected)
+    with pytest.raises(UserError, match="same bank and num_envs"):
+        GridWorlds(bank, 9).load_state_dict(saved)
+    del saved["episode"]
+    with pytest.raises(UserError, match="nothing as 'episode'"):
+        worlds.load_state_dict(saved)
+
+
+def test_given_levels_are_played_first_and_drawn_ones_after(bank):
+    worlds = GridWorlds(bank, 4)
+    wanted = torch.tensor([7, 0, 7, 40])
+    worlds.reset(wanted)
+    assert torch.equal(worlds.levels, wanted)
+    assert torch.equal(worlds.task, bank.task[wanted])
+    worlds.reset()
+    first = worlds.levels
+    worlds.reset()
+    assert not torch.equal(first, worlds.levels)
+
+
+def test_levels_are_drawn_evenly(bank):
+    worlds = GridWorlds(bank, 2000)
+    counts = torch.zeros(len(bank))
+    for _ in range(5):
+        worlds.reset()
+        counts += torch.bincount(worlds.levels, minlength=len(bank))
+    expected = counts.sum() / len(bank)
+    chi_square = ((counts - expected) ** 2 / expected).sum()
+    assert 20 < chi_square < 90  # 47 degrees of freedom: 99.98 % lie below 90, and a too even draw is suspect as well
+
+
+def test_episodes_of_one_world_do_not_repeat_a_cycle(bank):
+    worlds = GridWorlds(bank, 1)
+    drawn = [int(worlds.reset().mission.sum()) * 1000 + int(worlds.levels[0]) for _ in range(400)]
+    assert len(set(drawn)) > 40
+
+
+def test_autoreset_hands_out_the_first_observation_of_the_next_episode(bank):
+    worlds = GridWorlds(bank, 32)
+    worlds.reset()
+    ends = 0
+    for a in random_actions(60, 32):
+        step = worlds.step(a)
+        over = step.terminated | step.truncated
+        if over.any():
+            ends += int(over.sum())
+            fresh = GridWorlds(bank, 32)
+            expected = fresh.reset(worlds.levels)
+            assert torch.equal(step.observation.image[over], expected.image[over])
+            assert torch.equal(step.observation.mission[over], expected.mission[over])
+            assert (worlds.state.steps[over] == 0).all()
+    assert ends > 10
+
+
+def test_success_is_where_the_reward_is_positive(bank):
+    worlds = GridWorlds(bank, 64)
+    worlds.reset()
+    rewards, terminated, _, success, *_ = play(worlds, random_actions(200, 64))
+    assert success.any() and torch.equal(success, rewards > 0) and terminated[success].all()
+    assert (terminated & ~success).any()  # lava
+
+
+def test_a_finished_world_is_not_stepped_without_autoreset():
+    bank = LevelBank.generate("MiniGrid-LavaGapS5-v0", range(1), cache=False)
+    worlds = GridWorlds(bank, 2, autoreset=False)
+    worlds.reset()
+    with pytest.raises(UserError, match="world . is finished and autoreset is off"):
+        for a in random_actions(400, 2):
+            before = worlds.state_dict()
+            worlds.step(a)
+    assert all(torch.equal(value, before[name]) for name, value in worlds.state_dict().items())
+    worlds.reset()
+    worlds.step(torch.zeros(2, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    "actions, sentence",
+    [
+        (torch.zeros(3, dtype=torch.int32), r"int64 tensor of shape \(3,\), got torch.int32"),
+        (torch.zeros(4, dtype=torch.int64), r"got torch.int64 \(4,\)"),
+        (torch.tensor([0, 7, 0]), "action 7 is out of range"),
+        (torch.tensor([0, -1, 0]), "action -1 is out of range"),
+        ([0, 0, 0], r"got \[0, 0, 0\]"),
+        (torch.zeros(3, dtype=torch.int64, device="meta"), "actions are on meta, the worlds on cpu"),
+    ],
+)
+def test_wrong_actions_get_a_sentence_and_change_nothing(bank, actions, sentence):
+    worlds = GridWorlds(bank, 3)
+    worlds.reset()
+    before = worlds.state_dict()
+    with pytest.raises(UserError, match=sentence):
+        worlds.step(actions)
+    assert equal(before.values(), worlds.state_dict().values())
+
+
+def test_other_bad_input_gets_a_sentence(bank):
+    worlds = GridWorlds(bank, 3)
+    with pytest.raises(UserError, match="never reset"):
+        worlds.step(torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(UserError, match=r"levels must be an int64 tensor of shape \(3,\)"):
+        worlds.reset(torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(UserError, match="levels must be in 0..47, got 0..48"):
+        worlds.reset(torch.tensor([0, 1, 48]))
+    with pytest.raises(UserError, match="num_envs must be a whole number"):
+        GridWorlds(bank, 0)
+    with pytest.raises(UserError, match="device 'nonsense' is not available"):
+        GridWorlds(bank, 1, device="nonsense")
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="device 'cuda' is not available"):
+            GridWorlds(bank, 1, device="cuda")
+
+
+def test_masked_renewal_gives_the_same_numbers_as_copying_rows(bank, monkeypatch):
+    """Devices other than the CPU replace finished worlds under a mask; run that branch here as well."""
+    actions = random_actions(120, 32)
+    runs = []
+    for masked in (False, True):
+        worlds = GridWorlds(bank, 32)
+        worlds._copy_rows = not masked
+        worlds.reset()
+        runs.append(play(worlds, actions))
+    assert equal(*runs)
