@@ -43,7 +43,7 @@ class AgentConfig:
     """d_k of one head of the communication attention."""
     comm_value_size: int = 16
     """d_v of one head of the communication attention."""
-    channels: int = 24
+    channels: int = 16
     """Channels of one cell of the view."""
     mission_size: int = 32
     """Width of the mission's vector."""

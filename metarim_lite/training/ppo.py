@@ -35,7 +35,7 @@ class PPOConfig:
     """Weight of the value loss."""
     epochs: int = 2
     """Passes over a rollout."""
-    minibatches: int = 4
+    minibatches: int = 8
     """Updates per pass."""
     max_grad_norm: float = 0.5
     """Gradients of the updated groups are scaled down to this norm."""
