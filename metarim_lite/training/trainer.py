@@ -284,6 +284,12 @@ def _advance(trainer: Trainer, held_out: LevelBank | None, stopped: Callable[[],
     while True:
         before = counters["frames"]
         watched, ended = trainer.tick()
+        bad = [k for k, v in watched.items() if not v.isfinite()]
+        if bad:
+            raise UserError(
+                f"{bad[0]} is not finite at {counters['frames']:,} frames; the last good checkpoint is kept: "
+                "lower the learning rate and resume from it"
+            )
         for k, v in watched.items():
             sums.setdefault(k, []).append(v)
         episodes = {k: episodes.get(k, 0) + v for k, v in ended.items()}
@@ -291,12 +297,6 @@ def _advance(trainer: Trainer, held_out: LevelBank | None, stopped: Callable[[],
         if counters["tick"] % config.report_every == 0 or counters["frames"] >= config.frames or stopped():
             break
     numbers = {k: torch.stack([torch.as_tensor(x) for x in v]).mean().item() for k, v in sums.items()}
-    bad = [k for k, v in numbers.items() if v != v or abs(v) == float("inf")]
-    if bad:
-        raise UserError(
-            f"{bad[0]} is not finite at {counters['frames']:,} frames; the last good checkpoint is kept: "
-            "lower the learning rate and resume from it"
-        )
     count = max(1.0, float(episodes["count"]))
     seconds = time.perf_counter() - began
     counters["seconds"] += seconds
