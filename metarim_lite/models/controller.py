@@ -6,6 +6,7 @@ Agent, training and lens hold "a controller" and never ask which: an `LSTM` and 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -73,6 +74,33 @@ class Interventions(NamedTuple):
         both = sorted(set(self.off) & set(self.forced))
         if both:
             raise UserError(f"module {both[0]} is both off and forced: choose one of the two")
+
+    def masks(self, num_modules: int, active: int, like: Tensor) -> Masks:
+        """These interventions as tensors of `like`'s device and type; `NO_MASKS` if there are none.
+
+        Raises:
+            UserError: see `check`.
+        """
+        if self == Interventions():
+            return NO_MASKS
+        self.check(num_modules, active)
+        rivalry = like.new_zeros(num_modules, 1)
+        rivalry[list(self.forced)], rivalry[list(self.off)] = math.inf, -math.inf
+        alive = rivalry[:, 0] != -math.inf
+        thawed = torch.ones_like(alive)
+        thawed[list(self.frozen)] = False
+        return Masks(rivalry, alive, thawed)
+
+
+class Masks(NamedTuple):
+    """Interventions as tensors, made once per span. None where nobody intervenes."""
+
+    rivalry: Tensor | None  # [N,1]: +inf for forced modules, -inf for those switched off, else 0
+    alive: Tensor | None  # bool [N]: not switched off
+    thawed: Tensor | None  # bool [N]: not frozen
+
+
+NO_MASKS = Masks(None, None, None)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -15,7 +15,7 @@ inactive ones: on N small modules that is faster than gathering k of them, and i
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,20 +23,12 @@ from torch import Tensor, nn
 from ..errors import UserError, unknown
 from . import fused
 from .attention import SOFTMAX_OVER, choose_active, communicate, input_attention, input_scores
-from .controller import ControllerState, Diagnostics, Interventions, check_sizes, check_span
+from .controller import NO_MASKS, ControllerState, Diagnostics, Interventions, Masks, check_sizes, check_span
 
 GATES = {"lstm": 4, "gru": 3}  # blocks of H pre-activations per module
 OFFERS = ("old", "candidate")
 OUTPUT_GATES = ("none", "gated")
 KERNELS = ("plain", "fused", "compiled")
-
-
-class Masks(NamedTuple):
-    """Interventions as tensors, made once per span. None where nobody intervenes."""
-
-    rivalry: Tensor | None  # [N,1]: +inf for forced modules, -inf for those switched off, else 0
-    alive: Tensor | None  # bool [N]: not switched off
-    thawed: Tensor | None  # bool [N]: not frozen
 
 
 class RIM(nn.Module):
@@ -201,7 +193,9 @@ class RIM(nn.Module):
         T, B = inputs.shape[:2]
         h, c = self.initial_state(B, inputs.device, inputs.dtype) if state is None else state
         h, c = h.transpose(0, 1), c.transpose(0, 1)  # [B,N,H] -> [N,B,H]
-        masks = self.masks(interventions)
+        masks = NO_MASKS
+        if interventions is not None:
+            masks = interventions.masks(self.num_modules, self.active, inputs)
         if masks.alive is not None:
             h, c = h * masks.alive[:, None, None], c * masks.alive[:, None, None]
 
@@ -226,10 +220,9 @@ class RIM(nn.Module):
     def is_plain(self, inputs: Tensor, masks: Masks) -> bool:
         """Whether a span needs the plain step: any form but the one `fused.py` is written for."""
         form = (self.cell, self.inactive_offer, self.output_gate, self.softmax_over, self.input_heads)
-        one_element = inputs.dim() == 3 or inputs.shape[2] == 1
-        no_interventions = masks == Masks(None, None, None)
-        is_fused = form == ("lstm", "old", "none", "null", 1) and one_element and no_interventions
-        return self.kernel == "plain" or not is_fused
+        elements = 1 if inputs.dim() == 3 else inputs.shape[2]
+        fits = (*form, elements) == ("lstm", "old", "none", "null", 1, 1) and masks is NO_MASKS
+        return self.kernel == "plain" or not fits
 
     def walk(
         self, h: Tensor, c: Tensor, keys: Tensor, values: Tensor, W: Tensor, b: Tensor, masks: Masks,
@@ -326,15 +319,3 @@ class RIM(nn.Module):
         r, z = (driven + recurrent)[..., : 2 * H].sigmoid().split(H, -1)
         proposal = (driven[..., 2 * H :] + r * recurrent[..., 2 * H :]).tanh()
         return (1 - z) * proposal + z * h, c
-
-    def masks(self, interventions: Interventions | None) -> Masks:
-        """Interventions as tensors on the RIM's device."""
-        if interventions is None or interventions == Interventions():
-            return Masks(None, None, None)
-        interventions.check(self.num_modules, self.active)
-        rivalry = self.b.new_zeros(self.num_modules, 1)
-        rivalry[list(interventions.forced)], rivalry[list(interventions.off)] = math.inf, -math.inf
-        alive = rivalry[:, 0] != -math.inf
-        thawed = torch.ones_like(alive)
-        thawed[list(interventions.frozen)] = False
-        return Masks(rivalry, alive, thawed)
