@@ -109,19 +109,32 @@ def bench(names: Words[tuple[str, ...]] = ("worlds", "rim", "train"), json_lines
             print(json.dumps(row) if json_lines else format_row(row), flush=True)
 
 
-def compare_minigrid(steps: int = 100_000, levels: str = "all", seed: int = 0) -> None:
+def compare_minigrid(steps: int = 100_000, levels: str = "all", seed: int = 0, workers: int = 1) -> None:
     """Step our worlds and minigrid's from the same resets, half random, half bot, and count differences.
 
     Args:
         steps: steps to compare in all.
-        levels: "all", or level names separated by commas.
+        levels: "all", a prefix such as BabyAI-, or level names separated by commas.
         seed: seeds the actions.
+        workers: processes.
     """
-    from .envs import compare
+    from .envs.compare import compare_minigrid
 
-    report = compare.compare_minigrid(levels, steps=steps, seed=seed, progress=True)
-    print(report)
-    if report.differences:
+    named = levels.split(",") if "," in levels else levels
+    rows = compare_minigrid(named, steps=steps, seed=seed, workers=workers, progress=True)
+    for row in rows:
+        print(f"{row.level:42s} {row.steps:>10,} steps {row.episodes:>7,} episodes {row.successes:>7,} successes")
+        for difference in row.differences:
+            print(f"    {difference}")
+    steps, episodes, successes = (
+        sum(getattr(row, name) for row in rows) for name in ("steps", "episodes", "successes")
+    )
+    differences = sum(len(row.differences) for row in rows)
+    print(
+        f"{len(rows)} levels, {steps:,} steps compared, {episodes:,} episodes, "
+        f"{successes:,} successes, {differences} differences"
+    )
+    if differences:
         raise SystemExit(1)
 
 
