@@ -81,6 +81,17 @@ class Bot:
         return thing
 
 
+class _Subgoals(list):
+    """The bot's stack of subgoals. Sometimes two of them call for each other for ever; then it has no plan."""
+
+    added = 0
+
+    def append(self, subgoal: Any) -> None:
+        self.added += 1
+        assert self.added <= 100
+        super().append(subgoal)
+
+
 class Planner:
     """minigrid's bot for one of its environments, BabyAI or not, from the environment's present state on."""
 
@@ -98,11 +109,13 @@ class Planner:
         if not hasattr(env, "update_objs_poss"):  # not a BabyAI level: say what it wants in BabyAI's words
             env.instrs = self._translate(env)
         self.bot = AlsoToPlaces(env)
+        self.bot.stack = self.stack = _Subgoals(self.bot.stack)
 
     def plan(self, last_action: int | None) -> int | None:
         """The next action; None where the bot runs into one of its own assertions or dead ends."""
         from minigrid.utils.baby_ai_bot import DisappearedBoxError
 
+        self.stack.added = 0
         try:
             action = int(self.bot.replan(last_action))
         except (AssertionError, AttributeError, DisappearedBoxError, IndexError, KeyError, TypeError, ValueError):

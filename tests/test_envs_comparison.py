@@ -1,0 +1,136 @@
+"""Both engines side by side: every step and every reset observation equal minigrid's."""
+
+import pytest
+import torch
+
+from metarim_lite.envs import GridWorlds, LevelBank, supported
+from metarim_lite.envs.bot import Bot
+from metarim_lite.envs.compare import compare_level, compare_minigrid
+from metarim_lite.errors import UserError
+
+ONE_ROOM = [
+    level_id
+    for level_id in supported("BabyAI-")
+    if level_id.startswith(
+        (
+            "BabyAI-GoToRed",
+            "BabyAI-GoToObj-",
+            "BabyAI-GoToObjS",
+            "BabyAI-GoToLocal",
+            "BabyAI-OneRoom",
+            "BabyAI-PickupLoc",
+            "BabyAI-PickupDist",
+            "BabyAI-PutNextLocal",
+        )
+    )
+]
+
+# level -> steps; chosen so that each family reaches success 300 times in a few seconds
+FAMILIES = {
+    "two rooms": {
+        "BabyAI-PutNextS4N1-v0": 3000,
+        "BabyAI-PutNextS5N2-v0": 2000,
+        "BabyAI-PutNextS5N2Carrying-v0": 2000,
+        "BabyAI-MoveTwoAcrossS5N2-v0": 2000,
+        "BabyAI-MoveTwoAcrossS8N9-v0": 1000,
+    },
+    "doors": {
+        "BabyAI-OpenRedDoor-v0": 1000,
+        "BabyAI-OpenDoorDebug-v0": 800,
+        "BabyAI-OpenDoorLoc-v0": 800,
+        "BabyAI-OpenRedBlueDoorsDebug-v0": 800,
+        "BabyAI-OpenDoorsOrderN4Debug-v0": 1200,
+        "BabyAI-GoToObjDoor-v0": 800,
+        "BabyAI-ActionObjDoor-v0": 800,
+        "BabyAI-FindObjS5-v0": 600,
+        "BabyAI-GoToObjMazeS4R2-v0": 800,
+        "BabyAI-UnblockPickup-v0": 600,
+    },
+    "locks": {
+        "BabyAI-UnlockLocalDist-v0": 5000,
+        "BabyAI-KeyInBox-v0": 2500,
+        "BabyAI-UnlockPickupDist-v0": 4000,
+        "BabyAI-BlockedUnlockPickup-v0": 2000,
+        "BabyAI-UnlockToUnlock-v0": 800,
+        "BabyAI-KeyCorridorS3R1-v0": 5000,
+        "BabyAI-GoToImpUnlock-v0": 800,
+    },
+    "composed": {
+        "BabyAI-GoToSeqS5R2-v0": 7000,
+        "BabyAI-MiniBossLevel-v0": 6000,
+        "BabyAI-SynthLoc-v0": 1000,
+        "BabyAI-SynthSeq-v0": 1000,
+        "BabyAI-BossLevel-v0": 1600,
+    },
+    "minigrid": {level_id: 300 for level_id in supported("MiniGrid-")},
+}
+
+
+def check(level_id, steps, seed=0):
+    comparison = compare_level(level_id, steps, seed=seed)
+    assert comparison.differences == ()
+    assert comparison.steps >= steps
+    return comparison
+
+
+def test_a_hundred_thousand_steps_in_one_room_equal_minigrids():
+    results = [check(level_id, 100_000 // len(ONE_ROOM) + 1) for level_id in ONE_ROOM]
+    assert len(ONE_ROOM) == 30
+    assert sum(result.steps for result in results) >= 100_000
+    assert all(result.successes >= 20 for result in results)
+    assert sum(result.successes for result in results) >= 3000
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_equals_minigrid_also_where_missions_succeed(family):
+    results = [check(level_id, steps, seed=1) for level_id, steps in FAMILIES[family].items()]
+    assert sum(result.successes for result in results) >= 300
+
+
+def test_every_other_babyai_level_equals_minigrid_for_a_while():
+    rest = set(supported("BabyAI-")) - set(ONE_ROOM) - {level for family in FAMILIES.values() for level in family}
+    for level_id in sorted(rest):
+        check(level_id, 160, seed=2)
+
+
+def test_a_comparison_notices_a_wrong_engine(monkeypatch):
+    original = GridWorlds._reward
+    monkeypatch.setattr(GridWorlds, "_reward", lambda *args: original(*args) * 0.999)
+    result = compare_level("BabyAI-GoToObjS4-v0", 500)
+    assert result.differences and "reward" in result.differences[0]
+
+
+def test_comparing_by_prefix_and_in_processes_gives_one_row_a_level():
+    rows = compare_minigrid("BabyAI-GoToObjS", steps=64, worlds=2, workers=2)
+    assert [row.level for row in rows] == ["BabyAI-GoToObjS4-v0", "BabyAI-GoToObjS6-v1"]
+    assert all(row.steps == 32 and not row.differences for row in rows)
+    with pytest.raises(UserError, match="unknown level 'BabyAI-Nothing'"):
+        compare_minigrid("BabyAI-Nothing")
+    with pytest.raises(UserError, match="nothing to compare"):
+        compare_minigrid("BabyAI-GoToObj-v0", steps=0)
+
+
+@pytest.mark.parametrize("level_id", ["BabyAI-GoToLocal-v0", "BabyAI-UnlockPickup-v0", "MiniGrid-DoorKey-5x5-v0"])
+def test_the_bot_solves_our_worlds(level_id):
+    bank = LevelBank.generate(level_id, range(5), cache=False)
+    for level in range(5):
+        worlds = GridWorlds(bank, 1, autoreset=False)
+        worlds.reset(torch.tensor([level]))
+        bot, action, success, ended = Bot(worlds, 0), None, False, False
+        while not ended:
+            action = bot.act(action)
+            step = worlds.step(torch.tensor([action]))
+            success, ended = bool(step.success), bool(step.terminated | step.truncated)
+        assert success
+
+
+def test_a_bot_goes_on_from_the_middle_of_an_episode():
+    bank = LevelBank.generate("BabyAI-GoToLocal-v0", range(1), cache=False)
+    worlds = GridWorlds(bank, 1, autoreset=False)
+    worlds.reset()
+    for action in (1, 1, 2):
+        worlds.step(torch.tensor([action]))
+    bot, action, success = Bot(worlds, 0), None, False
+    while not success:
+        action = bot.act(action)
+        success = bool(worlds.step(torch.tensor([action])).success)
