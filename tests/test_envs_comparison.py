@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from metarim_lite.envs import GridWorlds, LevelBank, supported
+from metarim_lite.envs import GridWorlds, LevelBank, engine, supported
 from metarim_lite.envs.bot import Bot
 from metarim_lite.envs.compare import compare_level, compare_minigrid
 from metarim_lite.errors import UserError
@@ -94,8 +94,8 @@ def test_every_other_babyai_level_equals_minigrid_for_a_while():
 
 
 def test_a_comparison_notices_a_wrong_engine(monkeypatch):
-    original = GridWorlds._reward
-    monkeypatch.setattr(GridWorlds, "_reward", lambda *args: original(*args) * 0.999)
+    original = engine.success_reward
+    monkeypatch.setattr(engine, "success_reward", lambda *args: original(*args) * 0.999)
     result = compare_level("BabyAI-GoToObjS4-v0", 500)
     assert result.differences and "reward" in result.differences[0]
 

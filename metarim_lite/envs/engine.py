@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,9 +14,11 @@ from ..errors import UserError
 from .cells import ACTIONS, MARGIN, TYPE, row_stride
 from .levels import LevelBank
 from .missions import decode_mission
-from .rules import act, find_features, make_places, minigrid_rules, verify
+from .rules import Features, Places, act, find_features, make_places, minigrid_rules, verify
 from .state import State, pack_starts, unpack
-from .vision import make_image, make_vision, view_cells
+from .vision import Vision, make_image, make_vision, view_cells
+
+logger = logging.getLogger(__name__)
 
 _GOLDEN = 0x1E3779B97F4A7C15  # an odd number with irregular bits
 
@@ -35,6 +39,51 @@ class Step(NamedTuple):
     terminated: Bool[Tensor, "B"]  # mission complete, or failed
     truncated: Bool[Tensor, "B"]  # step limit reached
     success: Bool[Tensor, "B"]
+
+
+class Tables(NamedTuple):
+    """What never changes while worlds run."""
+
+    places: Places
+    vision: Vision
+    contents: Int[Tensor, "n S"]
+    mission: Int[Tensor, "n L"]
+
+
+def advance(s: State, actions: Int[Tensor, "B"], tables: Tables, features: Features) -> tuple[Tensor, ...]:
+    """One action in each world. Changes `s.grid` in place and nothing else.
+
+    Returns:
+        the new values of the registers position ... gone, [6, B]; the complete atoms, [n, B];
+        reward, terminated, truncated, success, [B].
+    """
+    after, deed = act(s, actions, tables.places, features, tables.contents)
+    done, success, failed = verify(after, deed, s.carrying, tables.places, features)
+    if features.rules:
+        won, ended = minigrid_rules(after, deed, tables.places)
+        success, failed = success | won, failed | ended
+    if features.exits:
+        kind = deed.faced & 255
+        success = success | (deed.entered & (kind == TYPE["goal"]))
+        failed = failed | (deed.entered & (kind == TYPE["lava"]))
+    changed = torch.stack([after.position, after.direction, after.carrying, after.steps, after.origin, after.gone])
+    reward = success_reward(success, after.steps, s.max_steps)
+    return changed, done, reward, success | failed, after.steps >= s.max_steps, success
+
+
+def success_reward(success: Bool[Tensor, "B"], steps: Tensor, max_steps: Tensor) -> Float[Tensor, "B"]:
+    """minigrid's reward: 1 - 0.9 * steps / max_steps for success, else 0. Computed in double precision, as there."""
+    wide = torch.float32 if steps.device.type == "mps" else torch.float64
+    return ((1 - 0.9 * (steps.to(wide) / max_steps)) * success).float()
+
+
+def look(s: State, tables: Tables, features: Features) -> Observation:
+    """What the agents see."""
+    see_through = s.see_through.bool() if features.see_through else None
+    agent = tables.places.base + s.position
+    cells, lit = view_cells(s.grid, agent, s.direction, tables.vision, see_through)
+    image = make_image(cells, lit, s.carrying, tables.vision)
+    return Observation(image, s.direction.clone(), tables.mission.index_select(0, s.level).long())
 
 
 class GridWorlds:
@@ -77,8 +126,12 @@ class GridWorlds:
         self.features = find_features(bank)
         self._starts = pack_starts(bank, self.device)
         cells = self._starts.grid.shape[1]
-        self._vision = make_vision(bank.width, self.device)
-        self._places = make_places(num_envs, cells, bank.width, self.device)
+        self._tables = Tables(
+            make_places(num_envs, cells, bank.width, self.device),
+            make_vision(bank.width, self.device),
+            self._starts.contents,
+            self._starts.mission,
+        )
         key = _scramble(torch.full((num_envs,), seed, device=self.device) * _GOLDEN)
         self._salt = _scramble(key + torch.arange(num_envs, device=self.device))
         self._registers = torch.zeros(len(self._starts.registers), num_envs, dtype=torch.int64, device=self.device)
@@ -89,6 +142,8 @@ class GridWorlds:
         self._begun = False
         # Finished worlds are replaced row by row where counting them is free, under a mask where it means waiting.
         self._copy_rows = self.device.type == "cpu"
+        self._advance: Callable[..., tuple[Tensor, ...]] = advance
+        self._look: Callable[..., Observation] = look
 
     def reset(self, levels: Int[Tensor, "B"] | None = None) -> Observation:
         """Begin a new episode in every world.
@@ -122,37 +177,45 @@ class GridWorlds:
                 finished with autoreset off. Nothing has changed then.
         """
         self._check_actions(actions)
-        s, features = self.state, self.features
-        after, deed = act(s, actions, self._places, features, self._starts.contents)
-        done, success, failed = verify(after, deed, s.carrying, self._places, features)
-        if features.rules:
-            won, ended = minigrid_rules(after, deed, self._places)
-            success, failed = success | won, failed | ended
-        if features.exits:
-            kind = deed.faced & 255
-            success = success | (deed.entered & (kind == TYPE["goal"]))
-            failed = failed | (deed.entered & (kind == TYPE["lava"]))
-
-        terminated = success | failed
-        truncated = after.steps >= s.max_steps
-        reward = self._reward(success, after.steps, s.max_steps)
-        changed = [after.position, after.direction, after.carrying, after.steps, after.origin, after.gone]
-        self._registers[:6].copy_(torch.stack(changed))
-        s.done[: features.atoms].copy_(done)
-        ended = terminated | truncated
+        changed, done, reward, terminated, truncated, success = self._advance(
+            self.state, actions, self._tables, self.features
+        )
+        self._registers[: len(changed)].copy_(changed)
+        self.state.done[: len(done)].copy_(done)
         if self.autoreset:
-            self._renew(ended)
+            self._renew(terminated | truncated)
         else:
-            self._finished = ended
+            self._finished.copy_(terminated | truncated)
         return Step(self.observe(), reward, terminated, truncated, success)
+
+    def compile(self, mode: str | None = None) -> bool:
+        """Run steps through `torch.compile` from now on: the same numbers, after half a minute of compiling.
+
+        Where torch finds no compiler, one line is logged and steps stay as they are.
+
+        Args:
+            mode: torch.compile's, for example "reduce-overhead".
+
+        Returns:
+            whether steps are compiled now.
+        """
+        trial = self.fork()
+        if not self._begun:
+            trial.reset()
+        try:
+            trial._advance, trial._look = (
+                torch.compile(f, mode=mode, fullgraph=True, dynamic=False) for f in (advance, look)
+            )
+            trial.step(torch.zeros(self.num_envs, dtype=torch.int64, device=self.device))
+        except Exception as error:  # whatever a compiler may throw: none installed, device not supported
+            logger.warning("worlds are not compiled: %s", str(error).splitlines()[0])
+            return False
+        self._advance, self._look = trial._advance, trial._look
+        return True
 
     def observe(self) -> Observation:
         """What the agents see now."""
-        s = self.state
-        see_through = s.see_through.bool() if self.features.see_through else None
-        cells, lit = view_cells(s.grid, self._places.base + s.position, s.direction, self._vision, see_through)
-        image = make_image(cells, lit, s.carrying, self._vision)
-        return Observation(image, s.direction.clone(), self._starts.mission.index_select(0, s.level).long())
+        return self._look(self.state, self._tables, self.features)
 
     def fork(self) -> GridWorlds:
         """An independent copy of the worlds as they are now: same levels ahead, same answers to the same actions."""
@@ -190,7 +253,7 @@ class GridWorlds:
         self.state.grid.copy_(state["grid"])
         self._registers.copy_(state["registers"])
         self._episode.copy_(state["episode"])
-        self._finished = state["finished"].to(self.device, copy=True)
+        self._finished.copy_(state["finished"])
         self._begun = bool(state["begun"])
 
     @property
@@ -244,10 +307,6 @@ class GridWorlds:
     def _draw(self, salt: Int[Tensor, "m"], episode: Int[Tensor, "m"]) -> Int[Tensor, "m"]:
         """The level of each world's episode: a hash, so that it needs no generator and no memory."""
         return (_scramble(salt + episode * _GOLDEN) & 0x7FFFFFFFFFFFFFFF) % len(self.bank)
-
-    def _reward(self, success: Tensor, steps: Tensor, max_steps: Tensor) -> Float[Tensor, "B"]:
-        wide = torch.float32 if self.device.type == "mps" else torch.float64  # minigrid computes in double precision
-        return ((1 - 0.9 * (steps.to(wide) / max_steps)) * success).float()
 
     def _check_actions(self, actions: Tensor) -> None:
         if not isinstance(actions, Tensor) or actions.dtype != torch.int64 or actions.shape != (self.num_envs,):
