@@ -1,0 +1,395 @@
+"""Supervised training on sequence tasks: the same RIM and LSTM, the same runs that survive, no worlds and no reward.
+
+    from metarim_lite.training.sequences import SEQUENCES, train_sequence
+    run = train_sequence(SEQUENCES["copying-small"], folder="runs/copying-small")
+    run.metrics[-1]["test/60 blanks"]
+
+A report falls due every `report_every` updates: tests on all splits, one line of `metrics.jsonl`, a checkpoint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_bytes
+from safetensors.torch import save as save_bytes
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from ..config import from_dict, to_dict
+from ..errors import UserError, unknown
+from ..models import LSTM, RIM, ControllerState, Diagnostics
+from ..tasks import COPYING_SMALL, TASKS, Adding, Batch, BouncingBalls, Copying, Digits, Task
+from .checkpoints import (
+    STATE,
+    fill,
+    load_optimizer,
+    make_folder,
+    optimizer_tensors,
+    read_checkpoint,
+    replace_file,
+    write_checkpoint,
+)
+from .trainer import _adam_shapes, _read_metrics, _stop_at_next_tick, choose_device
+
+TEST_SEED = 1_000_003  # test sequences are the same at every report and in every run
+
+
+def make_controller(config: SequenceConfig) -> RIM | LSTM:
+    """The RIM, or the LSTM of the same width."""
+    c = config
+    if c.controller == "lstm":
+        return LSTM(c.input_size, c.width)
+    sizes = {"key_size": c.key_size, "input_heads": c.input_heads, "comm_heads": c.comm_heads}
+    sizes |= {"comm_key_size": c.comm_key_size, "comm_value_size": c.comm_value_size}
+    if c.value_size is not None:
+        sizes["value_size"] = c.value_size
+    return RIM.as_in_paper(c.input_size, c.width, c.num_modules, c.active, **sizes)
+
+
+@dataclass(frozen=True)
+class SequenceConfig:
+    """Everything that decides a run. Same config, same device: same run. The defaults are the paper's copying."""
+
+    task: str = "copying"
+    """"copying", "adding", "bouncing-balls" or "digits"; its settings stand in the field of that name below."""
+    controller: str = "rim"
+    """"rim" or "lstm"."""
+    width: int = 600
+    """N·H of a RIM; hidden size of an LSTM."""
+    num_modules: int = 6
+    """N."""
+    active: int = 4
+    """k."""
+    input_size: int = 600
+    """D: width of the encoded input."""
+    key_size: int = 64
+    """d_k of the input attention."""
+    value_size: int | None = None
+    """d_v of the input attention; None: 4·H."""
+    input_heads: int = 1
+    """Heads of the input attention."""
+    comm_heads: int = 4
+    """A: heads of the communication attention."""
+    comm_key_size: int = 32
+    """d_k of one head of the communication attention."""
+    comm_value_size: int = 32
+    """d_v of one head of the communication attention."""
+    lr: float = 1e-3
+    """Adam's learning rate."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    batch: int = 64
+    """B: sequences per update."""
+    updates: int = 10_000
+    """Updates in all."""
+    report_every: int = 100
+    """Updates between two reports."""
+    test_sequences: int = 256
+    """Sequences per test split at each report."""
+    seed: int = 0
+    """Seeds parameters and training data. Test data are always the same."""
+    device: str = "auto"
+    """"auto" (a GPU if there is one), "cpu" or "cuda"."""
+    copying: Copying = field(default_factory=Copying)
+    adding: Adding = field(default_factory=Adding)
+    bouncing_balls: BouncingBalls = field(default_factory=BouncingBalls)
+    digits: Digits = field(default_factory=Digits)
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise unknown("task", self.task, TASKS)
+        if self.controller not in ("rim", "lstm"):
+            raise unknown("controller", self.controller, ("rim", "lstm"))
+        for name in ("width", "input_size", "batch", "updates", "report_every", "test_sequences"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UserError(f"SequenceConfig.{name} is {value!r}; it must be a whole number of at least 1")
+        for name in ("lr", "clip"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                raise UserError(f"SequenceConfig.{name} is {value!r}; it must be a number above 0")
+        with torch.device("meta"):  # without memory, only so that impossible sizes are refused here
+            make_controller(self)
+
+    @property
+    def chosen_task(self) -> Task:
+        """The task with its settings."""
+        return getattr(self, self.task.replace("-", "_"))
+
+
+SEQUENCES: dict[str, SequenceConfig] = {
+    "copying": SequenceConfig(),
+    "copying-small": SequenceConfig(
+        copying=COPYING_SMALL, width=96, active=3, input_size=32, key_size=16, value_size=32,
+        comm_heads=2, comm_key_size=8, comm_value_size=8, lr=3e-3, updates=1_500,
+    ),
+    "adding": SequenceConfig(task="adding"),
+    "bouncing-balls": SequenceConfig(task="bouncing-balls", lr=7e-4),
+    "digits": SequenceConfig(task="digits", lr=1e-4),
+}  # fmt: skip
+"""Named settings. Each is a RIM; `dataclasses.replace(SEQUENCES[name], controller="lstm")` is its baseline."""
+
+
+class SequenceModel(nn.Module):
+    """The task's encoder -> controller (RIM or LSTM) -> the task's decoder."""
+
+    def __init__(self, config: SequenceConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = config.chosen_task.encoder(config.input_size)
+        self.controller = make_controller(config)
+        self.decoder = config.chosen_task.decoder(config.width)
+
+    def forward(
+        self, inputs: Tensor, state: ControllerState | None = None, *, record: bool = False
+    ) -> tuple[Tensor, ControllerState, Diagnostics | None]:
+        """Inputs [T,B,task.input_size] -> answers [T,B,task.output_size], the state after them, diagnostics or None."""
+        outputs, state, diagnostics = self.controller(self.encoder(inputs), state, record=record)  # [T,B,width]
+        return self.decoder(outputs), state, diagnostics
+
+    def answer(self, batch: Batch) -> Tensor:
+        """Answers [T,B,task.output_size]. From step `batch.given` on the model reads its own answers."""
+        answers, state, _ = self(batch.inputs[: batch.given])
+        said = [answers]
+        for _ in range(batch.given, len(batch.inputs)):
+            answers, state, _ = self(self.config.chosen_task.as_input(said[-1][-1]).unsqueeze(0), state)
+            said.append(answers)  # [1,B,output_size]
+        return torch.cat(said)
+
+
+@torch.no_grad()
+def evaluate_sequence(model: SequenceModel, split: str, sequences: int = 1024, seed: int = TEST_SEED) -> float:
+    """The task's metric on `sequences` sequences of a split, on the model's device.
+
+    The generator lives on the CPU, so that test sequences are the same on every device.
+    """
+    batch = model.config.chosen_task.sample(sequences, torch.Generator().manual_seed(seed), split)
+    device = next(model.parameters()).device
+    batch = batch._replace(inputs=batch.inputs.to(device), targets=batch.targets.to(device))
+    return model.config.chosen_task.metric(model.answer(batch), batch).item()
+
+
+@dataclass
+class SequenceRun:
+    """What training leaves behind."""
+
+    config: SequenceConfig
+    model: SequenceModel
+    metrics: list[dict[str, Any]]
+    folder: Path | None
+    finished: bool
+    """False when it was stopped by Ctrl-C before all updates were made."""
+
+    def __repr__(self) -> str:
+        last = self.metrics[-1] if self.metrics else {}
+        tests = ", ".join(f"{k.removeprefix('test/')} {v:.3f}" for k, v in last.items() if k.startswith("test/"))
+        name, measured = f"{self.config.controller} on {self.config.task}", self.config.chosen_task.metric_name
+        return f"SequenceRun({name}, {last.get('update', 0):,} updates, {measured}: {tests})"
+
+
+class SequenceTrainer:
+    """A run in progress. `update()` moves it on; `tensors()` and `restore()` take it apart and put it together."""
+
+    def __init__(self, config: SequenceConfig) -> None:
+        self.config, self.task = config, config.chosen_task
+        self.device = choose_device(config.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.model = SequenceModel(config).to(self.device)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), config.lr)
+        self.dice = torch.Generator(device=self.device).manual_seed(config.seed)
+        self.counters = {"update": 0, "reports": 0, "seconds": 0.0}
+
+    def update(self) -> dict[str, Tensor]:
+        """One batch, one step of Adam."""
+        batch = self.task.sample(self.config.batch, self.dice)
+        answers, _, _ = self.model(batch.inputs)
+        loss = self.task.loss(answers, batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.counters["update"] += 1
+        return {"loss": loss.detach(), "gradient_norm": norm}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The whole run as plain tensors."""
+        parts = {"model": self.model.state_dict(), "optimizer": optimizer_tensors(self.optimizer)}
+        flat = {f"{part}/{k}": v for part, tensors in parts.items() for k, v in tensors.items()}
+        return flat | {"dice": self.dice.get_state()}
+
+    def restore(self, tensors: dict[str, Tensor], counters: dict[str, Any], what: str) -> None:
+        """Go on from what `tensors()` gave.
+
+        Raises:
+            UserError: a field is missing, unknown, of another shape or not finite.
+        """
+        if set(counters) != set(self.counters):
+            raise UserError(
+                f"{what}: field 'counters' of {STATE} has {sorted(counters)}, expected {sorted(self.counters)}"
+            )
+        moments = {f"optimizer/{k}": v for k, v in _adam_shapes(self.optimizer).items()}
+        fill(self.tensors() | moments, tensors, what)
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.model.load_state_dict(part("model/"))
+        load_optimizer(self.optimizer, part("optimizer/"))
+        self.dice.set_state(tensors["dice"].cpu())
+        self.counters = dict(counters)
+
+
+def train_sequence(
+    config: SequenceConfig | None = None,
+    folder: str | Path | None = None,
+    progress: bool = True,
+    on_report: Callable[[dict[str, Any]], None] | None = None,
+) -> SequenceRun:
+    """Train a controller on a sequence task; with a folder, survive being killed.
+
+    Arguments:
+        config: what to train and how; the paper's copying by default.
+        folder: where to keep config, metrics, checkpoints and, at the end, the model. A folder that holds a run
+            of the same config is resumed. None: nothing is written.
+        progress: show a bar.
+        on_report: called with each line of the metrics.
+
+    Returns:
+        The SequenceRun: model, metrics, folder.
+
+    Raises:
+        UserError: an unknown device, a folder of another run, a damaged checkpoint, a loss that is not finite
+            (the last good checkpoint stays).
+    """
+    config = config or SequenceConfig()
+    trainer = SequenceTrainer(config)
+    folder = None if folder is None else make_folder(folder)
+    metrics: list[dict[str, Any]] = []
+    if folder is not None and open_folder(folder, config, may_change="updates"):
+        tensors, state = read_checkpoint(folder)
+        trainer.restore(tensors, state.get("counters", {}), f"checkpoint in {str(folder)!r}")
+        metrics = _read_metrics(folder, trainer.counters["reports"])
+
+    bar = tqdm(
+        total=config.updates, initial=trainer.counters["update"], unit=" updates", disable=not progress,
+        desc=f"{config.controller} on {config.task}",
+    )  # fmt: skip
+    with bar, _stop_at_next_tick() as stopped:
+        while trainer.counters["update"] < config.updates and not stopped():
+            line = _advance(trainer, stopped, bar)
+            metrics.append(line)
+            if folder is not None:
+                with (folder / "metrics.jsonl").open("a") as f:
+                    f.write(json.dumps(line) + "\n")
+                write_checkpoint(folder, trainer.tensors(), {"counters": trainer.counters})
+            if on_report is not None:
+                on_report(line)
+    finished = trainer.counters["update"] >= config.updates
+    if folder is not None and finished:
+        save_sequence_model(folder / "model", trainer.model)
+    return SequenceRun(config, trainer.model, metrics, folder, finished)
+
+
+def _advance(trainer: SequenceTrainer, stopped: Callable[[], bool], bar: Any) -> dict[str, Any]:
+    """Updates up to the next report; returns its line of metrics."""
+    config, counters = trainer.config, trainer.counters
+    sums: dict[str, float] = {}
+    began, first = time.perf_counter(), counters["update"]
+    while True:
+        for name, tensor in trainer.update().items():
+            number = tensor.item()
+            if not math.isfinite(number):
+                raise UserError(
+                    f"{name} is not finite at update {counters['update']:,}; the last good checkpoint is kept: "
+                    "lower the learning rate and resume from it"
+                )
+            sums[name] = sums.get(name, 0.0) + number
+        bar.update(1)
+        if counters["update"] % config.report_every == 0 or counters["update"] >= config.updates or stopped():
+            break
+    seconds, made = time.perf_counter() - began, counters["update"] - first
+    counters["seconds"] += seconds
+    counters["reports"] += 1
+    tests = {
+        f"test/{split}": evaluate_sequence(trainer.model, split, config.test_sequences) for split in trainer.task.tests
+    }
+    bar.set_postfix({k.removeprefix("test/"): f"{v:.3f}" for k, v in tests.items()})
+    means = {name: total / made for name, total in sums.items()}
+    clock = {"updates_per_second": made / seconds, "seconds": counters["seconds"]}
+    return {"update": counters["update"], **means, **tests, **clock}
+
+
+def open_folder(folder: Path, config: Any, may_change: str) -> bool:
+    """Write a config into a new folder, or compare it with the one that is there.
+
+    Arguments:
+        may_change: the setting that may differ, so that a run can be made longer.
+
+    Returns:
+        Whether there is a checkpoint to go on from.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    path, mine = folder / "config.json", to_dict(config)
+    if path.exists():
+        try:
+            theirs = to_dict(from_dict(type(config), json.loads(path.read_text())))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{str(path)!r} is not the config of a run ({error}); choose another folder") from None
+        for key in mine:
+            if key != may_change and json.dumps(mine[key]) != json.dumps(theirs[key]):
+                raise UserError(
+                    f"{str(folder)!r} holds another run: its {key} is {theirs[key]!r}, this one's {mine[key]!r}; "
+                    "choose another folder"
+                )
+    replace_file(path, json.dumps(mine, indent=1).encode())
+    return (folder / STATE).exists()
+
+
+def save_sequence_model(path: str | Path, model: SequenceModel) -> Path:
+    """Write a model (config and parameters) to one safetensors file, `path` with that ending."""
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        path = path.with_name(path.name + ".safetensors")
+    make_folder(path.parent)
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    replace_file(path, save_bytes(tensors, metadata={"sequence": json.dumps(to_dict(model.config))}))
+    return path
+
+
+def load_sequence_model(path: str | Path, device: str = "cpu") -> SequenceModel:
+    """A model from a file written by `save_sequence_model`.
+
+    Raises:
+        UserError: no such file, or a damaged or foreign one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"there is no file {str(path)!r}; a finished run keeps its model in model.safetensors")
+    what, content = f"model file {path.name!r}", path.read_bytes()
+    try:
+        saved = load_bytes(content)
+        size = int.from_bytes(content[:8], "little")
+        config = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["sequence"])
+    except (SafetensorError, ValueError, KeyError, TypeError):
+        raise UserError(f"{what} is damaged or foreign; expected a file written by save_sequence_model") from None
+    model = SequenceModel(from_dict(SequenceConfig, config))
+    model.load_state_dict(fill(model.state_dict(), saved, what))
+    return model.to(device)
+
+
+def baseline(config: SequenceConfig, **changes: Any) -> SequenceConfig:
+    """The same run with an LSTM, of the same width unless `changes` says otherwise."""
+    return dataclasses.replace(config, controller="lstm", **changes)
