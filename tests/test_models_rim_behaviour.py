@@ -262,6 +262,14 @@ def test_resets_of_the_wrong_shape_or_type_are_refused(rim):
             rim(torch.zeros(T, B, D), None, resets)
 
 
+def test_backward_frees_what_forward_kept():
+    for kernel in KERNELS:
+        loss = RIM(D, kernel=kernel)(torch.randn(T, B, D))[0].sum()
+        loss.backward()
+        with pytest.raises(RuntimeError, match="second time"):
+            loss.backward()
+
+
 def test_no_intervention_is_the_same_as_none(rim):
     x = torch.randn(T, B, D)
     assert torch.equal(rim(x)[0], rim(x, interventions=Interventions())[0])

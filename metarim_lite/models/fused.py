@@ -59,6 +59,10 @@ class Kept(NamedTuple):
     read: Tensor  # [N,B,A·d_v]
 
 
+NUM_TENSORS = 4 + len(Weights._fields)  # h, c, keys, values, weights
+NUM_KEPT = 2 + len(Kept._fields)  # h, c and the rest
+
+
 def step(h: Tensor, c: Tensor, k: Tensor, v: Tensor, weights: Weights, sizes: Sizes) -> tuple[Tensor, Tensor, Kept]:
     """One step: the new h and c, and what to keep for backward. Plain autograd can differentiate it too."""
     (N, B, H), A, d_k = h.shape, sizes.heads, sizes.comm_key
@@ -160,8 +164,9 @@ class Span(torch.autograd.Function):
         same_layout = (x.detach().contiguous() for x in tensors)  # so that one compilation serves every span
         outputs, h, c, steps = _walk(STEP if compiled else step, sizes, resets, keep or record, *same_layout)
         if keep:
-            ctx.save_for_backward(*tensors)
-            ctx.sizes, ctx.compiled, ctx.resets, ctx.steps = sizes, compiled, resets, steps
+            flat = (x for h, c, kept in steps for x in (h, c, *kept))
+            ctx.save_for_backward(*tensors, *flat)  # here, not on ctx, so that backward frees them
+            ctx.sizes, ctx.compiled, ctx.resets = sizes, compiled, resets
         seen = _record(steps) if record else ()
         ctx.mark_non_differentiable(*seen)
         return outputs, h, c, *seen
@@ -170,13 +175,15 @@ class Span(torch.autograd.Function):
     def backward(ctx: Any, douts: Tensor, dh: Tensor, dc: Tensor, *_: Tensor) -> Any:
         if torch.is_grad_enabled():  # create_graph=True: let autograd derive what it can derive once more
             return None, None, None, None, None, *_differentiable(ctx, douts, dh, dc)
-        h0, _, keys, values, *rest = ctx.saved_tensors
+        saved = ctx.saved_tensors
+        (h0, _, keys, values, *rest), flat = saved[:NUM_TENSORS], saved[NUM_TENSORS:]
         weights, back = Weights(*rest), STEP_BACKWARD if ctx.compiled else step_backward
         grads = Weights(*(torch.zeros_like(w) for w in weights))
         dkeys, dvalues = torch.empty_like(keys), torch.empty_like(values)
         T, (N, B, H) = len(keys), h0.shape
         for t in reversed(range(T)):
-            h, c, kept = ctx.steps[t]
+            h, c, *kept = flat[t * NUM_KEPT : (t + 1) * NUM_KEPT]
+            kept = Kept(*kept)
             dh = dh + douts[t].view(B, N, H).transpose(0, 1)
             grads.C_out.baddbmm_(kept.read.transpose(1, 2), dh)
             dh, dc, dkeys[t], dproduct, dqkv = back(dh, dc, c, keys[t], values[:, t], kept, weights, ctx.sizes)
@@ -221,10 +228,11 @@ def _record(steps: list[tuple[Tensor, Tensor, Kept]]) -> tuple[Tensor, Tensor, T
 
 def _differentiable(ctx: Any, *grads: Tensor) -> list[Tensor | None]:
     """The gradients of all tensors, by autograd through the plain steps, with a graph of their own."""
-    results = _walk(step, ctx.sizes, ctx.resets, False, *ctx.saved_tensors)[:3]
-    wanted = [x for x in ctx.saved_tensors if x.requires_grad]
+    tensors = ctx.saved_tensors[:NUM_TENSORS]
+    results = _walk(step, ctx.sizes, ctx.resets, False, *tensors)[:3]
+    wanted = [x for x in tensors if x.requires_grad]
     found = iter(torch.autograd.grad(results, wanted, grads, create_graph=True, allow_unused=True))
-    return [next(found) if x.requires_grad else None for x in ctx.saved_tensors]
+    return [next(found) if x.requires_grad else None for x in tensors]
 
 
 class OrEager:

@@ -119,28 +119,28 @@ class Span(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *tensors: Tensor) -> Any:
         outputs, h, c, kept = walk(*(x.detach() for x in tensors))
-        ctx.save_for_backward(*tensors)
-        ctx.kept = kept
+        ctx.save_for_backward(*tensors, *(x for step in kept for x in step))
         return outputs, h, c
 
     @staticmethod
     def backward(ctx: Any, douts: Tensor, dh: Tensor, dc: Tensor) -> Any:
+        saved = ctx.saved_tensors
+        tensors, kept = saved[:5], saved[5:]
         if torch.is_grad_enabled():  # create_graph=True: let autograd derive what it can derive once more
-            wanted = [x for x in ctx.saved_tensors if x.requires_grad]
-            results = walk(*ctx.saved_tensors)[:3]
-            found = iter(torch.autograd.grad(results, wanted, (douts, dh, dc), create_graph=True))
-            return tuple(next(found) if x.requires_grad else None for x in ctx.saved_tensors)
-        *_, driven, keep, W = ctx.saved_tensors
+            wanted = [x for x in tensors if x.requires_grad]
+            found = iter(torch.autograd.grad(walk(*tensors)[:3], wanted, (douts, dh, dc), create_graph=True))
+            return tuple(next(found) if x.requires_grad else None for x in tensors)
+        _, _, driven, keep, W = tensors
         ddriven, W_T = torch.empty_like(driven), W.t().contiguous()
         for t in reversed(range(len(driven))):
-            _, c, i, f, g, o, tanh_c = ctx.kept[t]
+            c, i, f, g, o, tanh_c = kept[7 * t + 1 : 7 * t + 7]
             dh = dh + douts[t]
             dc = dc + tanh_backward(dh * o, tanh_c)
             di, df = sigmoid_backward(dc * g, i), sigmoid_backward(dc * c, f)
             dg, do = tanh_backward(dc * i, g), sigmoid_backward(dh * tanh_c, o)
             torch.cat((di, df, dg, do), -1, out=ddriven[t])
             dh, dc = (ddriven[t] @ W_T) * keep[t], dc * f * keep[t]
-        h = torch.stack([step[0] for step in ctx.kept])  # [T,B,H]
+        h = torch.stack(kept[::7])  # [T,B,H]
         return dh, dc, ddriven, None, h.flatten(0, 1).t() @ ddriven.flatten(0, 1)
 
 
