@@ -273,3 +273,15 @@ def test_unknown_config_keys_are_refused_with_the_nearest():
         from_dict(ml.TrainConfig, {"num_env": 3})
     with pytest.raises(ml.UserError, match="did you mean 'num_modules'"):
         from_dict(ml.TrainConfig, {"agent": {"num_module": 3}})
+
+
+def test_the_command_kept_with_a_shipped_agent_gives_its_config_back():
+    from metarim_lite.cli import _read
+    from metarim_lite.training.shipped import command_of
+
+    scales = dataclasses.replace(SCALES, slower=(("modules", 0.5),))
+    config = dataclasses.replace(CONFIG, method="rim", seed=3, timescales=scales)
+    for original in (ml.TrainConfig(), ml.TrainConfig(method="lstm", num_envs=64), config):
+        words = command_of(original).split()
+        assert words[0] == "metarim"
+        assert _read(words[1:]).keywords["config"] == original

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -76,8 +76,10 @@ def ship(folder: str | Path, name: str, episodes: int = 1000) -> ShippedRun:
 
 
 def command_of(config: TrainConfig) -> str:
-    """The shortest command that gives this config: only what differs from the defaults."""
-    return "metarim train" + "".join(_flags(config, TrainConfig(), ""))
+    """The command that gives this config: the run's main words, then whatever else differs from the defaults."""
+    main = {name: getattr(config, name) for name in ("method", "level", "frames", "seed")}
+    words = "".join(f" --{name} {value}" for name, value in main.items())
+    return "metarim train" + words + "".join(_flags(config, replace(TrainConfig(), **main), ""))
 
 
 def _flags(config: Any, default: Any, prefix: str) -> list[str]:
@@ -91,5 +93,10 @@ def _flags(config: Any, default: Any, prefix: str) -> list[str]:
             words += [f" {flag}:time-scales"] if usual is None else []  # an optional part is chosen by a word
             words += _flags(value, usual or type(value)(), f"{flag}.")
         else:
-            words.append(f" --{flag} {value}")
+            words.append(" ".join([f" --{flag}", *map(str, _flat(value))]))
     return words
+
+
+def _flat(value: Any) -> list[Any]:
+    """((a, b), c) -> [a, b, c]: how the command line reads tuples."""
+    return [x for part in value for x in _flat(part)] if isinstance(value, tuple) else [value]
