@@ -96,6 +96,10 @@ print("what happened:               ", happened)
 print("four are active, every step: ", bool((active.sum(axis=1) == 4).all()))
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
+# Did you see modules that are *active* although they take hardly anything of the input? Exactly four must be active, so
+# when fewer want the input, the least unwilling fill the places. They still update their state and still read
+# from the others.
+#
 # One episode proves nothing about all episodes, and a module that is active has not thereby *specialised* in
 # anything. Whether modules divide the work is a question with an answer, and the answer needs many episodes and
 # something to compare with. Lesson 07 does it.
