@@ -173,3 +173,12 @@ def test_every_method_makes_clocks_that_cover_its_groups(name):
     on_clocks = [id(p) for clock in clocks.values() for p in clock.parameters]
     frozen = [id(p) for g in method.timescales.frozen for p in agent.parameter_groups()[g]]
     assert sorted(on_clocks + frozen) == sorted(id(p) for p in agent.parameters())
+
+
+def test_the_matched_lstm_has_as_many_parameters_as_the_rim():
+    count = {}
+    for name in ("rim", "lstm-matched", "lstm"):
+        controller = ml.Agent(METHODS[name].agent_config(ml.AgentConfig())).controller
+        count[name] = sum(p.numel() for p in controller.parameters())
+    assert count["lstm-matched"] == pytest.approx(count["rim"], rel=0.01)
+    assert count["lstm"] != pytest.approx(count["rim"], rel=0.05), "the default LSTM would do: nothing is tested"

@@ -13,7 +13,7 @@ from ..errors import UserError, unknown
 from .controller import ControllerState, Diagnostics
 from .encoders import Encoder
 from .lstm import LSTM
-from .rim import RIM
+from .rim import KERNELS, RIM
 
 GROUPS = ("encoder", "modules", "attention", "heads")
 NUM_ACTIONS = 7
@@ -51,17 +51,24 @@ class AgentConfig:
     """D: width of the controller's input."""
     head_size: int = 64
     """Width of the hidden layer of actor and critic."""
+    kernel: str = "fused"
+    """How the controller is computed, "plain", "fused" or (a RIM) "compiled": changes speed, not results."""
 
     def __post_init__(self) -> None:
         if self.controller not in ("rim", "lstm"):
             raise unknown("controller", self.controller, ("rim", "lstm"))
+        if self.kernel not in KERNELS:
+            raise unknown("kernel", self.kernel, KERNELS)
         for name, value in vars(self).items():
-            if name != "controller" and (not isinstance(value, int) or value < 1):
+            if name not in ("controller", "kernel") and (not isinstance(value, int) or value < 1):
                 raise UserError(f"AgentConfig.{name} is {value!r}; it must be a whole number of at least 1")
         if self.active > self.num_modules:
-            raise UserError(
-                f"k = {self.active} active modules of N = {self.num_modules} is impossible; choose k <= N"
-            )
+            raise UserError(f"k = {self.active} active modules of N = {self.num_modules} is impossible; choose k <= N")
+
+    def rim_sizes(self) -> dict[str, int]:
+        """The sizes of its RIM, under the names that `RIM` takes."""
+        names = ("hidden_size", "num_modules", "active", "key_size", "value_size")
+        return {name: getattr(self, name) for name in (*names, "comm_heads", "comm_key_size", "comm_value_size")}
 
 
 class AgentOutput(NamedTuple):
@@ -88,19 +95,9 @@ class Agent(nn.Module):
         self.config = c = config or AgentConfig()
         self.encoder = Encoder(c.channels, c.mission_size, c.input_size)
         if c.controller == "rim":
-            self.controller: nn.Module = RIM(
-                c.input_size,
-                c.hidden_size,
-                c.num_modules,
-                c.active,
-                key_size=c.key_size,
-                value_size=c.value_size,
-                comm_heads=c.comm_heads,
-                comm_key_size=c.comm_key_size,
-                comm_value_size=c.comm_value_size,
-            )
+            self.controller: nn.Module = RIM(c.input_size, **c.rim_sizes(), kernel=c.kernel)
         else:
-            self.controller = LSTM(c.input_size, c.lstm_size)
+            self.controller = LSTM(c.input_size, c.lstm_size, kernel="plain" if c.kernel == "plain" else "fused")
         self.actor = _head(self.controller.output_size, c.head_size, NUM_ACTIONS, gain=0.01)
         self.critic = _head(self.controller.output_size, c.head_size, 1, gain=1.0)
 

@@ -11,11 +11,10 @@ A new method is one more entry:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 
 from ..errors import unknown
-from ..models import Agent, AgentConfig
+from ..models import AgentConfig, matched_lstm_size
 from .timescales import TimeScales
 
 SLOW_ATTENTION = TimeScales(fast=("encoder", "modules", "heads"), slow=("attention",))
@@ -37,18 +36,8 @@ class MethodConfig:
     def agent_config(self, config: AgentConfig) -> AgentConfig:
         """`config` with this method's controller, and its size where the method fixes it."""
         if self.match_parameters:
-            config = replace(config, lstm_size=matched_lstm_size(config))
+            config = replace(config, lstm_size=matched_lstm_size(config.input_size, **config.rim_sizes()))
         return replace(config, controller=self.controller)
-
-
-def matched_lstm_size(config: AgentConfig) -> int:
-    """The hidden size of the LSTM whose parameter count is nearest to that of the RIM `config` describes.
-
-    An LSTM of H units on D inputs has 4H(D + H + 2) parameters; this solves for H.
-    """
-    rim = Agent(replace(config, controller="rim")).controller
-    count, D = sum(p.numel() for p in rim.parameters()), config.input_size
-    return max(1, round((math.sqrt((D + 2) ** 2 + count) - (D + 2)) / 2))
 
 
 METHODS: dict[str, MethodConfig] = {
