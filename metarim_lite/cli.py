@@ -138,15 +138,16 @@ def compare_minigrid(steps: int = 100_000, levels: str = "all", seed: int = 0, w
         raise SystemExit(1)
 
 
-def build(check: bool = False) -> None:
-    """Execute the sources of notebooks, solutions and exercises and write them.
+def build(check: bool = False, force: bool = False) -> None:
+    """Execute the sources of notebooks, solutions and exercises that changed, and write them.
 
     Args:
         check: write nothing; fail when what is committed differs from what a build gives.
+        force: execute all of them, changed or not (after shipping another agent, say).
     """
     from .course.build import build
 
-    if not build(check=check):
+    if not build(check=check, force=force):
         raise SystemExit(1)
 
 
