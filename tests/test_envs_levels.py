@@ -1,11 +1,13 @@
 """Banks of levels: what minigrid made, packed, split, joined, saved and cached."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from metarim_lite.envs import GridWorlds, LevelBank, make_minigrid, storage, supported
-from metarim_lite.envs.catalogue import registered
+from metarim_lite.envs.catalogue import level_table, level_table_markdown, registered
 from metarim_lite.errors import UserError
 
 
@@ -200,3 +202,18 @@ def test_a_cache_that_cannot_be_written_costs_a_warning_only(tmp_path, monkeypat
     storage._warn_once.cache_clear()
     with pytest.warns(UserWarning, match="levels are not cached"):
         assert len(LevelBank.generate("BabyAI-GoToLocal-v0", range(2))) == 2
+
+
+def test_the_table_of_levels_says_what_the_levels_are():
+    facts = {row.level: row for row in level_table("BabyAI-PutNextS5N2") + level_table("BabyAI-UnlockPickup", seeds=3)}
+    carrying = facts["BabyAI-PutNextS5N2Carrying-v0"]
+    assert (carrying.size, carrying.rooms, carrying.steps, carrying.kinds) == ("9x5", "2x1", "200", "put next")
+    assert "on the floor" in carrying.quirks[0]
+    assert facts["BabyAI-UnlockPickup-v0"].steps == "72"
+    boss = level_table("BabyAI-MiniBossLevel")[0]
+    assert boss.kinds == "go to, open, pick up, put next, in order, and"
+
+
+def test_the_documented_table_is_the_generated_one():
+    text = (Path(__file__).parents[1] / "docs" / "levels.md").read_text()
+    assert text.endswith(level_table_markdown())

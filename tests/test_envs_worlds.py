@@ -216,3 +216,25 @@ def test_masked_renewal_gives_the_same_numbers_as_copying_rows(bank, monkeypatch
         worlds.reset()
         runs.append(play(worlds, actions))
     assert equal(*runs)
+
+
+def test_compiled_steps_give_the_same_numbers(bank):
+    eager, compiled = GridWorlds(bank, 16), GridWorlds(bank, 16)
+    eager.reset(), compiled.reset()
+    if not compiled.compile():
+        pytest.skip("torch finds no compiler here")
+    actions = random_actions(80, 16)
+    assert equal(play(eager, actions), play(compiled, actions))
+
+
+def test_worlds_step_as_before_where_nothing_can_be_compiled(bank, monkeypatch, caplog):
+    worlds = GridWorlds(bank, 2)
+    worlds.reset()
+
+    def no_compiler(*args, **kwargs):
+        raise RuntimeError("no compiler\nand a long story")
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    assert not worlds.compile()
+    assert [record.message for record in caplog.records] == ["worlds are not compiled: no compiler"]
+    worlds.step(torch.zeros(2, dtype=torch.int64))

@@ -203,9 +203,11 @@ class GridWorlds:
         if not self._begun:
             trial.reset()
         try:
-            trial._advance, trial._look = (
-                torch.compile(f, mode=mode, fullgraph=True, dynamic=False) for f in (advance, look)
-            )
+            trial._advance = torch.compile(advance, mode=mode, fullgraph=True, dynamic=False)
+            if (
+                self.device.type != "cpu"
+            ):  # there a view is a few gathers, and torch's own are faster than compiled ones
+                trial._look = torch.compile(look, mode=mode, fullgraph=True, dynamic=False)
             trial.step(torch.zeros(self.num_envs, dtype=torch.int64, device=self.device))
         except Exception as error:  # whatever a compiler may throw: none installed, device not supported
             logger.warning("worlds are not compiled: %s", str(error).splitlines()[0])
@@ -288,6 +290,22 @@ class GridWorlds:
         from .rendering import draw_agent_view, draw_world
 
         return (draw_agent_view if agent_view else draw_world)(self, b, tile_size)
+
+    @property
+    def finished(self) -> Bool[Tensor, "B"]:
+        """Worlds that wait for a reset (with autoreset off)."""
+        return self._finished.clone()
+
+    def renew(self, which: Bool[Tensor, "B"]) -> None:
+        """Begin the next episode in these worlds only.
+
+        Raises:
+            UserError: not a bool tensor [B] on the worlds' device.
+        """
+        if which.dtype != torch.bool or which.shape != (self.num_envs,) or which.device.type != self.device.type:
+            raise UserError(f"renew needs a bool tensor of shape ({self.num_envs},) on {self.device}, got {which!r}")
+        self._renew(which)
+        self._finished.logical_and_(~which)
 
     def _renew(self, ended: Bool[Tensor, "B"]) -> None:
         """Begin the next episode where one ended."""

@@ -1,0 +1,135 @@
+"""The worlds as a gymnasium `VectorEnv`, for trainers that speak gymnasium and numpy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from torch import Tensor
+
+from ..errors import UserError
+from .cells import ACTIONS
+from .engine import GridWorlds
+from .levels import LevelBank
+from .missions import MISSION_LENGTH, VOCABULARY
+from .vision import VIEW
+
+
+class VectorWorlds(VectorEnv):
+    """B worlds behind gymnasium's interface; observations are a dict of numpy arrays.
+
+    >>> envs = VectorWorlds(LevelBank.generate("BabyAI-GoToLocal-v0", range(100)), num_envs=4)
+    >>> observation, info = envs.reset(seed=0)
+    >>> observation["image"].shape, observation["mission"].shape
+    ((4, 7, 7, 3), (4, 72))
+
+    Autoreset as gymnasium defines it:
+
+    - "SameStep": the step that ends an episode returns the next episode's first observation, and the last one of
+      the old episode in `info["final_obs"]` (with the mask `info["_final_obs"]`).
+    - "NextStep": the step that ends an episode returns its last observation; the next step ignores the action of
+      that world, returns the first observation of its next episode, reward 0.
+    - "Disabled": finished worlds are reset by `reset(options={"reset_mask": mask})` before the next step.
+
+    `info["success"]` tells where a mission was completed.
+
+    Raises:
+        UserError: what GridWorlds raises; a mode that is none of the three.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}
+
+    def __init__(
+        self,
+        bank: LevelBank,
+        num_envs: int,
+        device: str | torch.device = "cpu",
+        seed: int = 0,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
+    ):
+        try:
+            self.mode = AutoresetMode(autoreset_mode)
+        except ValueError:
+            known = ", ".join(repr(mode.value) for mode in AutoresetMode)
+            raise UserError(f"unknown autoreset mode {autoreset_mode!r}; choose one of {known}") from None
+        self.bank, self.num_envs, self.device = bank, num_envs, device
+        self.worlds = GridWorlds(bank, num_envs, device, seed, autoreset=False)
+        self.metadata = {**self.metadata, "autoreset_mode": self.mode}
+        self.render_mode = "rgb_array"
+        self.single_observation_space = spaces.Dict(
+            {
+                "image": spaces.Box(0, 255, (VIEW, VIEW, 3), np.uint8),
+                "direction": spaces.Discrete(4),
+                "mission": spaces.Box(0, len(VOCABULARY) - 1, (MISSION_LENGTH,), np.int64),
+            }
+        )
+        self.single_action_space = spaces.Discrete(len(ACTIONS))
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def reset(
+        self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Begin new episodes.
+
+        Args:
+            seed: of the draws of levels from now on.
+            options: {"levels": int array [B]} chooses the levels; {"reset_mask": bool array [B]} begins new episodes
+                in these worlds only.
+        """
+        options = options or {}
+        if seed is not None:
+            seed = seed if isinstance(seed, int) else seed[0]
+            self.worlds = GridWorlds(self.bank, self.num_envs, self.device, seed, autoreset=False)
+        if options.get("reset_mask") is not None:
+            self.worlds.renew(torch.as_tensor(options["reset_mask"], device=self.worlds.device))
+            return self._numpy(self.worlds.observe()), {}
+        levels = options.get("levels")
+        return self._numpy(self.worlds.reset(None if levels is None else torch.as_tensor(levels))), {}
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One action in every world; see the class for what happens where an episode ends."""
+        worlds = self.worlds
+        over = worlds.finished
+        waiting = self.mode == AutoresetMode.NEXT_STEP and bool(over.any())
+        if waiting:
+            worlds.renew(over)
+            begun = worlds.state_dict()
+        step = worlds.step(torch.as_tensor(np.asarray(actions), dtype=torch.int64).to(worlds.device))
+        observation, *results, success = step
+        info: dict[str, Any] = {}
+        if waiting:  # the worlds that have only just begun take back their step
+            now = worlds.state_dict()
+            for name in ("grid", "finished"):
+                now[name][over] = begun[name][over]
+            now["registers"][:, over] = begun["registers"][:, over]
+            worlds.load_state_dict(now)
+            observation = worlds.observe()
+            results = [torch.where(over, torch.zeros_like(r), r) for r in results]
+            success = success & ~over
+        elif self.mode == AutoresetMode.SAME_STEP and bool((ended := worlds.finished).any()):
+            last = self._numpy(observation)
+            worlds.renew(ended)
+            observation = worlds.observe()
+            mask = ended.cpu().numpy()
+            final = np.full(self.num_envs, None, dtype=object)
+            for b in mask.nonzero()[0]:
+                final[b] = {name: value[b] for name, value in last.items()}
+            info = {"final_obs": final, "_final_obs": mask}
+        info["success"] = success.cpu().numpy()
+        reward, terminated, truncated = (r.cpu().numpy() for r in results)
+        return self._numpy(observation), reward.astype(np.float64), terminated, truncated, info
+
+    def render(self) -> tuple[np.ndarray, ...]:
+        """A picture of every world."""
+        return tuple(self.worlds.frame(b).numpy() for b in range(self.num_envs))
+
+    @staticmethod
+    def _numpy(observation: tuple[Tensor, ...]) -> dict[str, np.ndarray]:
+        return {name: getattr(observation, name).cpu().numpy() for name in ("image", "direction", "mission")}
