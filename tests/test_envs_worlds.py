@@ -238,3 +238,19 @@ def test_worlds_step_as_before_where_nothing_can_be_compiled(bank, monkeypatch, 
     assert not worlds.compile()
     assert [record.message for record in caplog.records] == ["worlds are not compiled: no compiler"]
     worlds.step(torch.zeros(2, dtype=torch.int64))
+
+
+def test_an_edited_cell_is_seen_and_acts_like_what_it_holds():
+    worlds = GridWorlds(LevelBank.generate("MiniGrid-Empty-8x8-v0", range(1), cache=False), 2)
+    worlds.reset()
+    worlds.edit(0, 2, 1, "ball", "blue")  # in front of the agent, which looks right from (1, 1)
+    assert worlds.observe().image[0, 3, 5].tolist() == [6, 2, 0]
+    assert worlds.observe().image[1, 3, 5].tolist() == [1, 0, 0]
+    step = worlds.step(torch.tensor([3, 3]))  # pick up
+    assert step.observation.image[0, 3, 6].tolist() == [6, 2, 0]
+    worlds.edit(0, 2, 1, "wall", "grey")
+    worlds.step(torch.tensor([2, 2]))
+    assert worlds.agent_place(0) == (1, 1, 0) and worlds.agent_place(1) == (2, 1, 0)
+    for arguments, sentence in (((0, 9, 1), "cannot be edited"), ((0, 2, 2, "bal"), "did you mean 'ball'")):
+        with pytest.raises(UserError, match=sentence):
+            worlds.edit(*arguments)

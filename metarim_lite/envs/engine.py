@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from ..errors import UserError
-from .cells import ACTIONS, MARGIN, TYPE, row_stride
+from ..errors import UserError, unknown
+from .cells import ACTIONS, COLOURS, MARGIN, TYPE, TYPES, flat_index, make_cell, row_stride
 from .levels import LevelBank
 from .missions import decode_mission
 from .rules import Features, Places, act, find_features, make_places, minigrid_rules, verify
@@ -284,6 +284,24 @@ class GridWorlds:
         rows = self.state.grid[b, MARGIN * stride : (MARGIN + height) * stride].view(height, stride)
         cells = rows[:, MARGIN : MARGIN + width].t().contiguous()  # (w, h)
         return cells.view(torch.uint8).view(width, height, 4)[..., :3].clone().cpu()
+
+    def edit(self, b: int, x: int, y: int, kind: str = "empty", colour: str = "red", state: int = 0) -> None:
+        """Put something into cell (x, y) of world b: what if it were there? No mission speaks of the new thing.
+
+        Args:
+            kind: one of TYPES; "empty" takes away what is there.
+            state: of a door: 0 open, 1 closed, 2 locked.
+
+        Raises:
+            UserError: a cell outside the level or under the agent, unknown kind or colour.
+        """
+        width, height = self.bank.tables["size"][int(self.state.level[b])].tolist()
+        if not (0 <= x < width and 0 <= y < height) or (x, y) == self.agent_place(b)[:2]:
+            raise UserError(f"cell ({x}, {y}) cannot be edited; choose one of {width} x {height} without the agent")
+        for name, value, known in (("kind", kind, TYPES[1:10]), ("colour", colour, COLOURS)):
+            if value not in known:
+                raise unknown(f"{name} of cell", value, known)
+        self.state.grid[b, flat_index(x, y, self.bank.width)] = make_cell(kind, colour, state)
 
     def frame(self, b: int, tile_size: int = 32, agent_view: bool = False) -> UInt8[Tensor, "h w 3"]:
         """A picture of world b, pixel for pixel minigrid's `get_frame` (with `agent_view`, `agent_pov=True`)."""

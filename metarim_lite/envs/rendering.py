@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from .cells import DIRECTIONS
-from .vision import AGENT_COLUMN, AGENT_ROW, VIEW, make_image, make_vision, view_cells
+from .vision import AGENT_COLUMN, AGENT_ROW, VIEW, make_image, view_cells
 
 if TYPE_CHECKING:
     from .engine import GridWorlds
@@ -53,7 +53,7 @@ def draw_agent_view(worlds: GridWorlds, b: int, tile_size: int = 32) -> UInt8[Te
 def _view(worlds: GridWorlds, b: int) -> tuple[np.ndarray, Bool[np.ndarray, "7 7"]]:
     s = worlds.state
     one = slice(b, b + 1)
-    vision = make_vision(worlds.bank.width, worlds.device)
+    vision = worlds._tables.vision
     cells, lit = view_cells(s.grid[one], s.position[one], s.direction[one], vision, s.see_through[one].bool())
     image = make_image(cells, lit, s.carrying[one], vision)[0].cpu().numpy()
     bits = int(lit[0])
