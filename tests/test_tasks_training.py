@@ -1,0 +1,244 @@
+"""Training on sequence tasks: one trainer for all of them, runs that survive, a memory that is learned."""
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import metarim_lite as ml
+from metarim_lite.config import from_dict, to_dict
+from metarim_lite.tasks import TASKS, Adding, BouncingBalls, Copying, Digits
+from metarim_lite.training.sequences import (
+    SEQUENCES,
+    SequenceConfig,
+    SequenceModel,
+    SequenceTrainer,
+    baseline,
+    evaluate_sequence,
+    load_sequence_model,
+    save_sequence_model,
+    train_sequence,
+)
+
+TINY = SequenceConfig(
+    width=32, num_modules=4, active=2, input_size=16, key_size=8, value_size=16, comm_heads=1, comm_key_size=4,
+    comm_value_size=4, batch=8, updates=12, report_every=3, test_sequences=8, device="cpu",
+    copying=Copying(symbols=3, recall=2, blanks=2, test_blanks=(4,)), adding=Adding(length=6, test_lengths=(9,)),
+    bouncing_balls=BouncingBalls(size=8, frames=6, given=3, test_balls=(5,)), digits=Digits(size=4, test_sizes=(5,)),
+)  # fmt: skip
+
+
+def same_model(a, b):
+    a, b = load_file(a / "model.safetensors"), load_file(b / "model.safetensors")
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def without_times(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "updates_per_second")} for line in lines]
+
+
+@pytest.mark.parametrize("controller", ["rim", "lstm"])
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_the_trainer_runs_every_task_and_tests_every_split(task, controller):
+    if task == "digits":
+        pytest.importorskip("sklearn")
+    config = dataclasses.replace(TINY, task=task, controller=controller)
+    run = train_sequence(config, progress=False)
+    assert [line["update"] for line in run.metrics] == [3, 6, 9, 12] and run.finished
+    for line in run.metrics:
+        assert [f"test/{split}" for split in config.chosen_task.tests] == [k for k in line if k.startswith("test/")]
+        assert all(map(lambda x: x == x and abs(x) < 1e6, line.values()))
+    assert config.task in repr(run)
+
+
+def test_learning_lowers_the_loss_of_next_frames():
+    config = dataclasses.replace(TINY, task="bouncing-balls", updates=30, report_every=10, lr=5e-3)
+    losses = [line["loss"] for line in train_sequence(config, progress=False).metrics]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize(
+    "controller, updates", [("lstm", 100), ("rim", 250)]
+)  # fmt: skip
+def test_a_tiny_controller_learns_to_copy(controller, updates):
+    """Chance is ln 3 = 1.10."""
+    config = dataclasses.replace(TINY, controller=controller, updates=updates, report_every=updates, lr=2e-2, batch=32)
+    assert train_sequence(config, progress=False).metrics[-1]["test/2 blanks"] < 0.1
+
+
+def test_a_roll_out_reads_the_models_own_answers():
+    config = dataclasses.replace(TINY, task="bouncing-balls")
+    model = SequenceModel(config)
+    batch = config.chosen_task.sample(2, torch.Generator().manual_seed(0), "4 balls")
+    assert (batch.given, len(batch.inputs)) == (3, 5)
+    inputs = [batch.inputs[t : t + 1] for t in range(3)]
+    for _ in range(2):  # a slow loop: all over again from the first frame, with one more frame of its own
+        answers, _, _ = model(torch.cat(inputs))
+        inputs.append(answers[-1:].sigmoid())
+    assert torch.allclose(model.answer(batch), model(torch.cat(inputs))[0], atol=1e-5)
+    # What comes after the given frames is not looked at.
+    hidden = batch._replace(inputs=torch.cat((batch.inputs[:3], torch.full_like(batch.inputs[3:], 9.0))))
+    assert torch.equal(model.answer(batch), model.answer(hidden))
+
+
+def test_tests_are_the_same_at_every_report_and_leave_the_training_data_alone():
+    trainer = SequenceTrainer(TINY)
+    dice = trainer.dice.get_state()
+    first, second = (evaluate_sequence(trainer.model, "4 blanks", 16) for _ in range(2))
+    assert first == second and torch.equal(dice, trainer.dice.get_state())
+
+
+SCRIPT = """
+import sys, json, torch
+torch.set_num_threads(1)
+from metarim_lite.config import from_dict
+from metarim_lite.training.sequences import SequenceConfig, train_sequence
+train_sequence(from_dict(SequenceConfig, json.load(open(sys.argv[1]))), folder=sys.argv[2], progress=False)
+"""
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_killed_and_resumed_equals_never_killed(tmp_path, one_thread):
+    """A process of its own is killed at no particular moment; the run goes on in this one."""
+    config = dataclasses.replace(TINY, updates=60, report_every=1, task="adding", test_sequences=1)
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "config.json"), str(tmp_path / "killed")]
+    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    metrics, deadline = tmp_path / "killed" / "metrics.jsonl", time.monotonic() + 60
+    while time.monotonic() < deadline and (not metrics.exists() or len(metrics.read_text().splitlines()) < 5):
+        time.sleep(0.005)
+    time.sleep(random.Random(0).random() * 0.02)
+    assert process.poll() is None, "the run was over before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    train_sequence(config, tmp_path / "killed", progress=False)
+    train_sequence(config, tmp_path / "whole", progress=False)
+    assert same_model(tmp_path / "whole", tmp_path / "killed")
+    assert without_times(tmp_path / "whole") == without_times(tmp_path / "killed")
+
+
+@pytest.mark.parametrize("controller", ["rim", "lstm"])
+def test_stopped_at_every_report_and_resumed_equals_never_stopped(tmp_path, controller):
+    class Stop(Exception):
+        pass
+
+    def stop(_):
+        raise Stop
+
+    config = dataclasses.replace(TINY, controller=controller)
+    whole = train_sequence(config, tmp_path / "whole", progress=False)
+    for _ in range(4):
+        with pytest.raises(Stop):
+            train_sequence(config, tmp_path / "parts", progress=False, on_report=stop)
+    parts = train_sequence(config, tmp_path / "parts", progress=False)
+    assert parts.finished and len(parts.metrics) == len(whole.metrics) == 4
+    assert same_model(tmp_path / "whole", tmp_path / "parts")
+    assert without_times(tmp_path / "whole") == without_times(tmp_path / "parts")
+
+
+def test_ctrl_c_saves_and_resumes(tmp_path):
+    stopped = train_sequence(
+        TINY, tmp_path / "run", progress=False, on_report=lambda _: os.kill(os.getpid(), signal.SIGINT)
+    )
+    assert not stopped.finished and len(stopped.metrics) == 1
+    assert train_sequence(TINY, tmp_path / "run", progress=False).finished
+    train_sequence(TINY, tmp_path / "whole", progress=False)
+    assert same_model(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_run_can_be_made_longer_but_not_another(tmp_path):
+    train_sequence(dataclasses.replace(TINY, updates=6), tmp_path / "run", progress=False)
+    longer = train_sequence(TINY, tmp_path / "run", progress=False)
+    whole = train_sequence(TINY, progress=False)
+    assert all(torch.equal(a, b) for a, b in zip(longer.model.parameters(), whole.model.parameters(), strict=True))
+    other = dataclasses.replace(TINY, copying=dataclasses.replace(TINY.copying, blanks=3))
+    with pytest.raises(ml.UserError, match="holds another run: its copying"):
+        train_sequence(other, tmp_path / "run", progress=False)
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    train_sequence(dataclasses.replace(TINY, updates=3), tmp_path / "run", progress=False)
+    (tmp_path / "run" / "checkpoint.safetensors").write_bytes(b"123")
+    with pytest.raises(ml.UserError, match="digest"):
+        train_sequence(TINY, tmp_path / "run", progress=False)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+    original, calls = Copying.loss, []
+
+    def poisoned(self, answers, batch):
+        calls.append(1)
+        return original(self, answers, batch) * (float("nan") if len(calls) == 5 else 1)
+
+    monkeypatch.setattr(Copying, "loss", poisoned)
+    with pytest.raises(ml.UserError, match="loss is not finite at update 5; the last good checkpoint is kept"):
+        train_sequence(TINY, tmp_path / "run", progress=False)
+    resumed = train_sequence(TINY, tmp_path / "run", progress=False)
+    assert resumed.finished
+    whole = train_sequence(TINY, progress=False)
+    assert all(torch.equal(a, b) for a, b in zip(resumed.model.parameters(), whole.model.parameters(), strict=True))
+
+
+def test_a_model_survives_the_disk_bit_for_bit(tmp_path):
+    model = SequenceModel(TINY)
+    again = load_sequence_model(save_sequence_model(tmp_path / "mine", model))
+    assert again.config == TINY
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+    (tmp_path / "junk.safetensors").write_bytes(b"not a model")
+    with pytest.raises(ml.UserError, match="damaged or foreign"):
+        load_sequence_model(tmp_path / "junk.safetensors")
+    with pytest.raises(ml.UserError, match="there is no file"):
+        load_sequence_model(tmp_path / "missing.safetensors")
+
+
+@pytest.mark.parametrize("name", sorted(SEQUENCES))
+def test_a_config_survives_json_and_its_baseline_has_the_same_width(name):
+    config = SEQUENCES[name]
+    assert from_dict(SequenceConfig, json.loads(json.dumps(to_dict(config)))) == config
+    with torch.device("meta"):
+        rim, lstm = SequenceModel(config), SequenceModel(baseline(config))
+    assert rim.controller.output_size == lstm.controller.output_size == config.width
+
+
+def test_the_default_is_the_papers_setting():
+    c = SequenceConfig()
+    assert (c.width, c.num_modules, c.active, c.batch, c.lr) == (600, 6, 4, 64, 1e-3)
+    assert c.chosen_task == Copying(symbols=8, recall=10, blanks=50) and "200 blanks" in c.chosen_task.tests
+    with torch.device("meta"):
+        rim = SequenceModel(c).controller
+    assert (rim.hidden_size, rim.key_size, rim.value_size, rim.input_heads) == (100, 64, 400, 1)
+    assert (rim.comm_heads, rim.comm_key_size, rim.comm_value_size) == (4, 32, 32)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"task": "copyng"}, "did you mean 'copying'"),
+        ({"controller": "gru"}, "unknown controller"),
+        ({"width": 31}, "cannot be shared equally"),
+        ({"active": 5}, "active=5 is more than num_modules=4"),
+        ({"lr": 0}, "SequenceConfig.lr is 0"),
+        ({"batch": 0}, "SequenceConfig.batch is 0"),
+        ({"updates": 1.5}, "SequenceConfig.updates is 1.5"),
+    ],
+)
+def test_impossible_settings_are_refused_in_one_sentence(changes, words):
+    with pytest.raises(ml.UserError, match=words) as refused:
+        dataclasses.replace(TINY, **changes)
+    assert "\n" not in str(refused.value)
