@@ -67,6 +67,16 @@ METHODS: dict[str, MethodConfig] = {
         TimeScales(fast=("encoder", "attention", "heads"), slow=("modules",)),
         about="attention fast, modules slow: the roles reversed",
     ),
+    "meta-rim-per-task": MethodConfig(
+        "rim",
+        replace(SLOW_ATTENTION, adaptation="per-task", fast_lr=0.1),
+        about="each task adapts its own modules, attention learns from all the adapted: the paper's algorithm",
+    ),
+    "meta-lstm": MethodConfig(
+        "lstm",
+        TimeScales(fast=("encoder", "modules", "attention", "heads"), slow=("modules.weight_ih",)),
+        about="an LSTM, input-to-hidden weights slow, the rest fast: is modularity needed at all?",
+    ),
 }
 
 

@@ -12,7 +12,7 @@ the attention the slow clock and long spans, which hold several episodes and fol
 
 This is the *online* form (ours, after the reported practice of Meta-RIMs): fast updates follow one another,
 then one slow update on fresh experience, gathered with the adapted modules. First-order: the slow gradient
-does not run through the fast updates.
+does not run through the fast updates. The *per-task* form, that of the paper's algorithm, is in `adaptation.py`.
 """
 
 from __future__ import annotations
@@ -28,12 +28,18 @@ from ..models import GROUPS
 from .ppo import PPOConfig, cut_into_spans, minibatches, ppo_loss
 from .rollouts import Rollout
 
+ADAPTATIONS = ("online", "per-task")
+META_GRADIENTS = ("first-order", "through-adaptation")
+Groups = dict[str, list[nn.Parameter]]
+
 
 @dataclass(frozen=True)
 class TimeScales:
     """Which groups learn on which clock.
 
-    Every group is named exactly once, in `fast`, `slow` or `frozen`.
+    Every group is named exactly once, in `fast`, `slow` or `frozen`. A part of a group may be named besides,
+    as "group.part": it takes the parameters with ".part" in their name out of the whole group. So
+    "modules.weight_ih" are an LSTM's input-to-hidden weights, "attention.C_" a RIM's communication.
     """
 
     fast: tuple[str, ...] = GROUPS
@@ -47,30 +53,53 @@ class TimeScales:
     slow_span: int = 80
     """Steps that gradients run through in a slow update; as many are played for it."""
     slow_every: int = 4
-    """Fast ticks between two slow ticks."""
+    """Fast ticks between two slow ticks (online)."""
     fast_lr: float = 3e-3
-    """α: learning rate of the fast loop (Adam)."""
+    """α: learning rate of the fast loop (online: Adam; per-task: plain gradient descent)."""
     slow_lr: float = 3e-3
     """β: learning rate of the slow loop (Adam)."""
     slower: tuple[tuple[str, float], ...] = ()
     """(group, factor): groups of the fast clock whose rate is α·factor. A low rate, not a slow clock."""
+    adaptation: str = "online"
+    """"online": this file. "per-task": every task adapts its own copy of the fast groups; see `adaptation.py`."""
+    meta_gradient: str = "first-order"
+    """"first-order" or "through-adaptation": whether the slow gradient runs through the inner steps (per-task)."""
+    inner_steps: int = 1
+    """K: fast updates of each task's copy (per-task); 0: nobody adapts, the control."""
+    tasks: int = 4
+    """Tasks that a bank of a single level id is cut into (per-task); of several ids, each is a task."""
+    # Without this the copies start from random modules, encoder and heads for ever, and what they learn in K
+    # steps is thrown away at each tick: the agent stays as good as K steps make it. Hence the default.
+    learn_start: bool = True
+    """Whether the slow loop also moves the shared start of the fast groups, as MAML does (per-task)."""
 
     def __post_init__(self) -> None:
         named = [*self.fast, *self.slow, *self.frozen]
         for group in [*named, *(g for g, _ in self.slower)]:
-            if group not in GROUPS:
+            if group.split(".")[0] not in GROUPS:
                 raise unknown("parameter group", group, GROUPS)
-        for group in GROUPS:
+        for group in dict.fromkeys([*GROUPS, *named]):
             if named.count(group) != 1:
                 where = "on no clock" if group not in named else f"named {named.count(group)} times"
                 raise UserError(f"parameter group {group!r} is {where}; name it once, in fast, slow or frozen")
-        for name in ("fast_span", "slow_span", "slow_every"):
+        for name in ("fast_span", "slow_span", "slow_every", "tasks"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise UserError(f"TimeScales.{name} is {value!r}; it must be a whole number of at least 1")
         for name in ("fast_lr", "slow_lr"):
             if not getattr(self, name) > 0:
                 raise UserError(f"TimeScales.{name} is {getattr(self, name)!r}; it must be greater than 0")
+        if not isinstance(self.inner_steps, int) or self.inner_steps < 0:
+            raise UserError(f"TimeScales.inner_steps is {self.inner_steps!r}; it must be a whole number of at least 0")
+        for name, known in (("adaptation", ADAPTATIONS), ("meta_gradient", META_GRADIENTS)):
+            if getattr(self, name) not in known:
+                raise unknown(name.replace("_", " "), getattr(self, name), known)
+        if self.adaptation == "online" and self.meta_gradient != "first-order":
+            raise UserError(
+                "meta_gradient 'through-adaptation' needs adaptation='per-task'; the online form is first-order"
+            )
+        if self.adaptation == "per-task" and self.slower:
+            raise UserError(f"TimeScales.slower is {self.slower!r}; per-task adaptation has one rate α, leave it empty")
         for group, factor in self.slower:
             if group not in self.fast or not 0 < factor:
                 raise UserError(
@@ -78,7 +107,9 @@ class TimeScales:
                 )
 
     def clock_of_tick(self, tick: int) -> str:
-        """ "fast" or "slow": which clock ticks at this tick."""
+        """ "fast" or "slow": which clock ticks at this tick. A per-task tick is slow: the fast loop runs inside it."""
+        if self.adaptation == "per-task":
+            return "slow"
         if self.slow and (not self.fast or tick % (self.slow_every + 1) == self.slow_every):
             return "slow"
         return "fast"
@@ -91,12 +122,13 @@ class Clock:
     other clock's optimizer, come out of it bit for bit as they went in.
     """
 
-    def __init__(self, agent: Any, groups: tuple[str, ...], span: int, lr: float, slower: dict[str, float]) -> None:
+    def __init__(
+        self, by_group: Groups, groups: tuple[str, ...], span: int, lr: float, slower: dict[str, float]
+    ) -> None:
         self.groups, self.span = groups, span
-        by_group = agent.parameter_groups()
         rates = [{"params": by_group[g], "lr": lr * slower.get(g, 1.0)} for g in groups if by_group[g]]
         self.parameters: list[nn.Parameter] = [p for g in groups for p in by_group[g]]
-        self.others: list[nn.Parameter] = [p for g in GROUPS if g not in groups for p in by_group[g]]
+        self.others: list[nn.Parameter] = [p for g in by_group if g not in groups for p in by_group[g]]
         self.by_group = {g: by_group[g] for g in groups}
         self.optimizer = torch.optim.Adam(rates, eps=1e-5) if rates else None
 
@@ -133,12 +165,35 @@ class Clock:
 
 
 def make_clocks(agent: Any, scales: TimeScales) -> dict[str, Clock]:
-    """The clocks of an agent: "fast", and "slow" where some group is on it."""
-    slower = dict(scales.slower)
-    clocks = {"fast": Clock(agent, scales.fast, scales.fast_span, scales.fast_lr, slower)} if scales.fast else {}
+    """The clocks of an agent: "fast", and "slow" where some group is on it.
+
+    Per task there is only "slow": the fast loop moves copies, and keeps nothing from tick to tick.
+
+    Raises:
+        UserError: a part of a group that this agent does not have, or two parts that overlap.
+    """
+    slower, by_group = dict(scales.slower), find_groups(agent, scales)
+    if scales.adaptation == "per-task":
+        groups = (*scales.slow, *(scales.fast if scales.learn_start else ()))
+        return {"slow": Clock(by_group, groups, scales.slow_span, scales.slow_lr, {})}
+    clocks = {"fast": Clock(by_group, scales.fast, scales.fast_span, scales.fast_lr, slower)} if scales.fast else {}
     if scales.slow:
-        clocks["slow"] = Clock(agent, scales.slow, scales.slow_span, scales.slow_lr, {})
+        clocks["slow"] = Clock(by_group, scales.slow, scales.slow_span, scales.slow_lr, {})
     return clocks
+
+
+def find_groups(agent: Any, scales: TimeScales) -> Groups:
+    """The parameters of every group and part of a group named in `scales`, disjoint and exhaustive."""
+    names = {id(p): f".{name}" for name, p in agent.named_parameters()}
+    found: Groups = {group: list(parameters) for group, parameters in agent.parameter_groups().items()}
+    for part in (g for g in (*scales.fast, *scales.slow, *scales.frozen) if "." in g):
+        group, word = part.split(".", 1)
+        found[part] = [p for p in found[group] if f".{word}" in names[id(p)]]
+        if not found[part]:
+            there = ", ".join(names[id(p)][1:] for p in found[group])
+            raise UserError(f"{part!r} names no parameter of {group!r} that is not named already; left are: {there}")
+        found[group] = [p for p in found[group] if f".{word}" not in names[id(p)]]
+    return found
 
 
 def _require_grad(parameters: list[nn.Parameter], needed: bool) -> None:

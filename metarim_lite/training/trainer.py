@@ -25,6 +25,7 @@ from ..config import from_dict, to_dict
 from ..envs import GridWorlds, LevelBank
 from ..errors import UserError
 from ..models import Agent, AgentConfig
+from .adaptation import TaskLearner, TaskWorlds
 from .checkpoints import (
     STATE,
     fill,
@@ -159,7 +160,12 @@ class Trainer:
             self.agent = Agent(chosen.agent_config(config.agent)).to(self.device)
         self.clocks = make_clocks(self.agent, config.scales)
         self.dice = torch.Generator(device=self.device).manual_seed(2 * config.seed)
-        worlds = GridWorlds(bank, config.num_envs, device=self.device, seed=config.seed)
+        self.learner: TaskLearner | None = None
+        if config.scales.adaptation == "per-task":
+            worlds: Any = TaskWorlds(bank, config.scales.tasks, config.num_envs, self.device, config.seed)
+            self.learner = TaskLearner(self.agent, self.clocks["slow"], config.scales, config.ppo, worlds)
+        else:
+            worlds = GridWorlds(bank, config.num_envs, device=self.device, seed=config.seed)
         acting = torch.Generator(device=self.device).manual_seed(2 * config.seed + 1)
         self.player = Player(worlds, self.agent, acting)
         self.counters = {"tick": 0, "frames": 0, "reports": 0, "seconds": 0.0}
@@ -169,12 +175,15 @@ class Trainer:
         scales, config = self.config.scales, self.config
         name = scales.clock_of_tick(self.counters["tick"])
         clock = self.clocks[name]
-        T = clock.span if name == "slow" else max(config.steps, clock.span)
-        rollout = self.player.collect(self.agent, T, clock.span)
-        watched = clock.update(self.agent, rollout, config.ppo, self.dice)
+        if self.learner is not None:
+            watched, episodes, T = self.learner.tick(self.player, config.steps, self.dice)
+        else:
+            T = clock.span if name == "slow" else max(config.steps, clock.span)
+            rollout = self.player.collect(self.agent, T, clock.span)
+            watched, episodes = clock.update(self.agent, rollout, config.ppo, self.dice), rollout.episodes
         self.counters["tick"] += 1
         self.counters["frames"] += T * config.num_envs
-        return {f"{name}/{k}": v for k, v in watched.items()}, rollout.episodes
+        return {f"{name}/{k}": v for k, v in watched.items()}, episodes
 
     def tensors(self) -> dict[str, Tensor]:
         """The whole run as plain tensors."""

@@ -1,0 +1,241 @@
+"""Fast and slow, task by task: the form of the Meta-RIM paper's algorithm (Madan et al., arXiv 2105.08710).
+
+At each tick, for every task i of the batch (all at once):
+
+    1. play the *support*: `steps` steps with the shared θ_M and θ_A
+    2. adapt a copy:       K times  θ_M^i ← θ_M^i − α ∇ L_i(θ_M^i, θ_A)        on spans of fast_span
+    3. play the *query*:   slow_span steps with the adapted θ_M^i and θ_A
+
+and then, once for all tasks together,
+
+    4. learn:              θ_A ← θ_A − β ∇ Σ_i L_i(θ_M^i, θ_A)                 on the span slow_span
+
+The paper's algorithm box prints α in line 4; it should be β, the rate of the slow loop. How many inner steps, α,
+β and whether the gradient of line 4 runs through line 2 are not known. Here `meta_gradient` decides: "first-order"
+takes the movement θ_M^i − θ_M as a constant; "through-adaptation" differentiates it too, except that the start
+also chose the actions of the support. With `learn_start` line 4 moves θ_M as well, and it becomes MAML's (ours).
+
+A copy differs from the shared θ_M in the fast groups only. All copies are one stack of parameters [tasks, …], and
+one `vmap` reads all worlds: row b of a batch of B worlds belongs to task b // (B / tasks).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from ..envs import GridWorlds, LevelBank, Observation, Step
+from ..errors import UserError
+from ..models import AgentOutput, ControllerState
+from .ppo import PPOConfig, Spans, cut_into_spans, ppo_loss
+from .rollouts import Player, Rollout, Seen
+from .timescales import Clock, TimeScales, find_groups
+
+Named = dict[str, Tensor]
+
+
+def cut_into_tasks(bank: LevelBank, tasks: int) -> list[LevelBank]:
+    """A bank for each task: one per level id if there are several, else `tasks` blocks of equal size.
+
+    The blocks are ours: levels are put in order of their missions ("go to a blue box", "go to a blue key", …) and
+    cut, so that a task asks for like things. Where all missions are the same, a task is just a group of rooms.
+
+    Raises:
+        UserError: there are fewer levels than tasks, or a level id without levels.
+    """
+    if len(bank.level_ids) == 1:
+        kind = torch.unique(bank.tables["mission"], dim=0, return_inverse=True)[1]  # in dictionary order of tokens
+        rows = kind.argsort(stable=True).tensor_split(tasks)
+    else:
+        rows = [(bank.task == i).nonzero()[:, 0] for i in range(len(bank.level_ids))]
+    if min(map(len, rows)) == 0:
+        raise UserError(f"{bank!r} leaves one of {len(rows)} tasks without levels; use more levels or fewer tasks")
+    return [bank.select(r) for r in rows]
+
+
+class TaskWorlds:
+    """One GridWorlds per task, side by side, so that a world stays in its task; a `Player` sees one batch.
+
+    Raises:
+        UserError: the worlds cannot be shared out equally (or see `cut_into_tasks`).
+    """
+
+    def __init__(self, bank: LevelBank, tasks: int, num_envs: int, device: Any, seed: int) -> None:
+        banks = cut_into_tasks(bank, tasks)
+        if num_envs % len(banks):
+            raise UserError(f"{num_envs} worlds cannot be shared by {len(banks)} tasks equally; use a multiple")
+        self.bank, self.num_envs, self.device = bank, num_envs, device
+        share = num_envs // len(banks)
+        self.parts = [GridWorlds(b, share, device, seed * len(banks) + i) for i, b in enumerate(banks)]
+
+    def reset(self) -> Observation:
+        return Observation(*map(torch.cat, zip(*(part.reset() for part in self.parts), strict=True)))
+
+    def step(self, actions: Tensor) -> Step:
+        """actions [B]."""
+        shares = actions.chunk(len(self.parts))
+        steps = [part.step(a) for part, a in zip(self.parts, shares, strict=True)]
+        seen, *rest = zip(*steps, strict=True)
+        return Step(Observation(*map(torch.cat, zip(*seen, strict=True))), *map(torch.cat, rest))
+
+    def state_dict(self) -> Named:
+        return {f"{i}.{k}": v for i, part in enumerate(self.parts) for k, v in part.state_dict().items()}
+
+    def load_state_dict(self, saved: Named) -> None:
+        for i, part in enumerate(self.parts):
+            part.load_state_dict({k.split(".", 1)[1]: v for k, v in saved.items() if k.split(".")[0] == str(i)})
+
+
+class TaskAgents(NamedTuple):
+    """As many agents as tasks, called like one: each reads its own B / tasks worlds."""
+
+    agent: nn.Module
+    copies: Named
+    """The stacked parameters [tasks, …]; all others are the agent's."""
+    tasks: int
+
+    def __call__(self, seen: Seen, state: ControllerState, resets: Tensor) -> tuple[AgentOutput, ControllerState]:
+        """As `Agent.forward`: seen and resets lead with [T,B], state with [B]."""
+
+        def one(copy: Named, seen: Seen, state: ControllerState, resets: Tensor) -> tuple[Tensor, ...]:
+            out, state = functional_call(self.agent, copy, (seen, state, resets))
+            return out.logits, out.value, *state
+
+        seen = Seen(*(x.unflatten(1, (self.tasks, -1)) for x in seen))  # (T, B, …) -> (T, tasks, b, …)
+        state = ControllerState(*(x.unflatten(0, (self.tasks, -1)) for x in state))  # (B, …) -> (tasks, b, …)
+        resets = resets.unflatten(1, (self.tasks, -1))
+        # out_dims put the tasks back beside the worlds: (T, tasks, b, …) and (tasks, b, …)
+        run = vmap(one, in_dims=(0, 1, 0, 1), out_dims=(1, 1, 0, 0))
+        logits, value, h, c = run(self.copies, seen, state, resets)
+        return (
+            AgentOutput(logits.flatten(1, 2), value.flatten(1, 2), None),
+            ControllerState(h.flatten(0, 1), c.flatten(0, 1)),
+        )
+
+
+def adapt(
+    agent: nn.Module, start: Named, support: Spans, tasks: int, steps: int, lr: float, ppo: PPOConfig, through: bool
+) -> Named:
+    """Line 2: the adapted copies [tasks, …] of the parameters `start`, by `steps` steps of gradient descent.
+
+    Each task's gradient is scaled down to the norm `ppo.max_grad_norm`, so α bounds how far a step goes.
+
+    Arguments:
+        support: spans of all tasks, those of one task side by side, as many of each.
+        through: keep the graph, so that the result can be differentiated by `start` and the other parameters.
+    """
+    copies = {name: p.expand(tasks, *p.shape) for name, p in start.items()}
+    for _ in range(steps):
+        if not through:
+            copies = {name: p.detach().requires_grad_() for name, p in copies.items()}
+        # The mean over all worlds, times tasks, is the sum of the tasks' means; a copy is in its own mean only.
+        loss = tasks * ppo_loss(TaskAgents(agent, copies, tasks), support, ppo)[0]
+        grads = torch.autograd.grad(loss, list(copies.values()), create_graph=through)
+        squares = sum(g.flatten(1).square().sum(1) for g in grads)  # (tasks,)
+        scale = (ppo.max_grad_norm / (squares + 1e-12).sqrt()).clamp(max=1)
+        moved = [p - lr * torch.einsum("t,t...->t...", scale, g) for p, g in zip(copies.values(), grads, strict=True)]
+        copies = dict(zip(copies, moved, strict=True))
+    return copies
+
+
+class TaskLearner:
+    """Adapts and learns, tick by tick. Between two ticks nothing is kept but the agent and its slow clock.
+
+    Raises:
+        UserError: more minibatches than worlds of a task, or clocks without parameters.
+    """
+
+    def __init__(self, agent: Any, clock: Clock, scales: TimeScales, ppo: PPOConfig, worlds: TaskWorlds) -> None:
+        self.agent, self.clock, self.scales, self.ppo, self.tasks = agent, clock, scales, ppo, len(worlds.parts)
+        by_group = find_groups(agent, scales)
+        fast = {id(p) for group in scales.fast for p in by_group[group]}
+        self.start = {name: p for name, p in agent.named_parameters() if id(p) in fast}
+        if not self.start or clock.optimizer is None:
+            raise UserError("per-task adaptation needs parameters on both clocks; name groups that have some")
+        share = worlds.num_envs // self.tasks
+        if share < ppo.minibatches:
+            raise UserError(f"{share} worlds of a task cannot fill {ppo.minibatches} minibatches; use more worlds")
+
+    def adapt(self, support: Spans) -> Named:
+        """The adapted copies from the shared start, with a graph if the slow gradient is to run through them."""
+        s = self.scales
+        through = s.meta_gradient == "through-adaptation"
+        return adapt(self.agent, self.start, support, self.tasks, s.inner_steps, s.fast_lr, self.ppo, through)
+
+    def tick(self, player: Player, steps: int, dice: torch.Generator) -> tuple[Named, Named, int]:
+        """Lines 1 to 4: (means of watched numbers, sums over episodes, steps played in each world)."""
+        T = max(steps, self.scales.fast_span)
+        played = player.collect(self.agent, T, self.scales.fast_span)
+        support = cut_by_task(played, self.tasks, self.scales.fast_span, self.ppo)
+        movement = {name: (p - self.start[name]).detach() for name, p in self.adapt(support).items()}
+        agents = TaskAgents(self.agent, {name: p + movement[name] for name, p in self.start.items()}, self.tasks)
+        after = player.collect(agents, self.clock.span, self.clock.span)
+        query = cut_by_task(after, self.tasks, self.clock.span, self.ppo)
+
+        watched = self.learn(support, movement, query, dice)
+        far = sum(m.flatten(1).square().sum(1) for m in movement.values()).sqrt().mean()
+        watched |= {"movement": far, "reward_before": played.rewards.mean(), "reward_after": after.rewards.mean()}
+        episodes = {k: v + played.episodes[k] for k, v in after.episodes.items()}
+        return watched, episodes, T + self.clock.span
+
+    def learn(self, support: Spans, movement: Named, query: Spans, dice: torch.Generator) -> dict[str, Tensor]:
+        """Line 4, in minibatches: each holds the same share of every task."""
+        sums: dict[str, Tensor] = {}
+        first_error, count = None, 0
+        per_task = query.resets.shape[1] // self.tasks
+        first = per_task * torch.arange(self.tasks, device=dice.device).unsqueeze(1)  # (tasks, 1)
+        for _ in range(self.ppo.epochs):
+            order = torch.randperm(per_task, generator=dice, device=dice.device)
+            for rows in order.chunk(self.ppo.minibatches):
+                loss, watched = self.slow_loss(support, movement, query.pick((first + rows).flatten()))
+                grads = torch.autograd.grad(loss, self.clock.parameters)
+                for p, g in zip(self.clock.parameters, grads, strict=True):
+                    p.grad = g
+                for group, parameters in self.clock.by_group.items():
+                    watched[f"grad_norm/{group}"] = nn.utils.get_total_norm([p.grad for p in parameters])
+                nn.utils.clip_grad_norm_(self.clock.parameters, self.ppo.max_grad_norm)
+                self.clock.optimizer.step()
+                self.agent.zero_grad(set_to_none=True)
+                first_error = watched["ratio_error"] if first_error is None else first_error
+                sums = {k: sums.get(k, 0) + v for k, v in watched.items()}
+                count += 1
+        return {k: v / count for k, v in sums.items()} | {"ratio_error": first_error}
+
+    def slow_loss(self, support: Spans, movement: Named, query: Spans) -> tuple[Tensor, dict[str, Tensor]]:
+        """Σ_i L_i(θ_M^i, θ_A) on the query, and numbers to watch.
+
+        First-order, θ_M^i is θ_M plus a constant. Through adaptation, it is adapted again from the parameters as
+        they are now, since the gradient needs the graph.
+        """
+        if self.scales.meta_gradient == "through-adaptation":
+            copies = self.adapt(support)
+        else:
+            copies = {name: p + movement[name] for name, p in self.start.items()}  # (…) + (tasks, …)
+        loss, watched = ppo_loss(TaskAgents(self.agent, copies, self.tasks), query, self.ppo)
+        return self.tasks * loss, watched
+
+
+def cut_by_task(rollout: Rollout, tasks: int, span: int, ppo: PPOConfig) -> Spans:
+    """`cut_into_spans` of each task's worlds alone (advantages are scaled within a task), side by side."""
+    seen, *rest = zip(*(cut_into_spans(_of_task(rollout, i, tasks), span, ppo) for i in range(tasks)), strict=True)
+    *rest, states = rest
+    return Spans(
+        Seen(*(torch.cat(x, 1) for x in zip(*seen, strict=True))),
+        *(torch.cat(x, 1) for x in rest),
+        ControllerState(*map(torch.cat, zip(*states, strict=True))),
+    )
+
+
+def _of_task(r: Rollout, task: int, tasks: int) -> Rollout:
+    share = r.resets.shape[1] // tasks
+    rows = slice(task * share, (task + 1) * share)
+    timed = ("resets", "actions", "log_probs", "values", "rewards", "dones")
+    return r._replace(
+        seen=Seen(*(x[:, rows] for x in r.seen)),
+        **{name: getattr(r, name)[:, rows] for name in timed},
+        last_value=r.last_value[rows],
+        states=tuple(ControllerState(*(x[rows] for x in s)) for s in r.states),
+    )
