@@ -6,7 +6,7 @@
 - `envs.gymnasium.VectorWorlds` is the same behind gymnasium's interface.
 
 Every level with its rooms, step limit and kinds of instruction, every quirk of minigrid and how it is treated:
-`print(level_table_markdown())`, or docs/levels.md. What is refused, and why, is in `catalogue.py`.
+`print(level_table_markdown())`, or LEVELS.md beside this file. What is refused, and why, is in `catalogue.py`.
 """
 
 from .bot import Bot
