@@ -1,0 +1,91 @@
+"""Elastic weight consolidation: weights that mattered for old tasks are held back by springs.
+
+After task j, every weight θ_d gets a spring of stiffness F_d, the diagonal of the policy's Fisher information, at
+rest where the weight is then (Kirkpatrick et al. 2017). One spring a weight for all tasks, in the online form of
+Schwarz et al. 2018 (Progress and Compress):
+
+    penalty = λ/2 Σ_d F_d (θ_d − θ*_d)²,     after each task:  F ← γ F + F_task,  θ* ← θ
+
+The critic has no springs: it has no part in the policy, so its Fisher information is 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .ppo import Spans
+
+
+def fisher_diagonal(agent: Any, spans: Spans) -> dict[str, Tensor]:
+    """Diagonal of the Fisher information of the policy, per step, by parameter name.
+
+    F_d = E_spans[(∂/∂θ_d Σ_t log π(a_t | what was seen up to t))²] / T.
+
+    A sample is a span of T steps with actions drawn from the policy itself. Then E[∂ log π(a_t)] = 0 at each step,
+    given the past, so products of different steps vanish in the mean and this is the mean over steps of
+    E[(∂ log π(a_t))²]. As in training, gradients run through one span and no further.
+
+    Arguments:
+        agent: the agent that played the spans, unchanged since.
+        spans: M sequences. The squares must be taken one by one, so the cost is M backward passes.
+    """
+    T, M = spans.actions.shape
+    names, parameters = zip(*agent.named_parameters(), strict=True)
+    fisher = {name: torch.zeros_like(p) for name, p in agent.named_parameters()}
+    for m in range(M):
+        one = spans.pick(torch.tensor([m], device=spans.actions.device))
+        out, _ = agent(one.seen, one.state, one.resets)
+        log_pi = out.logits.log_softmax(-1).gather(-1, one.actions.unsqueeze(-1))  # (T, 1, 7) -> (T, 1, 1)
+        gradients = torch.autograd.grad(log_pi.sum(), parameters, allow_unused=True)
+        for name, g in zip(names, gradients, strict=True):
+            if g is not None:
+                fisher[name] += g.square() / (M * T)
+    return fisher
+
+
+class ElasticWeights:
+    """The springs of an agent. Once made, every backward pass feels them.
+
+    The gradient of the penalty, λ F (θ − θ*), is added to a weight's gradient as soon as backward has computed it:
+    the same as adding the penalty to the loss, for the weights that are being trained, whichever clock they are on.
+
+    Arguments:
+        agent: whose weights.
+        strength: λ.
+        decay: γ, how much of the older tasks' stiffness stays; 1 keeps all.
+    """
+
+    def __init__(self, agent: Any, strength: float, decay: float = 1.0) -> None:
+        self.agent, self.strength, self.decay = agent, strength, decay
+        self.fisher = {name: torch.zeros_like(p) for name, p in agent.named_parameters()}
+        self.anchor = {name: p.detach().clone() for name, p in agent.named_parameters()}
+        for name, p in agent.named_parameters():
+            p.register_post_accumulate_grad_hook(lambda p, name=name: self._pull(name, p))
+
+    def _pull(self, name: str, p: Tensor) -> None:
+        with torch.no_grad():
+            p.grad.addcmul_(self.fisher[name], p - self.anchor[name], value=self.strength)
+
+    def penalty(self) -> Tensor:
+        """λ/2 Σ_d F_d (θ_d − θ*_d)², differentiable."""
+        terms = (self.fisher[n] * (p - self.anchor[n]).square() for n, p in self.agent.named_parameters())
+        return self.strength / 2 * sum(term.sum() for term in terms)
+
+    @torch.no_grad()
+    def hold(self, fisher: dict[str, Tensor]) -> None:
+        """After a task: stiffen the springs by its Fisher information and let them rest at the weights as they are."""
+        for name, p in self.agent.named_parameters():
+            self.fisher[name] = self.decay * self.fisher[name] + fisher[name]
+            self.anchor[name] = p.detach().clone()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        saved = {f"fisher.{name}": F for name, F in self.fisher.items()}
+        return saved | {f"anchor.{name}": a for name, a in self.anchor.items()}
+
+    def load_state_dict(self, saved: dict[str, Tensor]) -> None:
+        for name, p in self.agent.named_parameters():
+            self.fisher[name] = saved[f"fisher.{name}"].to(p.device)
+            self.anchor[name] = saved[f"anchor.{name}"].to(p.device)

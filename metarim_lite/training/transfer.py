@@ -1,0 +1,48 @@
+"""From easy to hard: an agent on levels that it was never trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .continual import check_tasks, held_out_levels
+from .evaluation import Evaluation, evaluate
+
+GO_TO_LADDER = (
+    "BabyAI-GoToObj-v0",
+    "BabyAI-GoToLocalS8N2-v0",
+    "BabyAI-GoToLocal-v0",
+    "BabyAI-GoToObjMazeS4R2-v0",
+    "BabyAI-GoToObjMazeS4-v0",
+    "BabyAI-GoToObjMaze-v0",
+)
+"""One family from easy to hard: one object, one distractor, many distractors; mazes, small and large."""
+
+
+def transfer(
+    agent: Any, levels: Sequence[str] = GO_TO_LADDER, episodes: int = 500, *, seed: int = 0, progress: bool = False
+) -> dict[str, Evaluation]:
+    """Play held-out levels of each id, without any training (zero-shot).
+
+    Arguments:
+        agent: an `Agent`.
+        levels: level ids, say from easy to hard; the first may be the one it was trained on, for comparison.
+        episodes: levels played of each id, once each.
+        seed: seeds the agent's dice.
+        progress: show bars while levels are generated.
+
+    Raises:
+        UserError: no levels, one named twice, an unknown one, or no episodes.
+    """
+    check_tasks(levels)
+    banks = held_out_levels(levels, max(1, episodes), progress)
+    return {level: evaluate(agent, bank, episodes, seed=seed) for level, bank in zip(levels, banks, strict=True)}
+
+
+def transfer_table(results: dict[str, Evaluation]) -> str:
+    """Success, reward and length on each level with 95 % intervals, in Markdown."""
+    lines = ["| level | success | reward | steps | episodes |", "|---|---|---|---|---|"]
+    for level, e in results.items():
+        length = f"{e.length.value:.1f} [{e.length.low:.1f}, {e.length.high:.1f}]"
+        lines.append(f"| {level} | {e.success} | {e.reward} | {length} | {e.episodes} |")
+    return "\n".join(lines)

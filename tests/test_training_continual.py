@@ -1,0 +1,398 @@
+"""Task sequences: the success matrix, the yardsticks, runs that survive a kill, and bad input."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import metarim_lite as ml
+from metarim_lite.config import from_dict, to_dict
+from metarim_lite.training import METHODS, Trainer, train
+from metarim_lite.training.continual import (
+    ContinualConfig,
+    ContinualTrainer,
+    areas_alone,
+    check_shared,
+    held_out_levels,
+    train_sequence_of_tasks,
+)
+from metarim_lite.training.ewc import ElasticWeights, fisher_diagonal
+from metarim_lite.training.ppo import PPOConfig, cut_into_spans
+from metarim_lite.training.rollouts import Player
+from metarim_lite.training.timescales import TimeScales
+from metarim_lite.training.trainer import make_bank
+from metarim_lite.training.transfer import transfer, transfer_table
+
+TASKS = ("MiniGrid-Empty-5x5-v0", "BabyAI-GoToObjS4-v0", "MiniGrid-GoToDoor-5x5-v0")
+AGENT = ml.AgentConfig(
+    num_modules=4, active=2, hidden_size=8, key_size=8, value_size=8, lstm_size=16, input_size=16, channels=4,
+    mission_size=8, head_size=8,
+)  # fmt: skip
+SCALES = TimeScales(fast=("encoder", "modules", "heads"), slow=("attention",), fast_span=5, slow_span=10, slow_every=2)
+BASE = ml.TrainConfig(
+    num_envs=12, steps=10, train_levels=20, report_every=2, evaluate_episodes=20, agent=AGENT, timescales=SCALES,
+    ppo=PPOConfig(minibatches=2), device="cpu",
+)  # fmt: skip
+SHORT = ContinualConfig(base=BASE, tasks=TASKS, frames=12 * 10 * 5, ewc_spans=4)
+
+
+@pytest.fixture(scope="module")
+def banks():
+    return [make_bank((task,), range(BASE.train_levels)) for task in TASKS]
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def with_yardstick(name, **numbers):
+    return dataclasses.replace(SHORT, yardstick=name, **numbers)
+
+
+# The matrix
+
+
+def test_the_matrix_is_what_separate_evaluations_of_the_kept_agents_give(tmp_path):
+    run = train_sequence_of_tasks(SHORT, tmp_path, progress=False)
+    assert run.finished and run.success.shape == (3, 3)
+    for j, bank in enumerate(held_out_levels(TASKS, 20)):
+        assert not set(bank.seeds.tolist()) & set(range(BASE.train_levels))
+        for i in range(3):
+            after = ml.load_agent(tmp_path / f"agent-{i + 1}.safetensors")
+            assert run.rows[i][j] == ml.evaluate(after, bank, 20).success
+        fresh = Trainer(dataclasses.replace(BASE, level=TASKS[0]), bank).agent
+        assert run.before[j] == ml.evaluate(fresh, bank, 20).success
+    kept = json.loads((tmp_path / "matrix.json").read_text())
+    assert kept["rows"] == [[list(cell) for cell in row] for row in run.rows]
+    assert same(run.agent, ml.load_agent(tmp_path / "agent"))
+    assert run.table().splitlines()[3] == "| " + " | ".join(map(str, (TASKS[0], *run.rows[0]))) + " |"
+
+
+def test_the_first_stage_is_what_train_does_bit_for_bit(tmp_path):
+    train_sequence_of_tasks(SHORT, tmp_path, progress=False)
+    alone = train(dataclasses.replace(BASE, level=TASKS[0], frames=SHORT.frames), progress=False)
+    assert same(alone.agent, ml.load_agent(tmp_path / "agent-1.safetensors"))
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_goes_through_a_sequence(name, banks):
+    base = dataclasses.replace(BASE, method=name, timescales=None, num_envs=8, steps=40)
+    config = dataclasses.replace(SHORT, base=base, tasks=TASKS[:2], frames=8 * 40, yardstick="ewc")
+    run = train_sequence_of_tasks(config, progress=False, banks=banks[:2], held_out=banks[:2])
+    assert run.finished and set(run.summary()) > {"average_performance", "forgetting", "backward_transfer"}
+
+
+def test_clocks_and_optimizers_go_on_across_tasks(banks):
+    trainer = ContinualTrainer(SHORT, banks)
+    while trainer.counters["frames"] < SHORT.frames:
+        trainer.tick()
+    before = {k: v.clone() for k, v in trainer.tensors().items() if not k.startswith("player/")}
+    tick = trainer.counters["tick"]
+    assert tick % (SCALES.slow_every + 1) != 0, "the stage must end between two slow ticks to show anything"
+    trainer.end_stage()
+    after = trainer.tensors()
+    assert all(torch.equal(v, after[k]) for k, v in before.items())
+    assert any(k.startswith("optimizer.slow/") for k in before)
+    assert trainer.counters["tick"] == tick and bool(trainer.player.resets.all())
+    assert trainer.player.worlds.bank.level_ids == (TASKS[1],)
+    watched, _ = trainer.tick()
+    assert all(k.startswith(SCALES.clock_of_tick(tick)) for k in watched)
+
+
+# Replay and joint training
+
+
+def tasks_played(trainer):
+    """Task by task, how many worlds play it, read from the missions that the agent sees."""
+    missions = trainer.player.observation.mission
+    banks = [{tuple(row) for row in bank.tables["mission"].tolist()} for bank in trainer.banks]
+    return [sum(tuple(m) in bank for m in missions.tolist()) for bank in banks]
+
+
+def test_replay_keeps_its_share_of_worlds_on_old_tasks_evenly_all_the_time(banks):
+    trainer = ContinualTrainer(with_yardstick("replay", replay_share=1 / 3), banks)
+    for expected in ([12, 0, 0], [4, 8, 0], [2, 2, 8]):
+        for _ in range(3):
+            assert tasks_played(trainer) == expected
+            trainer.tick()
+        trainer.end_stage()
+
+
+def test_joint_training_plays_all_tasks_in_every_stage(banks):
+    trainer = ContinualTrainer(with_yardstick("joint"), banks)
+    for _ in range(3):
+        trainer.tick()
+        assert tasks_played(trainer) == [4, 4, 4]
+        trainer.end_stage()
+    run = train_sequence_of_tasks(with_yardstick("joint"), progress=False, banks=banks, held_out=banks)
+    assert set(run.summary()) == {"average_performance"}
+
+
+def test_worlds_side_by_side_do_what_each_would_do_alone(banks):
+    from metarim_lite.training.side_by_side import SideBySide
+
+    together = SideBySide([ml.GridWorlds(banks[0], 3, seed=1), ml.GridWorlds(banks[1], 2, seed=2)])
+    alone = [ml.GridWorlds(banks[0], 3, seed=1), ml.GridWorlds(banks[1], 2, seed=2)]
+    dice = torch.Generator().manual_seed(0)
+    assert torch.equal(together.reset().image, torch.cat([w.reset().image for w in alone]))
+    for _ in range(150):
+        actions = torch.randint(7, (5,), generator=dice)
+        step, parts = together.step(actions), [alone[0].step(actions[:3]), alone[1].step(actions[3:])]
+        for name in ("reward", "terminated", "truncated", "success"):
+            assert torch.equal(getattr(step, name), torch.cat([getattr(p, name) for p in parts]))
+        assert torch.equal(step.observation.mission, torch.cat([p.observation.mission for p in parts]))
+
+
+# Elastic weights
+
+
+@pytest.fixture
+def played(banks):
+    """An agent and the spans it played: (agent, spans of 6 steps in 5 worlds)."""
+    agent = ml.Agent(dataclasses.replace(AGENT, kernel="fused"))
+    player = Player(ml.GridWorlds(banks[0], 5), agent, torch.Generator().manual_seed(0))
+    player.collect(agent, 9, 9)  # so that spans begin in the middle of episodes, with memory
+    return agent, cut_into_spans(player.collect(agent, 6, 6), 6, PPOConfig())
+
+
+def test_fisher_is_what_a_slow_loop_over_spans_and_steps_gives(played):
+    agent, spans = played
+    plain = ml.Agent(dataclasses.replace(AGENT, kernel="plain"))  # the reference differentiates the plain loop
+    plain.load_state_dict(agent.state_dict())
+    slow = {name: torch.zeros_like(p) for name, p in plain.named_parameters()}
+    for m in range(5):
+        total = {name: torch.zeros_like(p) for name, p in plain.named_parameters()}
+        for t in range(6):  # one backward pass per step, through everything up to that step
+            plain.zero_grad()
+            seen = type(spans.seen)(*(x[: t + 1, m : m + 1] for x in spans.seen))
+            state = type(spans.state)(*(x[m : m + 1] for x in spans.state))
+            out, _ = plain(seen, state, spans.resets[: t + 1, m : m + 1])
+            torch.distributions.Categorical(logits=out.logits[t, 0]).log_prob(spans.actions[t, m]).backward()
+            for name, p in plain.named_parameters():
+                total[name] += 0 if p.grad is None else p.grad
+        for name in slow:
+            slow[name] += total[name] ** 2 / (5 * 6)
+    fast = fisher_diagonal(agent, spans)
+    for name in slow:
+        torch.testing.assert_close(fast[name], slow[name], rtol=1e-4, atol=1e-9)
+    assert all((fast[name] == 0).all() for name in fast if name.startswith("critic"))
+    assert fast["controller.W"].max() > 0 if "controller.W" in fast else any(F.max() > 0 for F in fast.values())
+
+
+def test_fisher_of_the_last_bias_has_a_closed_form(played):
+    """∂ log π(a) / ∂ b_k = 1{a = k} − π_k, summed over the span and squared."""
+    agent, spans = played
+    with torch.no_grad():
+        pi = agent(spans.seen, spans.state, spans.resets)[0].logits.softmax(-1)  # (T, M, 7)
+    score = (torch.nn.functional.one_hot(spans.actions, 7) - pi).sum(0)  # (M, 7)
+    torch.testing.assert_close(fisher_diagonal(agent, spans)["actor.2.bias"], score.square().mean(0) / 6)
+
+
+def test_springs_pull_every_weight_back_as_the_penalty_in_the_loss_would(played):
+    agent, spans = played
+    fisher = fisher_diagonal(agent, spans)
+    twin = ml.Agent(AGENT)
+    twin.load_state_dict(agent.state_dict())
+    elastic = ElasticWeights(agent, strength=3.0)
+    elastic.hold(fisher)
+    old = {name: p.detach().clone() for name, p in agent.named_parameters()}
+    with torch.no_grad():
+        for a, b in zip(agent.parameters(), twin.parameters(), strict=True):
+            a += 0.1 * torch.randn_like(a)
+            b.copy_(a)
+    agent(spans.seen, spans.state, spans.resets)[0].logits.square().mean().backward()  # some loss; springs join in
+    now = dict(twin.named_parameters())
+    by_hand = sum(3.0 / 2 * (fisher[n] * (now[n] - old[n]) ** 2).sum() for n in old)
+    torch.testing.assert_close(elastic.penalty(), by_hand)
+    (twin(spans.seen, spans.state, spans.resets)[0].logits.square().mean() + by_hand).backward()
+    for (name, p), q in zip(agent.named_parameters(), twin.parameters(), strict=True):
+        if p.grad is not None:  # no gradient: the critic, which this loss does not reach and no spring holds
+            torch.testing.assert_close(p.grad, q.grad, rtol=1e-4, atol=1e-7, msg=name)
+
+
+def test_springs_add_up_over_tasks_and_fade_by_their_decay(played):
+    agent, spans = played
+    fisher = fisher_diagonal(agent, spans)
+    elastic = ElasticWeights(agent, strength=1.0, decay=0.5)
+    for factor in (1, 1.5, 1.75):
+        elastic.hold(fisher)
+        for name, F in fisher.items():
+            torch.testing.assert_close(elastic.fisher[name], factor * F)
+
+
+def test_stronger_springs_keep_the_policy_nearer_to_the_old_one(banks):
+    """How far the next task moves the policy on the old task: far without springs, hardly with strong ones."""
+    moved = {}
+    for strength in (1e-9, 1e5):
+        trainer = ContinualTrainer(with_yardstick("ewc", ewc_strength=strength, ewc_spans=24), banks)
+        for _ in range(5):
+            trainer.tick()
+        spans = cut_into_spans(trainer.player.collect(trainer.agent, 5, 5), 5, PPOConfig())
+        trainer.end_stage()
+
+        def policy(agent, spans=spans):
+            with torch.no_grad():
+                return agent(spans.seen, spans.state, spans.resets)[0].logits.log_softmax(-1)
+
+        old = policy(trainer.agent)
+        for _ in range(12):
+            trainer.tick()
+        moved[strength] = (old.exp() * (old - policy(trainer.agent))).sum(-1).mean().item()  # KL(old, new)
+    assert moved[1e5] < moved[1e-9] / 3, moved
+
+
+# Runs on disk
+
+SCRIPT = """
+import sys, json, torch
+torch.set_num_threads(1)
+import metarim_lite as ml
+from metarim_lite.config import from_dict
+from metarim_lite.training.continual import ContinualConfig, train_sequence_of_tasks
+config = from_dict(ContinualConfig, json.load(open(sys.argv[1])))
+train_sequence_of_tasks(config, sys.argv[2], progress=False)
+"""
+
+
+def numbers(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "frames_per_second")} for line in lines]
+
+
+def assert_same_run(a, b):
+    x, y = load_file(a / "checkpoint.safetensors"), load_file(b / "checkpoint.safetensors")
+    assert x.keys() == y.keys() and all(torch.equal(x[k], y[k]) for k in x)
+    assert (a / "matrix.json").read_text() == (b / "matrix.json").read_text()
+    assert numbers(a) == numbers(b)
+
+
+@pytest.mark.parametrize("yardstick", ["ewc", "replay"])
+def test_stopped_at_every_report_and_resumed_equals_never_stopped(tmp_path, yardstick):
+    class Stop(Exception):
+        pass
+
+    def stop(_):
+        raise Stop
+
+    config = with_yardstick(yardstick)
+    whole = train_sequence_of_tasks(config, tmp_path / "whole", progress=False)
+    stops, finished = 0, False
+    while not finished:
+        try:
+            finished = train_sequence_of_tasks(config, tmp_path / "parts", progress=False, on_report=stop).finished
+        except Stop:
+            stops += 1
+    assert stops == len(whole.metrics) >= 6
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    again = train_sequence_of_tasks(config, tmp_path / "parts", progress=False, on_report=stop)
+    assert again.finished and again.rows == whole.rows and again.before == whole.before
+
+
+def test_killed_and_resumed_equals_never_killed(tmp_path):
+    config = with_yardstick("ewc", frames=12 * 10 * 20)
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
+
+    def start(name):
+        command = [sys.executable, "-c", SCRIPT, str(tmp_path / "config.json"), str(tmp_path / name)]
+        return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+    process, killed = start("killed"), tmp_path / "killed"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (killed / "agent-1.safetensors").exists():
+        time.sleep(0.005)  # the first stage has just been evaluated; its end is being written
+    assert process.poll() is None, "the run was over before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert start("killed").wait(timeout=60) == 0
+    torch.set_num_threads(1)
+    assert start("whole").wait(timeout=60) == 0
+    assert_same_run(tmp_path / "whole", killed)
+
+
+def test_a_damaged_or_foreign_sequence_is_refused_with_the_field_named(tmp_path):
+    train_sequence_of_tasks(SHORT, tmp_path, progress=False)
+    state = json.loads((tmp_path / "state.json").read_text())
+    for field, value, said in (("rows", state["rows"][:2], "rows"), ("rows", [["x"]], "rows")):
+        (tmp_path / "state.json").write_text(json.dumps(state | {field: value}))
+        with pytest.raises(ml.UserError, match=f"field '{said}'"):
+            train_sequence_of_tasks(SHORT, tmp_path, progress=False)
+    counters = state["counters"] | {"stage": 7}
+    (tmp_path / "state.json").write_text(json.dumps(state | {"counters": counters}))
+    with pytest.raises(ml.UserError, match="field 'stage' .* is 7, expected 0 to 3"):
+        train_sequence_of_tasks(SHORT, tmp_path, progress=False)
+    with pytest.raises(ml.UserError, match="holds another run: its yardstick"):
+        train_sequence_of_tasks(with_yardstick("replay"), tmp_path, progress=False)
+
+
+# Transfer
+
+
+def test_forward_transfer_of_the_first_task_is_nothing_because_it_was_trained_alone(tmp_path):
+    from metarim_lite.analysis.forgetting import forward_transfer
+
+    config = dataclasses.replace(SHORT, base=dataclasses.replace(BASE, evaluate_every=240))
+    run = train_sequence_of_tasks(config, progress=False)
+    assert any("held_out_success" in line for line in run.metrics)
+    gained = forward_transfer(run.areas(), areas_alone(config, tmp_path, progress=False))
+    assert gained.shape == (3,) and gained[0] == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(TASKS)
+
+
+def test_transfer_is_what_evaluate_gives_on_each_level():
+    agent = ml.Agent(AGENT)
+    results = transfer(agent, TASKS[:2], episodes=30)
+    for level, bank in zip(TASKS[:2], held_out_levels(TASKS[:2], 30), strict=True):
+        assert results[level].success == ml.evaluate(agent, bank, 30).success
+    rows = transfer_table(results).splitlines()
+    assert len(rows) == 4 and rows[2].startswith(f"| {TASKS[0]} | {results[TASKS[0]].success} |")
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"tasks": ()}, "got 0 tasks; name at least 2"),
+        ({"tasks": TASKS[:1]}, "got 1 tasks; name at least 2"),
+        ({"tasks": (TASKS[0], TASKS[1], TASKS[0])}, "'MiniGrid-Empty-5x5-v0' is named twice"),
+        ({"tasks": "BabyAI-GoToObj-v0"}, "must be a list of level names"),
+        ({"yardstick": "replai"}, "did you mean 'replay'"),
+        ({"frames": 0}, "frames is 0"),
+        ({"ewc_spans": 1.5}, "ewc_spans is 1.5"),
+        ({"replay_share": 1.0}, "replay_share is 1.0; it must lie between"),
+        ({"ewc_strength": 0.0}, "ewc_strength is 0.0"),
+        ({"ewc_decay": 2.0}, "ewc_decay is 2.0"),
+        ({"yardstick": "replay", "replay_share": 0.01}, "12 worlds .* leave a task without a world in stage 1"),
+    ],
+)
+def test_impossible_sequences_are_refused_in_one_sentence(change, said):
+    with pytest.raises(ml.UserError, match=said) as refused:
+        dataclasses.replace(SHORT, **change)
+    assert "\n" not in str(refused.value)
+
+
+def test_unknown_levels_and_foreign_vocabularies_are_refused_before_any_training(banks):
+    config = dataclasses.replace(SHORT, tasks=(TASKS[0], "BabyAI-GoToObjj-v0"))
+    with pytest.raises(ml.UserError, match="did you mean 'BabyAI-GoToObj"):
+        train_sequence_of_tasks(config, progress=False)
+    tables = banks[1].tables | {"mission": banks[1].tables["mission"] + 100}
+    foreign = ml.LevelBank(tables, ("Klingon",), banks[1].task, banks[1].seeds)
+    with pytest.raises(ml.UserError, match="task 'Klingon' has another vocabulary"):
+        check_shared([banks[0], foreign], ["Empty", "Klingon"])
+    with pytest.raises(ml.UserError, match="got 1 banks for 3 tasks"):
+        train_sequence_of_tasks(SHORT, progress=False, banks=banks[:1])
+    with pytest.raises(ml.UserError, match="got 0 tasks"):
+        transfer(ml.Agent(AGENT), [])
+
+
+def test_a_config_survives_json():
+    config = with_yardstick("replay")
+    assert from_dict(ContinualConfig, json.loads(json.dumps(to_dict(config)))) == config
