@@ -134,15 +134,15 @@ def test_killed_and_resumed_equals_never_killed(tmp_path, one_thread):
     assert without_times(kept) == without_times(whole.metrics)
 
 
-@pytest.mark.parametrize("controller", ["rim", "lstm"])
-def test_stopped_at_every_report_and_resumed_equals_never_stopped(tmp_path, controller):
+@pytest.mark.parametrize("controller, schedule", [("rim", "constant"), ("lstm", "constant"), ("lstm", "linear")])
+def test_stopped_at_every_report_and_resumed_equals_never_stopped(tmp_path, controller, schedule):
     class Stop(Exception):
         pass
 
     def stop(_):
         raise Stop
 
-    config = dataclasses.replace(TINY, controller=controller)
+    config = dataclasses.replace(TINY, controller=controller, schedule=schedule)
     whole = train_sequence(config, tmp_path / "whole", progress=False)
     for _ in range(4):
         with pytest.raises(Stop):
@@ -171,6 +171,18 @@ def test_a_run_can_be_made_longer_but_not_another(tmp_path):
     other = dataclasses.replace(TINY, copying=dataclasses.replace(TINY.copying, blanks=3))
     with pytest.raises(ml.UserError, match="holds another run: its copying"):
         train_sequence(other, tmp_path / "run", progress=False)
+
+
+def test_a_linear_schedule_falls_from_the_rate_towards_0_and_its_run_keeps_its_length(tmp_path):
+    config = dataclasses.replace(TINY, schedule="linear", updates=4, report_every=2)
+    trainer, rates = SequenceTrainer(config), []
+    for _ in range(4):
+        trainer.update()
+        rates.append(trainer.optimizer.param_groups[0]["lr"] / config.lr)
+    assert rates == pytest.approx([1, 0.75, 0.5, 0.25])
+    train_sequence(config, tmp_path / "run", progress=False)
+    with pytest.raises(ml.UserError, match="its updates is 4, this one's 6"):
+        train_sequence(dataclasses.replace(config, updates=6), tmp_path / "run", progress=False)
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):
@@ -232,6 +244,7 @@ def test_the_default_is_the_papers_setting():
     [
         ({"task": "copyng"}, "did you mean 'copying'"),
         ({"controller": "gru"}, "unknown controller"),
+        ({"schedule": "linaer"}, "did you mean 'linear'"),
         ({"width": 31}, "cannot be shared equally"),
         ({"active": 5}, "active=5 is more than num_modules=4"),
         ({"lr": 0}, "SequenceConfig.lr is 0"),

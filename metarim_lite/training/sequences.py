@@ -41,6 +41,7 @@ from .checkpoints import (
 )
 from .trainer import _adam_shapes, _read_metrics, _stop_at_next_tick, choose_device
 
+SCHEDULES = ("constant", "linear")
 TEST_SEED = 1_000_003  # test sequences are the same at every report and in every run
 
 
@@ -86,6 +87,8 @@ class SequenceConfig:
     """d_v of one head of the communication attention."""
     lr: float = 1e-3
     """Adam's learning rate."""
+    schedule: str = "constant"
+    """How it goes on: "constant", or "linear", down to 0 at the last update."""
     clip: float = 1.0
     """Largest norm of the gradient."""
     batch: int = 64
@@ -110,6 +113,8 @@ class SequenceConfig:
             raise unknown("task", self.task, TASKS)
         if self.controller not in ("rim", "lstm"):
             raise unknown("controller", self.controller, ("rim", "lstm"))
+        if self.schedule not in SCHEDULES:
+            raise unknown("schedule", self.schedule, SCHEDULES)
         for name in ("width", "input_size", "batch", "updates", "report_every", "test_sequences"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -212,6 +217,9 @@ class SequenceTrainer:
 
     def update(self) -> dict[str, Tensor]:
         """One batch, one step of Adam."""
+        if self.config.schedule == "linear":
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.config.lr * (1 - self.counters["update"] / self.config.updates)
         batch = self.task.sample(self.config.batch, self.dice)
         answers, _, _ = self.model(batch.inputs)
         loss = self.task.loss(answers, batch)
@@ -276,7 +284,9 @@ def train_sequence(
     trainer = SequenceTrainer(config)
     folder = None if folder is None else make_folder(folder)
     metrics: list[dict[str, Any]] = []
-    if folder is not None and open_folder(folder, config, may_change="updates"):
+    # A run may be made longer, unless its learning rate was on its way to 0.
+    may_change = "updates" if config.schedule == "constant" else None
+    if folder is not None and open_folder(folder, config, may_change):
         tensors, state = read_checkpoint(folder)
         trainer.restore(tensors, state.get("counters", {}), f"checkpoint in {str(folder)!r}")
         metrics = _read_metrics(folder, trainer.counters["reports"])
@@ -330,11 +340,11 @@ def _advance(trainer: SequenceTrainer, stopped: Callable[[], bool], bar: Any) ->
     return {"update": counters["update"], **means, **tests, **clock}
 
 
-def open_folder(folder: Path, config: Any, may_change: str) -> bool:
+def open_folder(folder: Path, config: Any, may_change: str | None) -> bool:
     """Write a config into a new folder, or compare it with the one that is there.
 
     Arguments:
-        may_change: the setting that may differ, so that a run can be made longer.
+        may_change: the setting that may differ, so that a run can be made longer. None: none may.
 
     Returns:
         Whether there is a checkpoint to go on from.
