@@ -312,6 +312,7 @@ def test_adaptation_lowers_each_task_s_own_loss(bank):
 
 def test_meta_lstm_puts_the_input_to_hidden_weights_on_the_slow_clock(bank):
     scales = replace(METHODS["meta-lstm"].timescales, fast_span=5, slow_span=8, slow_every=1)
+    assert METHODS["meta-lstm"].timescales.slow == ("modules.weight_ih",)
     config = ml.TrainConfig(method="meta-lstm", level=LEVEL, num_envs=12, steps=10, agent=TINY, timescales=scales)
     trainer = Trainer(config, bank)
     for slow in (False, True, False, True):

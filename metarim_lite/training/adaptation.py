@@ -17,6 +17,7 @@ also chose the actions of the support. With `learn_start` line 4 moves θ_M as w
 
 A copy differs from the shared θ_M in the fast groups only. All copies are one stack of parameters [tasks, …], and
 one `vmap` reads all worlds: row b of a batch of B worlds belongs to task b // (B / tasks).
+What a run saves and `evaluate` plays is the shared agent, adapted to no task.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ METHODS: dict[str, MethodConfig] = {
     ),
     "meta-rim-per-task": MethodConfig(
         "rim",
-        replace(SLOW_ATTENTION, adaptation="per-task", fast_lr=0.1),
+        replace(SLOW_ATTENTION, adaptation="per-task", fast_lr=1.0),
         about="each task adapts its own modules, attention learns from all the adapted: the paper's algorithm",
     ),
     "meta-lstm": MethodConfig(

@@ -63,7 +63,10 @@ class TimeScales:
     adaptation: str = "online"
     """"online": this file. "per-task": every task adapts its own copy of the fast groups; see `adaptation.py`."""
     meta_gradient: str = "first-order"
-    """"first-order" or "through-adaptation": whether the slow gradient runs through the inner steps (per-task)."""
+    """"first-order" or "through-adaptation": whether the slow gradient runs through the inner steps (per-task).
+
+    Through them, every minibatch of the slow update repeats the inner steps: choose few (`ppo.minibatches`).
+    """
     inner_steps: int = 1
     """K: fast updates of each task's copy (per-task); 0: nobody adapts, the control."""
     tasks: int = 4
