@@ -133,10 +133,12 @@ def rows_of(spans, task, tasks=3):
 
 
 @pytest.mark.parametrize("controller", ["rim", "lstm"])
-def test_the_batched_form_equals_a_loop_over_tasks(bank, controller):
+@pytest.mark.parametrize("max_grad_norm", [0.5, 100.0])
+def test_the_batched_form_equals_a_loop_over_tasks(bank, controller, max_grad_norm):
     """Each task alone, with an agent of its own, .backward() and plain descent: the same copies, the same gradient."""
     slow = {"rim": ("attention",), "lstm": ("modules.weight_ih", "attention")}[controller]
-    trainer = make_trainer(bank, controller, dtype=torch.float64, slow=slow, learn_start=True)
+    ppo, alpha = PPOConfig(minibatches=2, max_grad_norm=max_grad_norm), 0.1
+    trainer = make_trainer(bank, controller, dtype=torch.float64, slow=slow, ppo=ppo, fast_lr=alpha)
     learner, agent, scales = trainer.learner, trainer.agent, trainer.config.scales
     support, query = played(trainer)
     batched = learner.adapt(support)
@@ -148,15 +150,15 @@ def test_the_batched_form_equals_a_loop_over_tasks(bank, controller):
         fast = {n: p for n, p in alone.named_parameters() if n in learner.start}
         for _ in range(scales.inner_steps):
             alone.zero_grad()
-            ppo_loss(alone, rows_of(support, task), PPO)[0].backward()
+            ppo_loss(alone, rows_of(support, task), ppo)[0].backward()
             norm = sum(p.grad.square().sum() for p in fast.values()).sqrt()
             with torch.no_grad():
                 for p in fast.values():
-                    p -= scales.fast_lr * p.grad * min(1, PPO.max_grad_norm / norm)
+                    p -= alpha * p.grad * min(1, max_grad_norm / norm)
         for n, p in fast.items():
             torch.testing.assert_close(batched[n][task], p, rtol=1e-6, atol=1e-9)
         alone.zero_grad()
-        ppo_loss(alone, rows_of(query, task), PPO)[0].backward()
+        ppo_loss(alone, rows_of(query, task), ppo)[0].backward()
         for n, p in alone.named_parameters():
             if n in total:
                 total[n] = total[n] + p.grad
