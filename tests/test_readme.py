@@ -28,3 +28,9 @@ def test_every_command_in_the_readme_exists():
 def test_pictures_in_the_readme_exist():
     for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
         assert (Path(__file__).parent.parent / path).is_file(), path
+
+
+def test_the_readme_names_every_method():
+    from metarim_lite.training import METHODS
+
+    assert set(METHODS) <= set(re.findall(r"`([a-z-]+)`", README))
