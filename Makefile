@@ -23,7 +23,7 @@ demo: $(READY)  ## meta-train an agent, evaluate it, write curves and a replay t
 	$(RUN)/metarim demo
 
 test: $(READY)  ## all tests: package, notebooks, solutions
-	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --dist worksteal
 	$(RUN)/python -m pytest -q --nbval notebooks solutions
 
 lab: $(READY)  ## open JupyterLab at lesson 00
