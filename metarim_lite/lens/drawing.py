@@ -34,9 +34,7 @@ def step_svg(trace, t: int, frame: bool = True) -> str:
     drawn = _header(trace, t)
     if frame:
         data = base64.b64encode(frame_png(trace, t)).decode()
-        drawn.append(
-            f'<image x="{LEFT}" y="72" width="{FRAME}" height="{FRAME}" href="data:image/png;base64,{data}"/>'
-        )
+        drawn.append(f'<image x="{LEFT}" y="72" width="{FRAME}" height="{FRAME}" href="data:image/png;base64,{data}"/>')
     drawn.append(rect(LEFT, 72, FRAME, FRAME, stroke=FAINT))
     drawn.append(text(LEFT, 372, "lighter cells: what the agent sees", size=12, fill=QUIET))
     drawn += module_picture(trace, t, MIDDLE, RIGHT - MIDDLE)

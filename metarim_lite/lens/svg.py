@@ -90,7 +90,7 @@ def document(width: int, height: int, elements: list[str], title: str, descripti
     """
     head = (
         f'<svg{XMLNS} viewBox="0 0 {width} {height}" width="100%" style="max-width:{width + 160}px;height:auto"'
-        f" role=\"img\" aria-label={quoteattr(description)} font-family={quoteattr(FONT)}>"
+        f' role="img" aria-label={quoteattr(description)} font-family={quoteattr(FONT)}>'
     )
     lines = [head, f"<title>{escape(title)}</title>", f"<desc>{escape(description)}</desc>"]
     lines.append(rect(0.5, 0.5, width - 1, height - 1, fill=PAPER, stroke="#E1E5EA", radius=12))

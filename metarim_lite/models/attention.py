@@ -80,9 +80,7 @@ def choose_active(preference: Tensor, k: int) -> Tensor:
     return beaten_by.sum(1) < k  # [N,B]
 
 
-def communicate(
-    query: Tensor, key: Tensor, value: Tensor, readable: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def communicate(query: Tensor, key: Tensor, value: Tensor, readable: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Every module reads the states of all modules (itself included): softmax(Q Kᵀ / √d_k) V.
 
     Args:
