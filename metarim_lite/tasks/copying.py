@@ -104,5 +104,5 @@ class Copying:
         return nn.functional.cross_entropy(answers[last].flatten(0, 1), batch.targets[last].flatten())
 
 
-COPYING_SMALL = Copying(symbols=4, recall=3, blanks=10, test_blanks=(20, 60))
+COPYING_SMALL = Copying(symbols=4, recall=3, blanks=10, test_blanks=(20, 40, 60))
 """Small enough to be trained while one waits; memory is asked to last six times as long as in training."""
