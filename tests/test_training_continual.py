@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,6 +49,13 @@ def banks():
     return [make_bank((task,), range(BASE.train_levels)) for task in TASKS]
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A run that nobody interrupted, and its folder."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return train_sequence_of_tasks(SHORT, folder, progress=False), folder
+
+
 def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
@@ -59,34 +67,38 @@ def with_yardstick(name, **numbers):
 # The matrix
 
 
-def test_the_matrix_is_what_separate_evaluations_of_the_kept_agents_give(tmp_path):
-    run = train_sequence_of_tasks(SHORT, tmp_path, progress=False)
+def test_the_matrix_is_what_separate_evaluations_of_the_kept_agents_give(undisturbed):
+    run, folder = undisturbed
     assert run.finished and run.success.shape == (3, 3)
     for j, bank in enumerate(held_out_levels(TASKS, 20)):
         assert not set(bank.seeds.tolist()) & set(range(BASE.train_levels))
         for i in range(3):
-            after = ml.load_agent(tmp_path / f"agent-{i + 1}.safetensors")
+            after = ml.load_agent(folder / f"agent-{i + 1}.safetensors")
             assert run.rows[i][j] == ml.evaluate(after, bank, 20).success
         fresh = Trainer(dataclasses.replace(BASE, level=TASKS[0]), bank).agent
         assert run.before[j] == ml.evaluate(fresh, bank, 20).success
-    kept = json.loads((tmp_path / "matrix.json").read_text())
+    kept = json.loads((folder / "matrix.json").read_text())
     assert kept["rows"] == [[list(cell) for cell in row] for row in run.rows]
-    assert same(run.agent, ml.load_agent(tmp_path / "agent"))
+    assert same(run.agent, ml.load_agent(folder / "agent.safetensors"))
     assert run.table().splitlines()[3] == "| " + " | ".join(map(str, (TASKS[0], *run.rows[0]))) + " |"
 
 
-def test_the_first_stage_is_what_train_does_bit_for_bit(tmp_path):
-    train_sequence_of_tasks(SHORT, tmp_path, progress=False)
+def test_the_first_stage_is_what_train_does_bit_for_bit(undisturbed):
     alone = train(dataclasses.replace(BASE, level=TASKS[0], frames=SHORT.frames), progress=False)
-    assert same(alone.agent, ml.load_agent(tmp_path / "agent-1.safetensors"))
+    assert same(alone.agent, ml.load_agent(undisturbed[1] / "agent-1.safetensors"))
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_every_method_goes_through_a_sequence(name, banks):
-    base = dataclasses.replace(BASE, method=name, timescales=None, num_envs=8, steps=40)
-    config = dataclasses.replace(SHORT, base=base, tasks=TASKS[:2], frames=8 * 40, yardstick="ewc")
-    run = train_sequence_of_tasks(config, progress=False, banks=banks[:2], held_out=banks[:2])
-    assert run.finished and set(run.summary()) > {"average_performance", "forgetting", "backward_transfer"}
+    base = dataclasses.replace(BASE, method=name, timescales=None, num_envs=8, steps=20)
+    per_task = base.scales.adaptation == "per-task"
+    for yardstick in ("none", "joint") if per_task else ("ewc",):
+        config = dataclasses.replace(SHORT, base=base, tasks=TASKS[:2], frames=8 * 20, yardstick=yardstick)
+        run = train_sequence_of_tasks(config, progress=False, banks=banks[:2], held_out=[banks[1]] * 2)
+        assert run.finished and "average_performance" in run.summary()
+    if per_task:
+        with pytest.raises(ml.UserError, match="yardstick 'replay' needs adaptation='online'"):
+            dataclasses.replace(config, yardstick="replay")
 
 
 def test_clocks_and_optimizers_go_on_across_tasks(banks):
@@ -183,7 +195,7 @@ def test_fisher_is_what_a_slow_loop_over_spans_and_steps_gives(played):
     for name in slow:
         torch.testing.assert_close(fast[name], slow[name], rtol=1e-4, atol=1e-9)
     assert all((fast[name] == 0).all() for name in fast if name.startswith("critic"))
-    assert fast["controller.W"].max() > 0 if "controller.W" in fast else any(F.max() > 0 for F in fast.values())
+    assert all(fast[name].max() > 0 for name in fast if name.startswith("actor"))
 
 
 def test_fisher_of_the_last_bias_has_a_closed_form(played):
@@ -296,14 +308,14 @@ def test_stopped_at_every_report_and_resumed_equals_never_stopped(tmp_path, yard
 
 
 def test_killed_and_resumed_equals_never_killed(tmp_path):
-    config = with_yardstick("ewc", frames=12 * 10 * 20)
+    config = with_yardstick("ewc", frames=12 * 10 * 10)
     (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
 
     def start(name):
         command = [sys.executable, "-c", SCRIPT, str(tmp_path / "config.json"), str(tmp_path / name)]
         return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
-    process, killed = start("killed"), tmp_path / "killed"
+    process, whole, killed = start("killed"), start("whole"), tmp_path / "killed"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (killed / "agent-1.safetensors").exists():
         time.sleep(0.005)  # the first stage has just been evaluated; its end is being written
@@ -311,13 +323,12 @@ def test_killed_and_resumed_equals_never_killed(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert start("killed").wait(timeout=60) == 0
-    torch.set_num_threads(1)
-    assert start("whole").wait(timeout=60) == 0
+    assert whole.wait(timeout=60) == 0
     assert_same_run(tmp_path / "whole", killed)
 
 
-def test_a_damaged_or_foreign_sequence_is_refused_with_the_field_named(tmp_path):
-    train_sequence_of_tasks(SHORT, tmp_path, progress=False)
+def test_a_damaged_or_foreign_sequence_is_refused_with_the_field_named(undisturbed, tmp_path):
+    shutil.copytree(undisturbed[1], tmp_path, dirs_exist_ok=True)
     state = json.loads((tmp_path / "state.json").read_text())
     for field, value, said in (("rows", state["rows"][:2], "rows"), ("rows", [["x"]], "rows")):
         (tmp_path / "state.json").write_text(json.dumps(state | {field: value}))

@@ -31,6 +31,7 @@ from ..envs import GridWorlds, LevelBank
 from ..envs.missions import MISSION_LENGTH, VOCABULARY
 from ..errors import UserError, unknown
 from ..models import Agent
+from .adaptation import TaskLearner, TaskWorlds
 from .checkpoints import STATE, make_folder, read_checkpoint, replace_file, save_agent, write_checkpoint
 from .evaluation import evaluate
 from .ewc import ElasticWeights, fisher_diagonal
@@ -87,6 +88,11 @@ class ContinualConfig:
             raise UserError(f"ContinualConfig.ewc_strength is {self.ewc_strength!r}; it must be greater than 0")
         if not 0 <= self.ewc_decay <= 1:
             raise UserError(f"ContinualConfig.ewc_decay is {self.ewc_decay!r}; it must lie between 0 and 1")
+        if self.base.scales.adaptation == "per-task" and self.yardstick in ("replay", "ewc"):
+            raise UserError(
+                f"yardstick {self.yardstick!r} needs adaptation='online', method {self.base.method!r} adapts per task; "
+                "choose 'none' or 'joint', or another method"
+            )
         for stage in range(len(self.tasks)):
             if any(count < 1 for _, count in self.worlds_of_stage(stage)):
                 raise UserError(
@@ -162,11 +168,17 @@ class ContinualTrainer(Trainer):
     def begin_stage(self, stage: int) -> None:
         """New worlds and a cleared memory; agent, optimizers, clocks and dice stay as they are."""
         self.config = self.sequence.config_of_stage(stage)
-        parts = [
-            GridWorlds(self.banks[task], count, device=self.device, seed=_seed(self.config.seed, stage, n))
-            for n, (task, count) in enumerate(self.sequence.worlds_of_stage(stage))
-        ]
-        worlds = parts[0] if len(parts) == 1 else SideBySide(parts)
+        shares, B, seed = self.sequence.worlds_of_stage(stage), self.config.num_envs, self.config.seed
+        if self.learner is not None:  # per task: a batch of tasks, cut from the levels of this stage
+            scales, bank = self.config.scales, LevelBank.concat([self.banks[task] for task, _ in shares])
+            worlds: Any = TaskWorlds(bank, scales.tasks, B, self.device, _seed(seed, stage, 0))
+            self.learner = TaskLearner(self.agent, self.clocks["slow"], scales, self.config.ppo, worlds)
+        else:
+            parts = [
+                GridWorlds(self.banks[task], count, device=self.device, seed=_seed(seed, stage, n))
+                for n, (task, count) in enumerate(shares)
+            ]
+            worlds = parts[0] if len(parts) == 1 else SideBySide(parts)
         self.player = Player(worlds, self.agent, self.player.generator)
 
     def end_stage(self) -> None:
