@@ -6,6 +6,7 @@ import contextlib
 import functools
 import io
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Annotated, Any
 import tyro
 
 from .errors import UserError, unknown
+from .training.continual import ContinualConfig
 from .training.trainer import TrainConfig
 
 Words = tyro.conf.Positional
@@ -72,6 +74,41 @@ def evaluate(
     loaded = training.load_agent(_agent_path(agent))
     bank = make_bank((level,), range(training.HELD_OUT_SEEDS, training.HELD_OUT_SEEDS + episodes), progress=True)
     print(training.evaluate(loaded, bank, episodes, seed=seed, greedy=greedy))
+
+
+def continual(
+    config: Annotated[ContinualConfig, tyro.conf.arg(name="")] = ContinualConfig(), folder: Path | None = None  # noqa: B008
+) -> None:  # fmt: skip
+    """Train on one task after another; print success on every task after every stage, and what was forgotten.
+
+    Args:
+        config: tasks, frames, yardstick; `base` holds the method and all else.
+        folder: where the run is kept; default runs/continual-METHOD-YARDSTICK-sSEED.
+    """
+    from .training.continual import train_sequence_of_tasks
+
+    name = f"continual-{config.base.method}-{config.yardstick}-s{config.base.seed}"
+    folder = folder or Path("runs") / name
+    run = train_sequence_of_tasks(config, folder)
+    print(run.table())
+    if run.finished:
+        print(run.summary())
+    print(f"run kept in {folder}")
+
+
+def transfer(agent: Words[str], levels: tuple[str, ...] = (), episodes: int = 500) -> None:
+    """Play held-out levels that the agent was not trained on, from easy to hard; print success with intervals.
+
+    Args:
+        agent: file, run folder, or name of a shipped agent.
+        levels: which; default: from GoToLocal to mazes.
+        episodes: held-out levels of each.
+    """
+    from . import training
+    from .training.transfer import GO_TO_LADDER, transfer, transfer_table
+
+    rows = transfer(training.load_agent(_agent_path(agent)), levels or GO_TO_LADDER, episodes, progress=True)
+    print(transfer_table(rows))
 
 
 def replay(
@@ -180,6 +217,8 @@ COMMANDS: dict[str, Any] = {
     "demo": demo,
     "train": train,
     "evaluate": evaluate,
+    "continual": continual,
+    "transfer": transfer,
     "replay": replay,
     "bench": bench,
     "compare-minigrid": compare_minigrid,
@@ -237,6 +276,8 @@ def main() -> None:
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except BrokenPipeError:  # whoever read our output, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":
