@@ -16,6 +16,7 @@ import tyro
 
 from .errors import UserError, unknown
 from .training.continual import ContinualConfig
+from .training.sequences import SEQUENCES, SequenceConfig
 from .training.trainer import TrainConfig
 
 Words = tyro.conf.Positional
@@ -38,6 +39,9 @@ def train(
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig(), folder: Path | None = None  # noqa: B008
 ) -> None:  # fmt: skip
     """Train an agent. A folder that holds the same run is resumed.
+
+    With `--task NAME` (copying, copying-small, adding, bouncing-balls, digits) train a controller on one of the
+    RIM paper's sequence tasks instead; `metarim train --task NAME --help` lists its settings.
 
     Args:
         config: what to train and how.
@@ -228,6 +232,39 @@ COMMANDS: dict[str, Any] = {
 }
 
 
+def _sequence_command(name: str) -> Callable[..., None]:
+    """`metarim train --task NAME`: the train command of a sequence task."""
+    from .training.sequences import train_sequence
+
+    if name not in SEQUENCES:
+        raise unknown("task", name, SEQUENCES)
+
+    def train(
+        config: Annotated[SequenceConfig, tyro.conf.arg(name="")] = SEQUENCES[name], folder: Path | None = None
+    ) -> None:  # fmt: skip
+        """Train a controller on a sequence task. A folder that holds the same run is resumed.
+
+        Args:
+            config: what to train and how.
+            folder: where the run is kept; default runs/TASK-CONTROLLER-sSEED.
+        """
+        place = folder or Path("runs") / f"{name}-{config.controller}-s{config.seed}"
+        print(train_sequence(config, folder=place))
+        print(f"run kept in {place}")
+
+    return train
+
+
+def _take_task(words: list[str]) -> tuple[list[str], str | None]:
+    """The words of `train` without `--task NAME`, and NAME."""
+    for i, word in enumerate(words):
+        if words[0] == "train" and word.startswith("--task="):
+            return words[:i] + words[i + 1 :], word.partition("=")[2]
+        if words[0] == "train" and word == "--task" and i + 1 < len(words):
+            return words[:i] + words[i + 2 :], words[i + 1]
+    return words, None
+
+
 def _agent_path(name: str) -> str:
     """A run folder stands for the agent in it."""
     inside = Path(name) / "agent.safetensors"
@@ -248,11 +285,13 @@ def _read(words: list[str]) -> Callable[[], None]:
 
         return read
 
+    words, task = _take_task(words)
+    commands = COMMANDS if task is None else COMMANDS | {"train": _sequence_command(task)}
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.extras.subcommand_cli_from_dict(
-                {name: later(command) for name, command in COMMANDS.items()},
+                {name: later(command) for name, command in commands.items()},
                 prog="metarim",
                 description="Train, test and look into agents made of recurrent independent mechanisms.",
                 args=words,

@@ -28,6 +28,7 @@ def test_help_lists_every_command():
         (("train", "--level", "BabyAI-GoToLocl-v0"), "BabyAI-GoToLocal-v0"),
         (("train", "--device", "cuda:99"), "not available"),
         (("train", "--agent.active", "9"), "k = 9 active modules of N = 6"),
+        (("train", "--task", "copyng"), "did you mean 'copying'"),
         (("evaluate", "nobody"), "unknown agent 'nobody'"),
         (("bench", "speed"), "unknown bench 'speed'"),
     ],
@@ -43,6 +44,13 @@ def test_a_mistake_gets_one_sentence_and_status_2(words, sentence, tmp_path):
 def test_an_unknown_setting_is_refused(tmp_path):
     done = metarim("train", "--num-env", "3", cwd=tmp_path)
     assert done.returncode == 2 and "num-envs" in done.stderr + done.stdout
+
+
+def test_a_sequence_task_is_trained_by_name(tmp_path):
+    words = ("train", "--task", "copying-small", "--updates", "3", "--batch", "4", "--controller", "lstm")
+    done = metarim(*words, "--folder", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "metrics.jsonl").exists() and "run kept in run" in done.stdout
 
 
 def test_train_evaluate_replay_and_resume(tmp_path):
