@@ -13,7 +13,7 @@ from typing import Any
 import ipywidgets
 
 from ..errors import UserError
-from .drawing import check_step, describe, png_bytes, step_svg
+from .drawing import check_step, describe, frame_png, png_bytes, step_svg
 from .game import Game
 from .svg import BLUE, BLUE_TINT, FONT, GREEN, GREEN_TINT, INK, PAPER, QUIET, VERMILLION
 from .view import describe_view, view_svg
@@ -62,7 +62,7 @@ class Stepper:
         self.game.deal(self.game.seed + 1)
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        return _bundle(self.widget, f"Stepper: {self.game.message}", self.screen.value, options)
+        return _bundle(self.widget, f"Stepper: {self.game.message}", png_bytes(self.game.frame()), options)
 
 
 class XRay:
@@ -120,7 +120,7 @@ class XRay:
         self.caption.value = f'<p style="font-size:14px;margin:0">{escape(describe(self.trace, t))}</p>'
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        return _bundle(self.widget, f"XRay: {describe(self.trace, self.t)}", self.screen.value, options)
+        return _bundle(self.widget, f"XRay: {describe(self.trace, self.t)}", frame_png(self.trace, self.t), options)
 
 
 def stepper_html(game: Game, problem: str = "") -> str:
@@ -168,9 +168,13 @@ def _button(label: str, tip: str, act: Callable[[], None], show: Callable[..., N
     return button
 
 
-def _bundle(widget: Any, sentence: str, picture: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The widget for front ends that have widgets, a still picture or a sentence for those that have none."""
+def _bundle(widget: Any, sentence: str, png: bytes, options: dict[str, Any]) -> dict[str, Any]:
+    """The widget for front ends that have widgets, a still picture or a sentence for those that have none.
+
+    The picture is a PNG because JupyterLab strips drawings (SVG) from notebooks that were not run yet.
+    """
     shown = widget._repr_mimebundle_(**options)
     view = "application/vnd.jupyter.widget-view+json"
     data = shown[0] if isinstance(shown, tuple) else shown
-    return {"text/plain": sentence, "text/html": picture} | ({view: data[view]} if view in data else {})
+    still = base64.b64encode(png).decode()
+    return {"text/plain": sentence, "image/png": still} | ({view: data[view]} if view in data else {})
