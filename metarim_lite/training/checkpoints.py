@@ -50,6 +50,34 @@ def make_folder(path: str | Path) -> Path:
     return path
 
 
+def open_folder(folder: Path, config: Any, may_change: str | None) -> bool:
+    """Write a config into a new folder, or compare it with the one that is there.
+
+    Arguments:
+        may_change: the setting that may differ, so that a run can be made longer. None: none may.
+
+    Returns:
+        Whether there is a checkpoint to go on from.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    path, mine = folder / "config.json", to_dict(config)
+    if path.exists():
+        try:
+            theirs = to_dict(from_dict(type(config), json.loads(path.read_text())))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{str(path)!r} is not the config of a run ({error}); choose another folder") from None
+        for key in mine:
+            if key != may_change and json.dumps(mine[key]) != json.dumps(theirs[key]):
+                raise UserError(
+                    f"{str(folder)!r} holds another run: its {key} is {theirs[key]!r}, this one's {mine[key]!r}; "
+                    "choose another folder"
+                )
+    replace_file(path, json.dumps(mine, indent=1).encode())
+    return (folder / STATE).exists()
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old content or the new, never a part.
 

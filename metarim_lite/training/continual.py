@@ -32,12 +32,11 @@ from ..envs.missions import MISSION_LENGTH, VOCABULARY
 from ..errors import UserError, unknown
 from ..models import Agent
 from .adaptation import TaskLearner, TaskWorlds
-from .checkpoints import STATE, make_folder, read_checkpoint, replace_file, save_agent, write_checkpoint
+from .checkpoints import STATE, make_folder, open_folder, read_checkpoint, replace_file, save_agent, write_checkpoint
 from .evaluation import evaluate
 from .ewc import ElasticWeights, fisher_diagonal
 from .ppo import cut_into_spans
 from .rollouts import Player
-from .sequences import open_folder
 from .side_by_side import SideBySide
 from .trainer import (
     HELD_OUT_SEEDS,

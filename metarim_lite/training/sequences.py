@@ -34,6 +34,7 @@ from .checkpoints import (
     fill,
     load_optimizer,
     make_folder,
+    open_folder,
     optimizer_tensors,
     read_checkpoint,
     replace_file,
@@ -339,34 +340,6 @@ def _advance(trainer: SequenceTrainer, stopped: Callable[[], bool], bar: Any) ->
     means = {name: total / made for name, total in sums.items()}
     clock = {"updates_per_second": made / seconds, "seconds": counters["seconds"]}
     return {"update": counters["update"], **means, **tests, **clock}
-
-
-def open_folder(folder: Path, config: Any, may_change: str | None) -> bool:
-    """Write a config into a new folder, or compare it with the one that is there.
-
-    Arguments:
-        may_change: the setting that may differ, so that a run can be made longer. None: none may.
-
-    Returns:
-        Whether there is a checkpoint to go on from.
-
-    Raises:
-        UserError: the folder holds something else.
-    """
-    path, mine = folder / "config.json", to_dict(config)
-    if path.exists():
-        try:
-            theirs = to_dict(from_dict(type(config), json.loads(path.read_text())))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{str(path)!r} is not the config of a run ({error}); choose another folder") from None
-        for key in mine:
-            if key != may_change and json.dumps(mine[key]) != json.dumps(theirs[key]):
-                raise UserError(
-                    f"{str(folder)!r} holds another run: its {key} is {theirs[key]!r}, this one's {mine[key]!r}; "
-                    "choose another folder"
-                )
-    replace_file(path, json.dumps(mine, indent=1).encode())
-    return (folder / STATE).exists()
 
 
 def save_sequence_model(path: str | Path, model: SequenceModel) -> Path:

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..config import from_dict, to_dict
 from ..envs import GridWorlds, LevelBank
 from ..errors import UserError
 from ..models import Agent, AgentConfig
@@ -31,6 +30,7 @@ from .checkpoints import (
     fill,
     load_optimizer,
     make_folder,
+    open_folder,
     optimizer_tensors,
     read_checkpoint,
     replace_file,
@@ -252,7 +252,7 @@ def train(
     method(config.method)
     choose_device(config.device)
     folder = None if folder is None else make_folder(folder)
-    resume = folder is not None and _open_folder(folder, config)
+    resume = folder is not None and open_folder(folder, config, may_change="frames")
     trainer = Trainer(config, bank, progress)
     metrics: list[dict[str, Any]] = []
     if resume:
@@ -327,25 +327,6 @@ def _advance(trainer: Trainer, held_out: LevelBank | None, stopped: Callable[[],
         line["held_out_success"] = result.success.value
     bar.set_postfix(success=f"{line['success']:.3f}")
     return line
-
-
-def _open_folder(folder: Path, config: TrainConfig) -> bool:
-    """Write the config into a new folder, or compare it with the one that is there. True: there is a checkpoint."""
-    path = folder / "config.json"
-    mine = to_dict(config)
-    if path.exists():
-        try:
-            theirs = to_dict(from_dict(TrainConfig, json.loads(path.read_text())))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{str(path)!r} is not the config of a run ({error}); choose another folder") from None
-        for key in mine:
-            if key != "frames" and json.dumps(mine[key]) != json.dumps(theirs[key]):  # a run may be made longer
-                raise UserError(
-                    f"{str(folder)!r} holds another run: its {key} is {theirs[key]!r}, this one's {mine[key]!r}; "
-                    "choose another folder"
-                )
-    replace_file(path, json.dumps(mine, indent=1).encode())
-    return (folder / STATE).exists()
 
 
 def _read_metrics(folder: Path, reports: int) -> list[dict[str, Any]]:
