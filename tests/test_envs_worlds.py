@@ -212,10 +212,42 @@ def test_masked_renewal_gives_the_same_numbers_as_copying_rows(bank, monkeypatch
     runs = []
     for masked in (False, True):
         worlds = GridWorlds(bank, 32)
-        worlds._copy_rows = not masked
+        worlds._may_look = not masked
         worlds.reset()
         runs.append(play(worlds, actions))
     assert equal(*runs)
+
+
+@pytest.mark.parametrize("autoreset", [True, False])
+def test_steps_and_observations_never_wait_for_a_value(bank, autoreset):
+    """Tensors on the meta device have no values: whatever would read one raises. Shapes and types are a CPU's."""
+    worlds, real = GridWorlds(bank, 6, device="meta", autoreset=autoreset), GridWorlds(bank, 6)
+    worlds.reset(), real.reset()
+    for _ in range(3):
+        step = worlds.step(torch.zeros(6, dtype=torch.int64, device="meta"))
+    expected = real.step(torch.zeros(6, dtype=torch.int64))
+    for mine, other in zip((*step[1:], *step.observation), (*expected[1:], *expected.observation), strict=True):
+        assert (mine.shape, mine.dtype, mine.device.type) == (other.shape, other.dtype, "meta")
+
+
+def test_where_looking_would_mean_waiting_finished_worlds_stay_as_they_are():
+    bank = LevelBank.generate("MiniGrid-LavaGapS5-v0", range(4), cache=False)
+    worlds, moving = GridWorlds(bank, 8, autoreset=False), GridWorlds(bank, 8, autoreset=False)
+    worlds.reset(), moving.reset()
+    worlds._may_look = False
+    over, held = torch.zeros(8, dtype=torch.bool), 0
+    for a in random_actions(150, 8):
+        before, step = worlds.state_dict(), worlds.step(a)
+        held += int(over.sum())
+        assert torch.equal(worlds.state.grid[over], before["grid"][over])
+        assert torch.equal(worlds._registers[:, over], before["registers"][:, over])
+        assert not step.reward[over].any() and not step.success[over].any() and step.terminated[over].all()
+        moving.renew(moving.finished)  # the same actions where nothing is held: worlds not over agree with these
+        other = moving.step(a)
+        assert equal([step.reward[~over], step.truncated[~over]], [other.reward[~over], other.truncated[~over]])
+        over = over | step.terminated | step.truncated
+        assert torch.equal(worlds.finished, over)
+    assert held > 50 and over.any()
 
 
 def test_compiled_steps_give_the_same_numbers(bank):

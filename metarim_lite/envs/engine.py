@@ -105,7 +105,8 @@ class GridWorlds:
         device: where the state lives and where actions are expected.
         seed: of the draws of levels.
         autoreset: start the next episode in the step that ends one. Without it, a step is refused as soon as any
-            world is finished.
+            world is finished; on other devices than a CPU, where looking would mean waiting, a finished world stays
+            as it is instead: its step gives reward 0 and says terminated.
 
     Raises:
         UserError: fewer than one world, a device that torch does not have.
@@ -140,8 +141,9 @@ class GridWorlds:
         self._finished = torch.ones(num_envs, dtype=torch.bool, device=self.device)
         self.state: State = unpack(grid, self._registers)
         self._begun = False
-        # Finished worlds are replaced row by row where counting them is free, under a mask where it means waiting.
-        self._copy_rows = self.device.type == "cpu"
+        # On an accelerator the host runs ahead of the device, and reading any value would make it wait: there nothing
+        # is counted or checked by value, and finished worlds are replaced under a mask instead of row by row.
+        self._may_look = self.device.type == "cpu"
         self._advance: Callable[..., tuple[Tensor, ...]] = advance
         self._look: Callable[..., Observation] = look
 
@@ -177,11 +179,20 @@ class GridWorlds:
                 finished with autoreset off. Nothing has changed then.
         """
         self._check_actions(actions)
+        holds = not self.autoreset and not self._may_look  # there may be finished worlds, which are to stay as they are
+        if holds:
+            actions = torch.where(self._finished, ACTIONS.index("done"), actions)  # writes to no grid
         changed, done, reward, terminated, truncated, success = self._advance(
             self.state, actions, self._tables, self.features
         )
-        self._registers[: len(changed)].copy_(changed)
-        self.state.done[: len(done)].copy_(done)
+        registers, atoms = self._registers[: len(changed)], self.state.done[: len(done)]
+        if holds:
+            changed = torch.where(self._finished, registers, changed)
+            done = torch.where(self._finished, atoms, done)
+            reward, success = reward * ~self._finished, success & ~self._finished
+            terminated = terminated | self._finished
+        registers.copy_(changed)
+        atoms.copy_(done)
         if self.autoreset:
             self._renew(terminated | truncated)
         else:
@@ -327,7 +338,7 @@ class GridWorlds:
 
     def _renew(self, ended: Bool[Tensor, "B"]) -> None:
         """Begin the next episode where one ended."""
-        if self._copy_rows:
+        if self._may_look:
             rows = ended.nonzero()[:, 0]
             levels = self._draw(self._salt[rows], self._episode[rows])
             self.state.grid.index_copy_(0, rows, self._starts.grid.index_select(0, levels))
@@ -348,16 +359,16 @@ class GridWorlds:
         if not isinstance(actions, Tensor) or actions.dtype != torch.int64 or actions.shape != (self.num_envs,):
             found = f"{actions.dtype} {tuple(actions.shape)}" if isinstance(actions, Tensor) else repr(actions)
             raise UserError(f"actions must be an int64 tensor of shape ({self.num_envs},), got {found}")
-        if actions.device.type != self.device.type:
-            raise UserError(f"actions are on {actions.device}, the worlds on {self.device}; move them there")
-        if self.device.type == "cpu":
+        if actions.device != self._registers.device:
+            raise UserError(f"actions are on {actions.device}, the worlds on {self._registers.device}; move them there")
+        if self._may_look:
             lowest, highest = actions.aminmax()
             if lowest < 0 or highest >= len(ACTIONS):
                 wrong = int(lowest if lowest < 0 else highest)
                 raise UserError(f"action {wrong} is out of range; actions are 0..6: {', '.join(ACTIONS)}")
         if not self._begun:
             raise UserError("the worlds were never reset; call reset() before step()")
-        if not self.autoreset and bool(self._finished.any()):
+        if not self.autoreset and self._may_look and bool(self._finished.any()):
             b = int(self._finished.nonzero()[0])
             raise UserError(f"world {b} is finished and autoreset is off; call reset() before the next step()")
 
