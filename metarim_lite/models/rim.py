@@ -252,11 +252,14 @@ class RIM(nn.Module):
         x = inputs if inputs.dim() == 4 else inputs.unsqueeze(2)  # [T,B,D] -> [T,B,1,D]
         T, B, E, _ = x.shape
         keys = (x @ (self.W_e / math.sqrt(self.key_size))).view(T, B, E, self.input_heads, -1)  # [T,B,E,A,d_k]
-        values = x @ self.W_v  # [T,B,E,A·d_v]
         if E * self.input_heads > 1:
-            return keys, values.view(T, B, E, self.input_heads, -1)
-        same = values.view(1, T * B, -1).expand(self.num_modules, -1, -1)  # [N,T·B,d_v]
-        return keys, torch.bmm(same, self.W_in).view(self.num_modules, T, B, -1)  # [N,T,B,gates]
+            return keys, (x @ self.W_v).view(T, B, E, self.input_heads, -1)
+        N, D, d_v = self.num_modules, self.input_size, self.value_size
+        if D < d_v:  # of the two orders of x·W_v·W_in the one with fewer products
+            values = torch.bmm(x.view(1, T * B, D).expand(N, -1, -1), self.W_v @ self.W_in)
+        else:
+            values = torch.bmm((x @ self.W_v).view(1, T * B, d_v).expand(N, -1, -1), self.W_in)
+        return keys, values.view(N, T, B, -1)  # [N,T·B,gates] -> [N,T,B,gates]
 
     def step(
         self, h: Tensor, c: Tensor, keys: Tensor, values: Tensor, W: Tensor, b: Tensor, masks: Masks
