@@ -15,8 +15,8 @@ from typing import Annotated, Any
 import tyro
 
 from .errors import UserError, unknown
-from .training.continual import ContinualConfig
 from .training.sequences import SEQUENCES, SequenceConfig
+from .training.stages import ContinualConfig
 from .training.trainer import TrainConfig
 
 Words = tyro.conf.Positional

@@ -200,7 +200,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
         return original(self, answers, batch) * (float("nan") if len(calls) == 5 else 1)
 
     monkeypatch.setattr(Copying, "loss", poisoned)
-    with pytest.raises(ml.UserError, match="loss is not finite at update 5; the last good checkpoint is kept"):
+    with pytest.raises(ml.UserError, match="loss is not finite at 5 updates; the last good checkpoint is kept"):
         train_sequence(TINY, tmp_path / "run", progress=False)
     resumed = train_sequence(TINY, tmp_path / "run", progress=False)
     assert resumed.finished

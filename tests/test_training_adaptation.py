@@ -9,7 +9,7 @@ import torch
 import metarim_lite as ml
 from metarim_lite.models import GROUPS
 from metarim_lite.training import METHODS, PPOConfig, TimeScales, Trainer, ppo_loss, train
-from metarim_lite.training.adaptation import TaskWorlds, adapt, cut_by_task, cut_into_tasks
+from metarim_lite.training.adaptation import adapt, cut_by_task, cut_into_tasks, task_worlds
 from metarim_lite.training.timescales import find_groups, make_clocks
 
 LEVEL = "BabyAI-GoToObjS6-v1"
@@ -206,7 +206,7 @@ def test_of_several_levels_each_is_a_task(bank):
 
 
 def test_worlds_stay_in_their_task_over_many_episodes(bank):
-    worlds = TaskWorlds(bank, 3, num_envs=12, device="cpu", seed=0)
+    worlds = task_worlds(bank, 3, num_envs=12, device="cpu", seed=0)
     allowed = [{tuple(m.tolist()) for m in b.tables["mission"]} for b in cut_into_tasks(bank, 3)]
     seen = worlds.reset()
     dice = torch.Generator().manual_seed(0)

@@ -17,16 +17,14 @@ import metarim_lite as ml
 from metarim_lite.config import from_dict, to_dict
 from metarim_lite.training import METHODS, Trainer, train
 from metarim_lite.training.continual import (
-    ContinualConfig,
-    ContinualTrainer,
     areas_alone,
-    check_shared,
     held_out_levels,
     train_sequence_of_tasks,
 )
 from metarim_lite.training.ewc import ElasticWeights, fisher_diagonal
 from metarim_lite.training.ppo import PPOConfig, cut_into_spans
 from metarim_lite.training.rollouts import Player
+from metarim_lite.training.stages import ContinualConfig, ContinualTrainer, check_shared
 from metarim_lite.training.timescales import TimeScales
 from metarim_lite.training.trainer import make_bank
 from metarim_lite.training.transfer import transfer, transfer_table
@@ -267,7 +265,8 @@ import sys, json, torch
 torch.set_num_threads(1)
 import metarim_lite as ml
 from metarim_lite.config import from_dict
-from metarim_lite.training.continual import ContinualConfig, train_sequence_of_tasks
+from metarim_lite.training.continual import train_sequence_of_tasks
+from metarim_lite.training.stages import ContinualConfig
 config = from_dict(ContinualConfig, json.load(open(sys.argv[1])))
 train_sequence_of_tasks(config, sys.argv[2], progress=False)
 """

@@ -28,11 +28,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from ..envs import GridWorlds, LevelBank, Observation, Step
+from ..envs import GridWorlds, LevelBank
 from ..errors import UserError
 from ..models import AgentOutput, ControllerState
 from .ppo import PPOConfig, Spans, cut_into_spans, ppo_loss
 from .rollouts import Player, Rollout, Seen
+from .side_by_side import SideBySide
 from .timescales import Clock, TimeScales, find_groups
 
 Named = dict[str, Tensor]
@@ -57,37 +58,17 @@ def cut_into_tasks(bank: LevelBank, tasks: int) -> list[LevelBank]:
     return [bank.select(r) for r in rows]
 
 
-class TaskWorlds:
-    """One GridWorlds per task, side by side, so that a world stays in its task; a `Player` sees one batch.
+def task_worlds(bank: LevelBank, tasks: int, num_envs: int, device: Any, seed: int) -> SideBySide:
+    """As many worlds for each task, side by side, so that a world stays in its task.
 
     Raises:
         UserError: the worlds cannot be shared out equally (or see `cut_into_tasks`).
     """
-
-    def __init__(self, bank: LevelBank, tasks: int, num_envs: int, device: Any, seed: int) -> None:
-        banks = cut_into_tasks(bank, tasks)
-        if num_envs % len(banks):
-            raise UserError(f"{num_envs} worlds cannot be shared by {len(banks)} tasks equally; use a multiple")
-        self.bank, self.num_envs, self.device = bank, num_envs, device
-        share = num_envs // len(banks)
-        self.parts = [GridWorlds(b, share, device, seed * len(banks) + i) for i, b in enumerate(banks)]
-
-    def reset(self) -> Observation:
-        return Observation(*map(torch.cat, zip(*(part.reset() for part in self.parts), strict=True)))
-
-    def step(self, actions: Tensor) -> Step:
-        """actions [B]."""
-        shares = actions.chunk(len(self.parts))
-        steps = [part.step(a) for part, a in zip(self.parts, shares, strict=True)]
-        seen, *rest = zip(*steps, strict=True)
-        return Step(Observation(*map(torch.cat, zip(*seen, strict=True))), *map(torch.cat, rest))
-
-    def state_dict(self) -> Named:
-        return {f"{i}.{k}": v for i, part in enumerate(self.parts) for k, v in part.state_dict().items()}
-
-    def load_state_dict(self, saved: Named) -> None:
-        for i, part in enumerate(self.parts):
-            part.load_state_dict({k.split(".", 1)[1]: v for k, v in saved.items() if k.split(".")[0] == str(i)})
+    banks = cut_into_tasks(bank, tasks)
+    if num_envs % len(banks):
+        raise UserError(f"{num_envs} worlds cannot be shared by {len(banks)} tasks equally; use a multiple")
+    share = num_envs // len(banks)
+    return SideBySide([GridWorlds(b, share, device, seed * len(banks) + i) for i, b in enumerate(banks)])
 
 
 class TaskAgents(NamedTuple):
@@ -149,7 +130,7 @@ class TaskLearner:
         UserError: more minibatches than worlds of a task, or clocks without parameters.
     """
 
-    def __init__(self, agent: Any, clock: Clock, scales: TimeScales, ppo: PPOConfig, worlds: TaskWorlds) -> None:
+    def __init__(self, agent: Any, clock: Clock, scales: TimeScales, ppo: PPOConfig, worlds: SideBySide) -> None:
         self.agent, self.clock, self.scales, self.ppo, self.tasks = agent, clock, scales, ppo, len(worlds.parts)
         by_group = find_groups(agent, scales)
         fast = {id(p) for group in scales.fast for p in by_group[group]}

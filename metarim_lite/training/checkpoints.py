@@ -20,11 +20,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..config import from_dict, to_dict
 from ..errors import UserError, unknown
@@ -48,34 +47,6 @@ def make_folder(path: str | Path) -> Path:
     except OSError as error:
         raise UserError(f"cannot write to {str(path)!r} ({error.strerror}); choose a folder you may write to") from None
     return path
-
-
-def open_folder(folder: Path, config: Any, may_change: str | None) -> bool:
-    """Write a config into a new folder, or compare it with the one that is there.
-
-    Arguments:
-        may_change: the setting that may differ, so that a run can be made longer. None: none may.
-
-    Returns:
-        Whether there is a checkpoint to go on from.
-
-    Raises:
-        UserError: the folder holds something else.
-    """
-    path, mine = folder / "config.json", to_dict(config)
-    if path.exists():
-        try:
-            theirs = to_dict(from_dict(type(config), json.loads(path.read_text())))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{str(path)!r} is not the config of a run ({error}); choose another folder") from None
-        for key in mine:
-            if key != may_change and json.dumps(mine[key]) != json.dumps(theirs[key]):
-                raise UserError(
-                    f"{str(folder)!r} holds another run: its {key} is {theirs[key]!r}, this one's {mine[key]!r}; "
-                    "choose another folder"
-                )
-    replace_file(path, json.dumps(mine, indent=1).encode())
-    return (folder / STATE).exists()
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -160,22 +131,30 @@ def fill(target: dict[str, Tensor], saved: dict[str, Tensor], what: str) -> dict
     return saved
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer | None) -> dict[str, Tensor]:
-    """An optimizer's memory as flat names: "<parameter number>.<what>"."""
-    if optimizer is None:
-        return {}
-    return {f"{i}.{k}": v for i, slots in optimizer.state_dict()["state"].items() for k, v in slots.items()}
+def write_model(path: str | Path, model: nn.Module, header: dict[str, Any]) -> Path:
+    """Write parameters to one safetensors file, with `header` as JSON in it; ".safetensors" is appended to `path`."""
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        path = path.with_name(path.name + ".safetensors")
+    make_folder(path.parent)
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    replace_file(path, save_bytes(tensors, metadata={k: json.dumps(v) for k, v in header.items()}))
+    return path
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer | None, saved: dict[str, Tensor]) -> None:
-    """The inverse of `optimizer_tensors`."""
-    if optimizer is None:
-        return
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in saved.items():
-        number, key = name.split(".", 1)
-        state.setdefault(int(number), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+def read_model(path: Path, key: str, made_by: str) -> tuple[dict[str, Tensor], Any]:
+    """Parameters and the field `key` of the header, from a file written by `write_model`.
+
+    Raises:
+        UserError: the file is damaged or foreign.
+    """
+    content = path.read_bytes()
+    try:
+        saved = load_bytes(content)
+        size = int.from_bytes(content[:8], "little")
+        return saved, json.loads(json.loads(content[8 : 8 + size])["__metadata__"][key])
+    except (SafetensorError, ValueError, KeyError, TypeError):
+        raise UserError(f"{key} file {path.name!r} is damaged or foreign; expected one written by {made_by}") from None
 
 
 def save_agent(path: str | Path, agent: Agent, about: dict[str, str] | None = None) -> Path:
@@ -185,14 +164,7 @@ def save_agent(path: str | Path, agent: Agent, about: dict[str, str] | None = No
         path: where; ".safetensors" is appended when it has another ending.
         about: facts to keep with it, such as the command that made it.
     """
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        path = path.with_name(path.name + ".safetensors")
-    make_folder(path.parent)
-    header = {"agent": json.dumps(to_dict(agent.config)), "about": json.dumps(about or {})}
-    tensors = {k: v.detach().cpu().contiguous() for k, v in agent.state_dict().items()}
-    replace_file(path, save_bytes(tensors, metadata=header))
-    return path
+    return write_model(path, agent, {"agent": to_dict(agent.config), "about": about or {}})
 
 
 def shipped_agents() -> list[str]:
@@ -212,14 +184,7 @@ def load_agent(path_or_name: str | Path, device: str = "cpu") -> Agent:
         path = Path(str(resources.files("metarim_lite.data") / f"{path_or_name}.safetensors"))
         if not path.is_file():
             raise unknown("agent", path_or_name, shipped_agents())
-    what = f"agent file {path.name!r}"
-    content = path.read_bytes()
-    try:
-        saved = load_bytes(content)
-        size = int.from_bytes(content[:8], "little")
-        config = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["agent"])
-    except (SafetensorError, ValueError, KeyError, TypeError):
-        raise UserError(f"{what} is damaged or foreign; expected a file written by save_agent") from None
+    saved, config = read_model(path, "agent", "save_agent")
     agent = Agent(from_dict(AgentConfig, config))
-    agent.load_state_dict(fill(agent.state_dict(), saved, what))
+    agent.load_state_dict(fill(agent.state_dict(), saved, f"agent file {path.name!r}"))
     return agent.to(device)

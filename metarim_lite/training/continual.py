@@ -1,223 +1,29 @@
 """One task after another: what does an agent forget?
 
-A run has one stage per task. After each stage the agent is evaluated on held-out levels of all tasks; these
-rows are the success matrix, which metarim_lite.analysis.forgetting turns into measures. Agent, optimizers and
-clocks go on from stage to stage; worlds and the controller's memory begin afresh.
-
-Three yardsticks stand beside plain training ("none"):
-
-    replay   from the second stage on, a share of the worlds plays the old tasks, split evenly among them, so that
-             every batch holds fresh experience of old tasks (old levels are kept, not old transitions)
-    ewc      weights are held near their old values, each as strongly as it matters to the old tasks (see ewc.py)
-    joint    in every stage all tasks at once, the worlds split evenly: the upper bound, with as many frames in all
+A run has one stage per task (see stages.py). After each stage the agent is evaluated on held-out levels of all tasks;
+these rows are the success matrix, which metarim_lite.analysis.forgetting turns into measures.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
-from tqdm.auto import tqdm
 
 from ..analysis import Estimate
 from ..analysis.forgetting import area_under_curve, summarize
-from ..envs import GridWorlds, LevelBank
-from ..envs.missions import MISSION_LENGTH, VOCABULARY
-from ..errors import UserError, unknown
+from ..envs import LevelBank
+from ..errors import UserError
 from ..models import Agent
-from .adaptation import TaskLearner, TaskWorlds
-from .checkpoints import STATE, make_folder, open_folder, read_checkpoint, replace_file, save_agent, write_checkpoint
+from .checkpoints import STATE, replace_file, save_agent
 from .evaluation import evaluate
-from .ewc import ElasticWeights, fisher_diagonal
-from .ppo import cut_into_spans
-from .rollouts import Player
-from .side_by_side import SideBySide
-from .trainer import (
-    HELD_OUT_SEEDS,
-    TrainConfig,
-    Trainer,
-    _advance,
-    _read_metrics,
-    _stop_at_next_tick,
-    make_bank,
-    train,
-)
-
-YARDSTICKS = ("none", "replay", "ewc", "joint")
-
-
-@dataclass(frozen=True)
-class ContinualConfig:
-    """Everything that decides a sequence of tasks. Same config, same device: same run."""
-
-    base: TrainConfig = field(default_factory=TrainConfig)
-    """How each stage trains: method, sizes, seed. Its `level` and `frames` are not used."""
-    tasks: tuple[str, ...] = ("BabyAI-GoToLocal-v0", "BabyAI-PickupLoc-v0", "BabyAI-OpenDoor-v0")
-    """Level ids, in the order in which they are trained."""
-    frames: int = 500_000
-    """Steps to play in each stage, over all worlds."""
-    yardstick: str = "none"
-    """"none", "replay", "ewc" or "joint"."""
-    replay_share: float = 0.25
-    """Share of the worlds that plays old tasks, from the second stage on."""
-    ewc_strength: float = 1000.0
-    """λ: how strongly weights are held."""
-    ewc_decay: float = 1.0
-    """γ: how much of the older tasks' stiffness stays when a task is added."""
-    ewc_spans: int = 256
-    """Spans played after each stage to estimate the Fisher information."""
-
-    def __post_init__(self) -> None:
-        check_tasks(self.tasks, least=2)
-        if self.yardstick not in YARDSTICKS:
-            raise unknown("yardstick", self.yardstick, YARDSTICKS)
-        for name in ("frames", "ewc_spans"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"ContinualConfig.{name} is {value!r}; it must be a whole number of at least 1")
-        if not 0 < self.replay_share < 1:
-            raise UserError(f"ContinualConfig.replay_share is {self.replay_share!r}; it must lie between 0 and 1")
-        if not self.ewc_strength > 0:
-            raise UserError(f"ContinualConfig.ewc_strength is {self.ewc_strength!r}; it must be greater than 0")
-        if not 0 <= self.ewc_decay <= 1:
-            raise UserError(f"ContinualConfig.ewc_decay is {self.ewc_decay!r}; it must lie between 0 and 1")
-        if self.base.scales.adaptation == "per-task" and self.yardstick in ("replay", "ewc"):
-            raise UserError(
-                f"yardstick {self.yardstick!r} needs adaptation='online', method {self.base.method!r} adapts per task; "
-                "choose 'none' or 'joint', or another method"
-            )
-        for stage in range(len(self.tasks)):
-            if any(count < 1 for _, count in self.worlds_of_stage(stage)):
-                raise UserError(
-                    f"{self.base.num_envs} worlds with yardstick {self.yardstick!r} leave a task without a world in "
-                    f"stage {stage}; use more worlds"
-                )
-
-    def worlds_of_stage(self, stage: int) -> list[tuple[int, int]]:
-        """(task, number of worlds) for every task that is played in this stage."""
-        B = self.base.num_envs
-        if self.yardstick == "joint":
-            return _deal(B, range(len(self.tasks)))
-        if self.yardstick != "replay" or stage == 0:
-            return [(stage, B)]
-        old = round(self.replay_share * B)
-        return [(stage, B - old), *_deal(old, range(stage))]
-
-    def config_of_stage(self, stage: int) -> TrainConfig:
-        """What the trainer reads while this stage runs. Frames count from the beginning of the sequence."""
-        return replace(self.base, level=self.tasks[stage], frames=self.frames * (stage + 1))
-
-
-def _deal(count: int, tasks: Sequence[int]) -> list[tuple[int, int]]:
-    """`count` worlds dealt to tasks as evenly as can be, the first ones getting one more."""
-    each, more = divmod(count, len(tasks))
-    return [(task, each + (n < more)) for n, task in enumerate(tasks)]
-
-
-def check_tasks(tasks: Sequence[str], least: int = 1) -> None:
-    """
-    Raises:
-        UserError: not a list of names, too few, or a name that is there twice.
-    """
-    if isinstance(tasks, str) or not all(isinstance(task, str) for task in tasks):
-        raise UserError(f"tasks must be a list of level names, got {tasks!r}")
-    if len(tasks) < least:
-        raise UserError(f"got {len(tasks)} tasks; name at least {least}, such as BabyAI-GoToLocal-v0")
-    twice = [task for task in tasks if list(tasks).count(task) > 1]
-    if twice:
-        raise UserError(f"task {twice[0]!r} is named twice; name each task once")
-
-
-def check_shared(banks: Sequence[LevelBank], names: Sequence[str]) -> None:
-    """One agent reads all tasks, so missions must be made of the package's vocabulary.
-
-    Raises:
-        UserError: a bank is missing, or one speaks another vocabulary.
-    """
-    if len(banks) != len(names):
-        raise UserError(f"got {len(banks)} banks for {len(names)} tasks; give one for each task")
-    for name, bank in zip(names, banks, strict=True):
-        mission = bank.tables["mission"]
-        if mission.shape[1] != MISSION_LENGTH or int(mission.max()) >= len(VOCABULARY) or int(mission.min()) < 0:
-            raise UserError(
-                f"task {name!r} has another vocabulary (missions {tuple(mission.shape)}, tokens up to "
-                f"{int(mission.max())}, expected {MISSION_LENGTH} tokens below {len(VOCABULARY)}); "
-                "use levels that this package generated"
-            )
-
-
-class ContinualTrainer(Trainer):
-    """A `Trainer` that goes from task to task."""
-
-    def __init__(self, sequence: ContinualConfig, banks: Sequence[LevelBank]) -> None:
-        super().__init__(sequence.config_of_stage(0), banks[0])
-        self.sequence, self.banks = sequence, list(banks)
-        self.counters["stage"] = 0
-        self.elastic = None
-        if sequence.yardstick == "ewc":
-            self.elastic = ElasticWeights(self.agent, sequence.ewc_strength, sequence.ewc_decay)
-        self.begin_stage(0)
-
-    def begin_stage(self, stage: int) -> None:
-        """New worlds and a cleared memory; agent, optimizers, clocks and dice stay as they are."""
-        self.config = self.sequence.config_of_stage(stage)
-        shares, B, seed = self.sequence.worlds_of_stage(stage), self.config.num_envs, self.config.seed
-        if self.learner is not None:  # per task: a batch of tasks, cut from the levels of this stage
-            scales, bank = self.config.scales, LevelBank.concat([self.banks[task] for task, _ in shares])
-            worlds: Any = TaskWorlds(bank, scales.tasks, B, self.device, _seed(seed, stage, 0))
-            self.learner = TaskLearner(self.agent, self.clocks["slow"], scales, self.config.ppo, worlds)
-        else:
-            parts = [
-                GridWorlds(self.banks[task], count, device=self.device, seed=_seed(seed, stage, n))
-                for n, (task, count) in enumerate(shares)
-            ]
-            worlds = parts[0] if len(parts) == 1 else SideBySide(parts)
-        self.player = Player(worlds, self.agent, self.player.generator)
-
-    def end_stage(self) -> None:
-        """What a yardstick has to remember of the task just trained, then the next stage."""
-        stage, last = self.counters["stage"], len(self.sequence.tasks) - 1
-        if self.elastic is not None and stage < last:
-            self.elastic.hold(self.fisher())
-        self.counters["stage"] = stage + 1
-        if stage < last:
-            self.begin_stage(stage + 1)
-
-    def fisher(self) -> dict[str, Tensor]:
-        """Fisher information of the policy on fresh spans of the task being played."""
-        B, span, left = self.config.num_envs, self.config.scales.fast_span, self.sequence.ewc_spans
-        total = {name: torch.zeros_like(p) for name, p in self.agent.named_parameters()}
-        while left > 0:
-            spans = cut_into_spans(self.player.collect(self.agent, span, span), span, self.config.ppo)
-            count = min(left, B)
-            part = fisher_diagonal(self.agent, spans.pick(torch.arange(count, device=self.device)))
-            total = {name: F + part[name] * count / self.sequence.ewc_spans for name, F in total.items()}
-            left -= count
-        return total
-
-    def tensors(self) -> dict[str, Tensor]:
-        springs = {} if self.elastic is None else self.elastic.state_dict()
-        return super().tensors() | {f"ewc/{k}": v for k, v in springs.items()}
-
-    def restore(self, tensors: dict[str, Tensor], counters: dict[str, Any], what: str) -> None:
-        stage, S = counters.get("stage"), len(self.sequence.tasks)
-        if not isinstance(stage, int) or not 0 <= stage <= S:
-            raise UserError(f"{what}: field 'stage' of {STATE} is {stage!r}, expected 0 to {S}")
-        self.begin_stage(min(stage, S - 1))
-        super().restore(tensors, counters, what)
-        if self.elastic is not None:
-            self.elastic.load_state_dict({k.removeprefix("ewc/"): v for k, v in tensors.items() if k[:4] == "ewc/"})
-
-
-def _seed(seed: int, stage: int, part: int) -> int:
-    """Seed of the worlds of one part of a stage. The first is the run's own: stage 0 is what `train` would do."""
-    return seed + 1_000_003 * stage + 7_919 * part
+from .runs import RunFolder, looping
+from .stages import ContinualConfig, ContinualTrainer, check_shared
+from .trainer import HELD_OUT_SEEDS, Trainer, make_bank, next_report, train
 
 
 @dataclass
@@ -315,8 +121,7 @@ def train_sequence_of_tasks(
     """
     config = config or ContinualConfig()
     base, S = config.base, len(config.tasks)
-    folder = None if folder is None else make_folder(folder)
-    resume = folder is not None and open_folder(folder, config, may_change="")
+    kept = RunFolder(folder, config)
     if banks is None:
         banks = [make_bank((task,), range(base.train_levels), progress) for task in config.tasks]
     if held_out is None:
@@ -325,46 +130,32 @@ def train_sequence_of_tasks(
     check_shared(held_out, config.tasks)
 
     trainer = ContinualTrainer(config, banks)
-    metrics: list[dict[str, Any]] = []
-    if resume:
-        tensors, state = read_checkpoint(folder)
-        trainer.restore(tensors, state.get("counters", {}), f"checkpoint in {str(folder)!r}")
-        metrics = _read_metrics(folder, trainer.counters["reports"])
-        rows = _read_rows(state, trainer.counters["stage"], S, folder)
+    state = kept.resume(trainer)
+    if state:
+        rows = _read_rows(state, trainer.counters["stage"], S, kept.path)
     else:
         rows = [_row(trainer.agent, held_out, base.evaluate_episodes)]
 
-    def save() -> None:
-        if folder is not None:
-            write_checkpoint(folder, trainer.tensors(), {"counters": trainer.counters, "rows": rows})
-
-    bar = tqdm(
-        total=config.frames * S, initial=trainer.counters["frames"], unit=" frames", unit_scale=True,
-        desc=f"{base.method}, {config.yardstick}", disable=not progress,
-    )  # fmt: skip
-    with bar, _stop_at_next_tick() as stopped:
-        while trainer.counters["stage"] < S and not stopped():
+    title = f"{base.method}, {config.yardstick}"
+    with looping(trainer, "frames", "frames", config.frames * S, title, progress) as loop:
+        while trainer.counters["stage"] < S and not loop.stopped():
             stage = trainer.counters["stage"]
             if trainer.counters["frames"] < trainer.config.frames:
                 watched = None if config.yardstick == "joint" else held_out[stage]
-                line = _advance(trainer, watched, stopped, bar) | {"stage": stage, "task": config.tasks[stage]}
-                metrics.append(line)
-                if folder is not None:
-                    with (folder / "metrics.jsonl").open("a") as f:
-                        f.write(json.dumps(line) + "\n")
-                save()
+                line = next_report(trainer, watched, loop) | {"stage": stage, "task": config.tasks[stage]}
+                kept.report(line, trainer, rows=rows)
                 if on_report is not None:
                     on_report(line)
             else:
                 rows.append(_row(trainer.agent, held_out, base.evaluate_episodes))
-                if folder is not None:
-                    _keep_stage(folder, config, rows, trainer.agent)
+                if kept.path is not None:
+                    _keep_stage(kept.path, config, rows, trainer.agent)
                 trainer.end_stage()
-                save()
+                kept.save(trainer, rows=rows)
     finished = trainer.counters["stage"] == S
-    if folder is not None and finished:
-        save_agent(folder / "agent", trainer.agent, {"method": base.method, "tasks": ",".join(config.tasks)})
-    return ContinualRun(config, trainer.agent, rows[0], rows[1:], metrics, folder, finished)
+    if kept.path is not None and finished:
+        save_agent(kept.path / "agent", trainer.agent, {"method": base.method, "tasks": ",".join(config.tasks)})
+    return ContinualRun(config, trainer.agent, rows[0], rows[1:], kept.metrics, kept.path, finished)
 
 
 def areas_alone(config: ContinualConfig, folder: str | Path | None = None, progress: bool = True) -> list[float]:

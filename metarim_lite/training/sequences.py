@@ -10,37 +10,21 @@ A report falls due every `report_every` updates: tests on all splits, one line o
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_bytes
-from safetensors.torch import save as save_bytes
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from ..config import from_dict, to_dict
 from ..errors import UserError, unknown
 from ..models import LSTM, RIM, ControllerState, Diagnostics
 from ..tasks import COPYING_SMALL, TASKS, Adding, Batch, BouncingBalls, Copying, Digits, Task
-from .checkpoints import (
-    STATE,
-    fill,
-    load_optimizer,
-    make_folder,
-    open_folder,
-    optimizer_tensors,
-    read_checkpoint,
-    replace_file,
-    write_checkpoint,
-)
-from .trainer import _adam_shapes, _read_metrics, _stop_at_next_tick, choose_device
+from .checkpoints import fill, read_model, write_model
+from .runs import Learner, Loop, RunFolder, choose_device, looping
 
 SCHEDULES = ("constant", "linear")
 TEST_SEED = 1_000_003  # test sequences are the same at every report and in every run
@@ -204,8 +188,8 @@ class SequenceRun:
         return f"SequenceRun({name}, {last.get('update', 0):,} updates, {measured}: {tests})"
 
 
-class SequenceTrainer:
-    """A run in progress. `update()` moves it on; `tensors()` and `restore()` take it apart and put it together."""
+class SequenceTrainer(Learner):
+    """A model and its task. `update()` moves it on."""
 
     def __init__(self, config: SequenceConfig) -> None:
         self.config, self.task = config, config.chosen_task
@@ -232,32 +216,8 @@ class SequenceTrainer:
         self.counters["update"] += 1
         return {"loss": loss.detach(), "gradient_norm": norm}
 
-    def tensors(self) -> dict[str, Tensor]:
-        """The whole run as plain tensors."""
-        parts = {"model": self.model.state_dict(), "optimizer": optimizer_tensors(self.optimizer)}
-        flat = {f"{part}/{k}": v for part, tensors in parts.items() for k, v in tensors.items()}
-        return flat | {"dice": self.dice.get_state()}
-
-    def restore(self, tensors: dict[str, Tensor], counters: dict[str, Any], what: str) -> None:
-        """Go on from what `tensors()` gave.
-
-        Raises:
-            UserError: a field is missing, unknown, of another shape or not finite.
-        """
-        if set(counters) != set(self.counters):
-            raise UserError(
-                f"{what}: field 'counters' of {STATE} has {sorted(counters)}, expected {sorted(self.counters)}"
-            )
-        moments = {f"optimizer/{k}": v for k, v in _adam_shapes(self.optimizer).items()}
-        fill(self.tensors() | moments, tensors, what)
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-        self.model.load_state_dict(part("model/"))
-        load_optimizer(self.optimizer, part("optimizer/"))
-        self.dice.set_state(tensors["dice"].cpu())
-        self.counters = dict(counters)
+    def parts(self) -> dict[str, Any]:
+        return {"model": self.model, "optimizer": self.optimizer}
 
 
 def train_sequence(
@@ -284,73 +244,39 @@ def train_sequence(
     """
     config = config or SequenceConfig()
     trainer = SequenceTrainer(config)
-    folder = None if folder is None else make_folder(folder)
-    metrics: list[dict[str, Any]] = []
     # A run may be made longer, unless its learning rate was on its way to 0.
-    may_change = "updates" if config.schedule == "constant" else None
-    if folder is not None and open_folder(folder, config, may_change):
-        tensors, state = read_checkpoint(folder)
-        trainer.restore(tensors, state.get("counters", {}), f"checkpoint in {str(folder)!r}")
-        metrics = _read_metrics(folder, trainer.counters["reports"])
-
-    bar = tqdm(
-        total=config.updates, initial=trainer.counters["update"], unit=" updates", disable=not progress,
-        desc=f"{config.controller} on {config.task}",
-    )  # fmt: skip
-    with bar, _stop_at_next_tick() as stopped:
-        while trainer.counters["update"] < config.updates and not stopped():
-            line = _advance(trainer, stopped, bar)
-            metrics.append(line)
-            if folder is not None:
-                with (folder / "metrics.jsonl").open("a") as f:
-                    f.write(json.dumps(line) + "\n")
-                write_checkpoint(folder, trainer.tensors(), {"counters": trainer.counters})
+    kept = RunFolder(folder, config, may_change="updates" if config.schedule == "constant" else None)
+    kept.resume(trainer)
+    title = f"{config.controller} on {config.task}"
+    with looping(trainer, "update", "updates", config.updates, title, progress) as loop:
+        while trainer.counters["update"] < config.updates and not loop.stopped():
+            line = _next_report(trainer, loop)
+            kept.report(line, trainer)
             if on_report is not None:
                 on_report(line)
     finished = trainer.counters["update"] >= config.updates
-    if folder is not None and finished:
-        save_sequence_model(folder / "model", trainer.model)
-    return SequenceRun(config, trainer.model, metrics, folder, finished)
+    if kept.path is not None and finished:
+        save_sequence_model(kept.path / "model", trainer.model)
+    return SequenceRun(config, trainer.model, kept.metrics, kept.path, finished)
 
 
-def _advance(trainer: SequenceTrainer, stopped: Callable[[], bool], bar: Any) -> dict[str, Any]:
+def _next_report(trainer: SequenceTrainer, loop: Loop) -> dict[str, Any]:
     """Updates up to the next report; returns its line of metrics."""
     config, counters = trainer.config, trainer.counters
-    sums: dict[str, float] = {}
-    began, first = time.perf_counter(), counters["update"]
-    while True:
-        for name, tensor in trainer.update().items():
-            number = tensor.item()
-            if not math.isfinite(number):
-                raise UserError(
-                    f"{name} is not finite at update {counters['update']:,}; the last good checkpoint is kept: "
-                    "lower the learning rate and resume from it"
-                )
-            sums[name] = sums.get(name, 0.0) + number
-        bar.update(1)
-        if counters["update"] % config.report_every == 0 or counters["update"] >= config.updates or stopped():
-            break
-    seconds, made = time.perf_counter() - began, counters["update"] - first
-    counters["seconds"] += seconds
-    counters["reports"] += 1
+    means, speed = loop.advance(
+        trainer.update, lambda: counters["update"] % config.report_every == 0 or counters["update"] >= config.updates
+    )
     tests = {
         f"test/{split}": evaluate_sequence(trainer.model, split, config.test_sequences) for split in trainer.task.tests
     }
-    bar.set_postfix({k.removeprefix("test/"): f"{v:.3f}" for k, v in tests.items()})
-    means = {name: total / made for name, total in sums.items()}
-    clock = {"updates_per_second": made / seconds, "seconds": counters["seconds"]}
+    loop.bar.set_postfix({k.removeprefix("test/"): f"{v:.3f}" for k, v in tests.items()})
+    clock = {"updates_per_second": speed, "seconds": counters["seconds"]}
     return {"update": counters["update"], **means, **tests, **clock}
 
 
 def save_sequence_model(path: str | Path, model: SequenceModel) -> Path:
     """Write a model (config and parameters) to one safetensors file, `path` with that ending."""
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        path = path.with_name(path.name + ".safetensors")
-    make_folder(path.parent)
-    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    replace_file(path, save_bytes(tensors, metadata={"sequence": json.dumps(to_dict(model.config))}))
-    return path
+    return write_model(path, model, {"sequence": to_dict(model.config)})
 
 
 def load_sequence_model(path: str | Path, device: str = "cpu") -> SequenceModel:
@@ -362,15 +288,9 @@ def load_sequence_model(path: str | Path, device: str = "cpu") -> SequenceModel:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no file {str(path)!r}; a finished run keeps its model in model.safetensors")
-    what, content = f"model file {path.name!r}", path.read_bytes()
-    try:
-        saved = load_bytes(content)
-        size = int.from_bytes(content[:8], "little")
-        config = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["sequence"])
-    except (SafetensorError, ValueError, KeyError, TypeError):
-        raise UserError(f"{what} is damaged or foreign; expected a file written by save_sequence_model") from None
+    saved, config = read_model(path, "sequence", "save_sequence_model")
     model = SequenceModel(from_dict(SequenceConfig, config))
-    model.load_state_dict(fill(model.state_dict(), saved, what))
+    model.load_state_dict(fill(model.state_dict(), saved, f"model file {path.name!r}"))
     return model.to(device)
 
 

@@ -132,7 +132,7 @@ class Clock:
         rates = [{"params": by_group[g], "lr": lr * slower.get(g, 1.0)} for g in groups if by_group[g]]
         self.parameters: list[nn.Parameter] = [p for g in groups for p in by_group[g]]
         self.others: list[nn.Parameter] = [p for g in by_group if g not in groups for p in by_group[g]]
-        self.by_group = {g: by_group[g] for g in groups}
+        self.by_group = {g: by_group[g] for g in groups if by_group[g]}
         self.optimizer = torch.optim.Adam(rates, eps=1e-5) if rates else None
 
     def update(
@@ -206,4 +206,4 @@ def _require_grad(parameters: list[nn.Parameter], needed: bool) -> None:
 
 def _grad_norm(parameters: list[nn.Parameter]) -> torch.Tensor:
     grads = [p.grad for p in parameters if p.grad is not None]
-    return torch.nn.utils.get_total_norm(grads) if grads else torch.zeros(())
+    return torch.nn.utils.get_total_norm(grads) if grads else torch.zeros((), device=parameters[0].device)

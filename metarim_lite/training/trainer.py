@@ -1,46 +1,27 @@
-"""The loop: play, learn, report, save; and go on after a kill as if nothing had happened.
-
-A run advances in ticks. At a tick one clock collects a rollout and updates its groups. Between ticks the
-whole run is a set of tensors and counters, which is what a checkpoint holds.
+"""Play, learn, report, save: an agent in its worlds, tick by tick. At a tick one clock collects a rollout and updates
+its groups. What makes a run survive a kill is in runs.py.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ..envs import GridWorlds, LevelBank
 from ..errors import UserError
 from ..models import Agent, AgentConfig
-from .adaptation import TaskLearner, TaskWorlds
-from .checkpoints import (
-    STATE,
-    fill,
-    load_optimizer,
-    make_folder,
-    open_folder,
-    optimizer_tensors,
-    read_checkpoint,
-    replace_file,
-    save_agent,
-    write_checkpoint,
-)
+from .adaptation import TaskLearner, task_worlds
+from .checkpoints import save_agent
 from .evaluation import Evaluation, evaluate
 from .methods import method
 from .ppo import PPOConfig
 from .rollouts import Player
+from .runs import Learner, Loop, RunFolder, choose_device, looping
 from .timescales import TimeScales, make_clocks
 
 HELD_OUT_SEEDS = 1_000_000  # held-out levels have seeds from here on, training levels from 0 on
@@ -120,25 +101,6 @@ class Run:
         return f"Run({self.config.method} on {self.config.level}, {frames:,} frames, success {success:.3f})"
 
 
-def choose_device(name: str) -> torch.device:
-    """ "auto" is a GPU if there is one.
-
-    Raises:
-        UserError: the device is unknown or not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except (RuntimeError, ValueError):
-        raise UserError(f"unknown device {name!r}; use 'auto', 'cpu' or 'cuda'") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(f"device {name!r} is not supported; use 'auto', 'cpu' or 'cuda'")
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise UserError(f"device {name!r} is not available on this machine; use 'cpu' or 'auto'")
-    return device
-
-
 def make_bank(levels: tuple[str, ...], seeds: range, progress: bool = False) -> LevelBank:
     """One bank of these levels, each with these seeds."""
     if not levels:
@@ -147,8 +109,8 @@ def make_bank(levels: tuple[str, ...], seeds: range, progress: bool = False) -> 
     return banks[0] if len(banks) == 1 else LevelBank.concat(banks)
 
 
-class Trainer:
-    """A run in progress. `tick()` moves it on; `tensors()` and `restore()` take it apart and put it together."""
+class Trainer(Learner):
+    """An agent in its worlds. `tick()` moves it on."""
 
     def __init__(self, config: TrainConfig, bank: LevelBank | None = None, progress: bool = False) -> None:
         self.config = config
@@ -162,7 +124,7 @@ class Trainer:
         self.dice = torch.Generator(device=self.device).manual_seed(2 * config.seed)
         self.learner: TaskLearner | None = None
         if config.scales.adaptation == "per-task":
-            worlds: Any = TaskWorlds(bank, config.scales.tasks, config.num_envs, self.device, config.seed)
+            worlds: Any = task_worlds(bank, config.scales.tasks, config.num_envs, self.device, config.seed)
             self.learner = TaskLearner(self.agent, self.clocks["slow"], config.scales, config.ppo, worlds)
         else:
             worlds = GridWorlds(bank, config.num_envs, device=self.device, seed=config.seed)
@@ -185,40 +147,9 @@ class Trainer:
         self.counters["frames"] += T * config.num_envs
         return {f"{name}/{k}": v for k, v in watched.items()}, episodes
 
-    def tensors(self) -> dict[str, Tensor]:
-        """The whole run as plain tensors."""
-        parts = {"agent": self.agent.state_dict(), "player": self.player.state_dict()}
-        for name, clock in self.clocks.items():
-            parts[f"optimizer.{name}"] = optimizer_tensors(clock.optimizer)
-        flat = {f"{part}/{k}": v for part, tensors in parts.items() for k, v in tensors.items()}
-        return flat | {"dice": self.dice.get_state()}
-
-    def restore(self, tensors: dict[str, Tensor], counters: dict[str, Any], what: str) -> None:
-        """Go on from what `tensors()` gave.
-
-        Raises:
-            UserError: a field is missing, unknown, of another shape or not finite.
-        """
-        expected = self.tensors()
-        for name, clock in self.clocks.items():  # an optimizer has no memory before its first step
-            moments = _adam_shapes(clock.optimizer)
-            if any(k.startswith(f"optimizer.{name}/") for k in tensors):
-                expected |= {f"optimizer.{name}/{k}": v for k, v in moments.items()}
-        if set(counters) != set(self.counters):
-            raise UserError(
-                f"{what}: field 'counters' of {STATE} has {sorted(counters)}, expected {sorted(self.counters)}"
-            )
-        fill(expected, tensors, what)
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-        self.agent.load_state_dict(part("agent/"))
-        self.player.load_state_dict(part("player/"))
-        for name, clock in self.clocks.items():
-            load_optimizer(clock.optimizer, part(f"optimizer.{name}/"))
-        self.dice.set_state(tensors["dice"].cpu())
-        self.counters = dict(counters)
+    def parts(self) -> dict[str, Any]:
+        optimizers = {f"optimizer.{name}": clock.optimizer for name, clock in self.clocks.items() if clock.optimizer}
+        return {"agent": self.agent, "player": self.player, **optimizers}
 
 
 def train(
@@ -251,65 +182,40 @@ def train(
     config = config or TrainConfig()
     method(config.method)
     choose_device(config.device)
-    folder = None if folder is None else make_folder(folder)
-    resume = folder is not None and open_folder(folder, config, may_change="frames")
+    kept = RunFolder(folder, config, may_change="frames")
     trainer = Trainer(config, bank, progress)
-    metrics: list[dict[str, Any]] = []
-    if resume:
-        assert folder is not None
-        tensors, state = read_checkpoint(folder)
-        trainer.restore(tensors, state.get("counters", {}), f"checkpoint in {str(folder)!r}")
-        metrics = _read_metrics(folder, trainer.counters["reports"])
+    kept.resume(trainer)
     if config.evaluate_every and held_out is None:
         seeds = range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + config.evaluate_episodes)
         held_out = make_bank(config.levels, seeds, progress)
 
-    bar = tqdm(
-        total=config.frames, initial=trainer.counters["frames"], unit=" frames", unit_scale=True,
-        desc=config.method, disable=not progress,
-    )  # fmt: skip
-    with bar, _stop_at_next_tick() as stopped:
-        while trainer.counters["frames"] < config.frames and not stopped():
-            line = _advance(trainer, held_out, stopped, bar)
-            metrics.append(line)
-            if folder is not None:
-                with (folder / "metrics.jsonl").open("a") as f:
-                    f.write(json.dumps(line) + "\n")
-                write_checkpoint(folder, trainer.tensors(), {"counters": trainer.counters})
+    with looping(trainer, "frames", "frames", config.frames, config.method, progress) as loop:
+        while trainer.counters["frames"] < config.frames and not loop.stopped():
+            line = next_report(trainer, held_out, loop)
+            kept.report(line, trainer)
             if on_report is not None:
                 on_report(line)
     finished = trainer.counters["frames"] >= config.frames
-    if folder is not None and finished:
-        save_agent(folder / "agent", trainer.agent, {"method": config.method, "level": config.level})
-    return Run(config, trainer.agent, metrics, folder, finished)
+    if kept.path is not None and finished:
+        save_agent(kept.path / "agent", trainer.agent, {"method": config.method, "level": config.level})
+    return Run(config, trainer.agent, kept.metrics, kept.path, finished)
 
 
-def _advance(trainer: Trainer, held_out: LevelBank | None, stopped: Callable[[], bool], bar: Any) -> dict[str, Any]:
+def next_report(trainer: Trainer, held_out: LevelBank | None, loop: Loop) -> dict[str, Any]:
     """Ticks up to the next report; returns its line of metrics."""
-    config, counters = trainer.config, trainer.counters
-    sums: dict[str, list[Tensor]] = {}
+    config, counters, first = trainer.config, trainer.counters, trainer.counters["frames"]
     episodes: dict[str, Tensor] = {}
-    began, first = time.perf_counter(), counters["frames"]
-    while True:
-        before = counters["frames"]
+
+    def tick() -> dict[str, Tensor]:
         watched, ended = trainer.tick()
-        bad = [k for k, v in watched.items() if not v.isfinite()]
-        if bad:
-            raise UserError(
-                f"{bad[0]} is not finite at {counters['frames']:,} frames; the last good checkpoint is kept: "
-                "lower the learning rate and resume from it"
-            )
-        for k, v in watched.items():
-            sums.setdefault(k, []).append(v)
-        episodes = {k: episodes.get(k, 0) + v for k, v in ended.items()}
-        bar.update(counters["frames"] - before)
-        if counters["tick"] % config.report_every == 0 or counters["frames"] >= config.frames or stopped():
-            break
-    numbers = {k: torch.stack([torch.as_tensor(x) for x in v]).mean().item() for k, v in sums.items()}
+        episodes.update({k: episodes.get(k, 0) + v for k, v in ended.items()})
+        return watched
+
+    def due() -> bool:
+        return counters["tick"] % config.report_every == 0 or counters["frames"] >= config.frames
+
+    means, speed = loop.advance(tick, due)
     count = max(1.0, float(episodes["count"]))
-    seconds = time.perf_counter() - began
-    counters["seconds"] += seconds
-    counters["reports"] += 1
     line: dict[str, Any] = {
         "frames": counters["frames"],
         "tick": counters["tick"],
@@ -317,57 +223,13 @@ def _advance(trainer: Trainer, held_out: LevelBank | None, stopped: Callable[[],
         "reward": float(episodes["reward"]) / count,
         "length": float(episodes["length"]) / count,
         "episodes": int(episodes["count"]),
-        "frames_per_second": (counters["frames"] - first) / seconds,
+        "frames_per_second": speed,
         "seconds": counters["seconds"],
-        **numbers,
+        **means,
     }
-    due = config.evaluate_every and counters["frames"] // config.evaluate_every > first // config.evaluate_every
-    if due and held_out is not None:
+    beat = config.evaluate_every
+    if held_out is not None and beat and counters["frames"] // beat > first // beat:
         result = evaluate(trainer.agent, held_out, min(config.evaluate_episodes, len(held_out)))
         line["held_out_success"] = result.success.value
-    bar.set_postfix(success=f"{line['success']:.3f}")
+    loop.bar.set_postfix(success=f"{line['success']:.3f}")
     return line
-
-
-def _read_metrics(folder: Path, reports: int) -> list[dict[str, Any]]:
-    """The first `reports` lines of metrics.jsonl; later ones belong to work that was lost, and are cut off."""
-    path = folder / "metrics.jsonl"
-    lines = path.read_text().splitlines()[:reports] if path.exists() else []
-    if len(lines) < reports:
-        raise UserError(
-            f"{str(path)!r} has {len(lines)} lines, field 'reports' of {STATE} says {reports}; the run is damaged"
-        )
-    replace_file(path, "".join(line + "\n" for line in lines).encode())
-    return [json.loads(line) for line in lines]
-
-
-def _adam_shapes(optimizer: torch.optim.Optimizer | None) -> dict[str, Tensor]:
-    """What Adam remembers after its first step, by name, with the right shapes."""
-    shapes: dict[str, Tensor] = {}
-    if optimizer is None:
-        return shapes
-    for i, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
-        shapes |= {f"{i}.step": torch.zeros(()), f"{i}.exp_avg": p.detach(), f"{i}.exp_avg_sq": p.detach()}
-    return shapes
-
-
-@contextmanager
-def _stop_at_next_tick() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C inside asks to stop after the current tick, when a run can be saved whole; the second stops."""
-    asked = False
-
-    def ask(*_: Any) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        os.write(2, b"\nstopping after this tick (Ctrl-C again to stop at once)\n")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: asked
-        return
-    previous = signal.signal(signal.SIGINT, ask)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .continual import check_tasks, held_out_levels
+from .continual import held_out_levels
 from .evaluation import Evaluation, evaluate
+from .stages import check_tasks
 
 GO_TO_LADDER = (
     "BabyAI-GoToObj-v0",

@@ -1,0 +1,284 @@
+"""What all runs share: a folder that survives a kill, and the loop around the ticks of a learner.
+
+    config.json              what decides the run
+    metrics.jsonl            one line per report
+    checkpoint.safetensors   the whole run as tensors at the last report, with state.json beside it (checkpoints.py)
+
+Whoever learns advances in ticks. Between two ticks a `Learner` is a set of tensors and counters, which is what a
+checkpoint holds. So a run goes on after a kill as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from tqdm.auto import tqdm
+
+from ..config import from_dict, to_dict
+from ..errors import UserError
+from .checkpoints import STATE, fill, make_folder, read_checkpoint, replace_file, write_checkpoint
+
+
+class Learner:
+    """What learns in ticks, and can be taken apart and put together between them.
+
+    Whoever inherits sets `counters` (with "reports" and "seconds") and `dice`, and says what it is made of.
+    """
+
+    counters: dict[str, Any]
+    dice: torch.Generator
+
+    def parts(self) -> dict[str, Any]:
+        """By name: optimizers, and whatever has a flat `state_dict` of tensors and a `load_state_dict`."""
+        raise NotImplementedError
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The whole run as plain tensors."""
+        flat = {"dice": self.dice.get_state()}
+        for name, part in self.parts().items():
+            saved = _memory(part) if isinstance(part, Optimizer) else part.state_dict()
+            flat |= {f"{name}/{k}": v for k, v in saved.items()}
+        return flat
+
+    def restore(self, tensors: dict[str, Tensor], counters: dict[str, Any], what: str) -> None:
+        """Go on from what `tensors()` gave.
+
+        Raises:
+            UserError: a field is missing, unknown, of another shape or not finite.
+        """
+        if set(counters) != set(self.counters):
+            raise UserError(
+                f"{what}: field 'counters' of {STATE} has {sorted(counters)}, expected {sorted(self.counters)}"
+            )
+        saved = {
+            name: {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
+            for name in self.parts()
+        }
+        expected = self.tensors()
+        for name, part in self.parts().items():
+            if isinstance(part, Optimizer) and saved[name]:  # it has no memory before its first step
+                expected |= {f"{name}/{k}": v for k, v in _adam_shapes(part).items()}
+        fill(expected, tensors, what)
+        for name, part in self.parts().items():
+            if isinstance(part, Optimizer):
+                _remember(part, saved[name])
+            else:
+                part.load_state_dict(saved[name])
+        self.dice.set_state(tensors["dice"].cpu())
+        self.counters = dict(counters)
+
+
+def _memory(optimizer: Optimizer) -> dict[str, Tensor]:
+    """What an optimizer remembers, as flat names: "<parameter number>.<what>"."""
+    return {f"{i}.{k}": v for i, slots in optimizer.state_dict()["state"].items() for k, v in slots.items()}
+
+
+def _remember(optimizer: Optimizer, saved: dict[str, Tensor]) -> None:
+    """The inverse of `_memory`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in saved.items():
+        number, key = name.split(".", 1)
+        state.setdefault(int(number), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _adam_shapes(optimizer: Optimizer) -> dict[str, Tensor]:
+    """What Adam remembers after its first step, by name, with the right shapes."""
+    shapes: dict[str, Tensor] = {}
+    for i, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
+        shapes |= {f"{i}.step": torch.zeros(()), f"{i}.exp_avg": p.detach(), f"{i}.exp_avg_sq": p.detach()}
+    return shapes
+
+
+class RunFolder:
+    """Where a run is kept. Without a path nothing is written, and there is nothing to go on from.
+
+    Arguments:
+        path: a new folder, or that of the same run.
+        config: what decides the run.
+        may_change: the setting that may differ from the kept one, so that a run can be made longer. None: none may.
+
+    Raises:
+        UserError: the folder cannot be written to, or holds something else.
+    """
+
+    def __init__(self, path: str | Path | None, config: Any, may_change: str | None = None) -> None:
+        self.path = None if path is None else make_folder(path)
+        self.resumes = self.path is not None and open_folder(self.path, config, may_change)
+        self.metrics: list[dict[str, Any]] = []
+
+    def resume(self, learner: Learner) -> dict[str, Any]:
+        """Put the learner where the run was left. Returns what `save` was given besides; {} in a new folder.
+
+        Raises:
+            UserError: the checkpoint is damaged, or was made by another configuration.
+        """
+        if not self.resumes:
+            return {}
+        tensors, state = read_checkpoint(self.path)
+        learner.restore(tensors, state.get("counters", {}), f"checkpoint in {str(self.path)!r}")
+        self.metrics = read_metrics(self.path, learner.counters["reports"])
+        return state
+
+    def report(self, line: dict[str, Any], learner: Learner, **more: Any) -> None:
+        """Add a line to the metrics, then write a checkpoint."""
+        self.metrics.append(line)
+        if self.path is not None:
+            with (self.path / "metrics.jsonl").open("a") as f:
+                f.write(json.dumps(line) + "\n")
+        self.save(learner, **more)
+
+    def save(self, learner: Learner, **more: Any) -> None:
+        """Replace the checkpoint. `more` must go into JSON."""
+        if self.path is not None:
+            write_checkpoint(self.path, learner.tensors(), {"counters": learner.counters, **more})
+
+
+def open_folder(folder: Path, config: Any, may_change: str | None) -> bool:
+    """Write a config into a new folder, or compare it with the one that is there.
+
+    Arguments:
+        may_change: the setting that may differ, so that a run can be made longer. None: none may.
+
+    Returns:
+        Whether there is a checkpoint to go on from.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    path, mine = folder / "config.json", to_dict(config)
+    if path.exists():
+        try:
+            theirs = to_dict(from_dict(type(config), json.loads(path.read_text())))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{str(path)!r} is not the config of a run ({error}); choose another folder") from None
+        for key in mine:
+            if key != may_change and json.dumps(mine[key]) != json.dumps(theirs[key]):
+                raise UserError(
+                    f"{str(folder)!r} holds another run: its {key} is {theirs[key]!r}, this one's {mine[key]!r}; "
+                    "choose another folder"
+                )
+    replace_file(path, json.dumps(mine, indent=1).encode())
+    return (folder / STATE).exists()
+
+
+def read_metrics(folder: Path, reports: int) -> list[dict[str, Any]]:
+    """The first `reports` lines of metrics.jsonl; later ones belong to work that was lost, and are cut off."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text().splitlines()[:reports] if path.exists() else []
+    if len(lines) < reports:
+        raise UserError(
+            f"{str(path)!r} has {len(lines)} lines, field 'reports' of {STATE} says {reports}; the run is damaged"
+        )
+    replace_file(path, "".join(line + "\n" for line in lines).encode())
+    return [json.loads(line) for line in lines]
+
+
+@dataclass
+class Loop:
+    """The inside of `looping`."""
+
+    learner: Learner
+    count: str
+    unit: str
+    bar: Any
+    stopped: Callable[[], bool]
+    """Whether Ctrl-C was pressed."""
+
+    def advance(self, tick: Callable[[], dict[str, Tensor]], due: Callable[[], bool]) -> tuple[dict[str, float], float]:
+        """Ticks up to the next report: (means of the numbers they watched, counts per second).
+
+        Raises:
+            UserError: one of the numbers is not finite.
+        """
+        counters, watched = self.learner.counters, {}
+        began, first = time.perf_counter(), counters[self.count]
+        while True:
+            before = counters[self.count]
+            for name, number in self._finite(tick()).items():
+                watched.setdefault(name, []).append(number)
+            self.bar.update(counters[self.count] - before)
+            if due() or self.stopped():
+                break
+        means = torch.stack([torch.stack(numbers).mean() for numbers in watched.values()]).tolist() if watched else []
+        seconds = time.perf_counter() - began
+        counters["seconds"] += seconds
+        counters["reports"] += 1
+        return dict(zip(watched, means, strict=True)), (counters[self.count] - first) / seconds
+
+    def _finite(self, watched: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The same, after one look at all of them: a look makes the host wait for the device."""
+        if watched and not torch.stack(list(watched.values())).isfinite().all():
+            name = next(k for k, v in watched.items() if not v.isfinite())
+            raise UserError(
+                f"{name} is not finite at {self.learner.counters[self.count]:,} {self.unit}; the last good checkpoint "
+                "is kept: lower the learning rate and resume from it"
+            )
+        return watched
+
+
+@contextmanager
+def looping(learner: Learner, count: str, unit: str, total: int, title: str, progress: bool) -> Iterator[Loop]:
+    """A bar from where the learner is to `total`, and a Ctrl-C that waits for the end of a tick.
+
+    Arguments:
+        count: the counter that says how far the run is.
+        unit: what it counts.
+    """
+    done, scale = learner.counters[count], unit == "frames"
+    bar = tqdm(total=total, initial=done, unit=f" {unit}", unit_scale=scale, desc=title, disable=not progress)
+    with bar, stop_at_next_tick() as stopped:
+        yield Loop(learner, count, unit, bar, stopped)
+
+
+@contextmanager
+def stop_at_next_tick() -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C inside asks to stop after the current tick, when a run can be saved whole; the second stops."""
+    asked = False
+
+    def ask(*_: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        os.write(2, b"\nstopping after this tick (Ctrl-C again to stop at once)\n")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: asked
+        return
+    previous = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def choose_device(name: str) -> torch.device:
+    """ "auto" is a GPU if there is one.
+
+    Raises:
+        UserError: the device is unknown or not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except (RuntimeError, ValueError):
+        raise UserError(f"unknown device {name!r}; use 'auto', 'cpu' or 'cuda'") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device {name!r} is not supported; use 'auto', 'cpu' or 'cuda'")
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise UserError(f"device {name!r} is not available on this machine; use 'cpu' or 'auto'")
+    return device
