@@ -115,6 +115,33 @@ def transfer(agent: Words[str], levels: tuple[str, ...] = (), episodes: int = 50
     print(transfer_table(rows))
 
 
+def study(
+    name: Words[str],
+    folder: Path | None = None,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    workers: int = 1,
+    ship: bool = False,
+) -> None:
+    """Make one of the RIM paper's tables on sequence tasks again: several settings, several seeds. Takes hours.
+
+    A study that was stopped goes on where it was.
+
+    Args:
+        name: copying, adding, bouncing-balls or digits.
+        folder: where the runs are kept; default runs/study-NAME.
+        seeds: of each setting.
+        workers: processes that share the cores.
+        ship: put the table, and a model where the study names one, among the data that come with the package.
+    """
+    from .training.studies import run_study, ship_study
+
+    folder = folder or Path("runs") / f"study-{name}"
+    table = run_study(name, folder, seeds, workers)
+    if ship:
+        ship_study(table, folder)
+    print(table)
+
+
 def replay(
     agent: Words[str], level: str = "BabyAI-GoToLocal-v0", seed: int = 1_000_000, out: Path = Path("replay.html")
 ) -> None:  # fmt: skip
@@ -223,6 +250,7 @@ COMMANDS: dict[str, Any] = {
     "evaluate": evaluate,
     "continual": continual,
     "transfer": transfer,
+    "study": study,
     "replay": replay,
     "bench": bench,
     "compare-minigrid": compare_minigrid,

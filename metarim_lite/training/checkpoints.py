@@ -169,8 +169,9 @@ def save_agent(path: str | Path, agent: Agent, about: dict[str, str] | None = No
 
 def shipped_agents() -> list[str]:
     """Names of the agents that come with the package."""
-    folder = resources.files("metarim_lite.data")
-    return sorted(f.name.removesuffix(".safetensors") for f in folder.iterdir() if f.name.endswith(".safetensors"))
+    names = (f.name for f in resources.files("metarim_lite.data").iterdir())
+    models = (name.removesuffix(".safetensors") for name in names if name.endswith(".safetensors"))
+    return sorted(name for name in models if not name.startswith("study-"))  # those are models of sequence tasks
 
 
 def load_agent(path_or_name: str | Path, device: str = "cpu") -> Agent:

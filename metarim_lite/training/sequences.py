@@ -13,6 +13,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -280,14 +281,17 @@ def save_sequence_model(path: str | Path, model: SequenceModel) -> Path:
 
 
 def load_sequence_model(path: str | Path, device: str = "cpu") -> SequenceModel:
-    """A model from a file written by `save_sequence_model`.
+    """A model from a file written by `save_sequence_model`, or the shipped one of a study, by the study's name.
 
     Raises:
-        UserError: no such file, or a damaged or foreign one.
+        UserError: no such file or study, or a damaged or foreign file.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"there is no file {str(path)!r}; a finished run keeps its model in model.safetensors")
+        shipped = Path(str(resources.files("metarim_lite.data") / f"study-{path}.safetensors"))
+        if not shipped.is_file():
+            raise UserError(f"there is no file {str(path)!r}; a finished run keeps its model in model.safetensors")
+        path = shipped
     saved, config = read_model(path, "sequence", "save_sequence_model")
     model = SequenceModel(from_dict(SequenceConfig, config))
     model.load_state_dict(fill(model.state_dict(), saved, f"model file {path.name!r}"))

@@ -1,0 +1,213 @@
+"""The RIM paper's tables on sequence tasks, made again: a few settings of one task, several seeds of each.
+
+    metarim study copying --workers 2
+
+Every run is an ordinary run folder, so a study that was stopped goes on where it was. At the end each model is tested
+on fresh sequences, and the table, with the paper's own numbers beside it, can be shipped with the package.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..config import from_dict, to_dict
+from ..errors import UserError, unknown
+from ..models.controller import count_parameters
+from .checkpoints import make_folder, replace_file
+from .sequences import (
+    SEQUENCES,
+    SequenceConfig,
+    evaluate_sequence,
+    load_sequence_model,
+    save_sequence_model,
+    train_sequence,
+)
+from .shipped import DATA
+
+FINAL_TEST_SEED = 2_000_003  # other sequences than those of the reports
+COPYING = dataclasses.replace(SEQUENCES["copying"], input_size=64, lr=2e-3, schedule="linear", updates=2_000)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of a table."""
+
+    config: SequenceConfig
+    paper: str
+    """What the paper reports for it, in words; "" where it reports nothing comparable."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """One table."""
+
+    question: str
+    settings: dict[str, Setting]
+    notes: str
+    """Where our setting differs from the paper's."""
+    model: str | None = None
+    """The setting whose first model is shipped with the table; None: no model."""
+
+
+def _lstm(config: SequenceConfig, **changes: Any) -> SequenceConfig:
+    return dataclasses.replace(config, controller="lstm", **changes)
+
+
+STUDIES: dict[str, Study] = {
+    "copying": Study(
+        "trained with 50 blanks: is the memory still there after 200?",
+        {
+            "RIM 6/4, 600 units": Setting(COPYING, "0.00 at 50, 0.00 at 200"),
+            "LSTM, 300 units": Setting(_lstm(COPYING, width=300), "0.00 at 50, 4.32 at 200"),
+            "LSTM, 600 units": Setting(_lstm(COPYING), "0.00 at 50, 3.56 at 200"),
+        },
+        "",
+        model="RIM 6/4, 600 units",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of one setting."""
+
+    setting: str
+    paper: str
+    parameters: int
+    config: dict[str, Any]
+    seeds: tuple[int, ...]
+    tests: dict[str, tuple[float, ...]]
+    """Test split -> the task's metric for each seed."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A finished study. `str(table)` is Markdown."""
+
+    study: str
+    question: str
+    notes: str
+    metric: str
+    command: str
+    made_with: str
+    rows: tuple[Row, ...] = field(default_factory=tuple)
+
+    def __str__(self) -> str:
+        splits = list(self.rows[0].tests)
+        lines = ["| " + " | ".join(["setting", "parameters", *splits, "the paper"]) + " |"]
+        lines += ["|---" * (len(splits) + 3) + "|"]
+        for row in self.rows:
+            cells = [row.setting, f"{row.parameters:,}", *(_mean_and_range(row.tests[s]) for s in splits), row.paper]
+            lines.append("| " + " | ".join(cells) + " |")
+        seeds = ", ".join(map(str, self.rows[0].seeds))
+        about = f"{self.metric}; mean of seeds {seeds} [lowest, highest]. Made by `{self.command}`. {self.notes}"
+        return "\n".join([f"{self.study}: {self.question}", "", *lines, "", about.strip()])
+
+
+def _mean_and_range(values: Sequence[float]) -> str:
+    return f"{sum(values) / len(values):.3f} [{min(values):.3f}, {max(values):.3f}]"
+
+
+def run_study(
+    name: str,
+    folder: str | Path | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    workers: int = 1,
+    test_sequences: int = 1024,
+    progress: bool = True,
+) -> Table:
+    """Make all runs of a study that are not finished yet, then its table.
+
+    Arguments:
+        name: one of STUDIES.
+        folder: where the runs are kept; default runs/study-NAME.
+        seeds: of each setting.
+        workers: processes that share the cores.
+        test_sequences: per split, in the final test.
+        progress: show a bar for each run.
+
+    Returns:
+        The table, which is also written to the folder as table.json.
+
+    Raises:
+        UserError: no such study, no seeds, workers < 1.
+    """
+    if name not in STUDIES:
+        raise unknown("study", name, STUDIES)
+    if not seeds or workers < 1:
+        raise UserError(f"a study needs at least one seed and one worker, got seeds={seeds} and workers={workers}")
+    from joblib import Parallel, delayed
+
+    folder = make_folder(folder or Path("runs") / f"study-{name}")
+    study, threads = STUDIES[name], max(1, torch.get_num_threads() // workers)
+    # Row by row for one seed before the next, so that a study cut short has something of every row.
+    jobs = [(label, seed) for seed in seeds for label in study.settings]
+    results = Parallel(n_jobs=workers)(
+        delayed(_run)(dataclasses.replace(study.settings[label].config, seed=seed), folder / run_name(label, seed),
+                      threads, test_sequences, progress)
+        for label, seed in jobs
+    )  # fmt: skip
+    found = dict(zip(jobs, results, strict=True))
+    rows = []
+    for label, setting in study.settings.items():
+        tests = {split: tuple(found[label, seed][1][split] for seed in seeds) for split in found[label, seeds[0]][1]}
+        parameters = found[label, seeds[0]][0]
+        rows.append(Row(label, setting.paper, parameters, to_dict(setting.config), tuple(seeds), tests))
+    metric = next(iter(study.settings.values())).config.chosen_task.metric_name
+    command = f"metarim study {name} --seeds {' '.join(map(str, seeds))}"
+    table = Table(name, study.question, study.notes, metric, command, f"torch {torch.__version__}", tuple(rows))
+    replace_file(folder / "table.json", _as_json(table))
+    return table
+
+
+def run_name(label: str, seed: int) -> str:
+    """The folder of one run: "RIM 6/4, 600 units" -> "rim-6-4-600-units-s0"."""
+    words = "".join(letter if letter.isalnum() else " " for letter in label.lower()).split()
+    return "-".join([*words, f"s{seed}"])
+
+
+def _run(
+    config: SequenceConfig, folder: Path, threads: int, sequences: int, progress: bool
+) -> tuple[int, dict[str, float]]:
+    """One run and its final test: parameters, and the metric on every split."""
+    torch.set_num_threads(threads)
+    run = train_sequence(config, folder, progress=progress)
+    if not run.finished:
+        raise KeyboardInterrupt
+    tests = {
+        split: evaluate_sequence(run.model, split, sequences, FINAL_TEST_SEED) for split in config.chosen_task.tests
+    }
+    return count_parameters(run.model), tests
+
+
+def _as_json(table: Table) -> bytes:
+    return (json.dumps(to_dict(table), indent=1) + "\n").encode()
+
+
+def ship_study(table: Table, folder: str | Path) -> None:
+    """Put a finished table, and the model that its study names, among the data that come with the package."""
+    replace_file(DATA / f"study-{table.study}.json", _as_json(table))
+    model = STUDIES[table.study].model
+    if model is not None:
+        trained = load_sequence_model(Path(folder) / run_name(model, table.rows[0].seeds[0]) / "model.safetensors")
+        save_sequence_model(DATA / f"study-{table.study}", trained)
+
+
+def shipped_study(name: str) -> Table:
+    """A table that comes with the package.
+
+    Raises:
+        UserError: there is none of this name (with the nearest names).
+    """
+    path = DATA / f"study-{name}.json"
+    if not path.is_file():
+        raise unknown("shipped study", name, (p.stem.removeprefix("study-") for p in DATA.glob("study-*.json")))
+    raw = json.loads(path.read_text())
+    return dataclasses.replace(from_dict(Table, raw), rows=tuple(from_dict(Row, row) for row in raw["rows"]))

@@ -1,0 +1,73 @@
+"""Studies: tables of settings and seeds that can be stopped, gone on with, shipped and read again."""
+
+import dataclasses
+import json
+
+import pytest
+
+import metarim_lite as ml
+from metarim_lite.models.controller import count_parameters
+from metarim_lite.training import studies
+from metarim_lite.training.sequences import SEQUENCES, evaluate_sequence, load_sequence_model
+from metarim_lite.training.studies import STUDIES, Setting, Study, run_name, run_study, ship_study, shipped_study
+
+TINY = dataclasses.replace(SEQUENCES["copying-small"], width=16, num_modules=4, active=2, updates=4, report_every=2)
+
+
+@pytest.fixture
+def tiny_study(monkeypatch):
+    settings = {"RIM 4/2": Setting(TINY, "0.00"), "LSTM": Setting(dataclasses.replace(TINY, controller="lstm"), "")}
+    monkeypatch.setitem(STUDIES, "tiny", Study("does it run?", settings, "Tiny.", model="RIM 4/2"))
+
+
+@pytest.mark.usefixtures("tiny_study")
+def test_a_table_holds_what_the_models_in_the_run_folders_score(tmp_path):
+    table = run_study("tiny", tmp_path, seeds=(3, 4), test_sequences=32, progress=False)
+    assert [row.setting for row in table.rows] == ["RIM 4/2", "LSTM"]
+    for row in table.rows:
+        for i, seed in enumerate(row.seeds):
+            model = load_sequence_model(tmp_path / run_name(row.setting, seed) / "model.safetensors")
+            assert row.parameters == count_parameters(model)
+            assert model.config == dataclasses.replace(STUDIES["tiny"].settings[row.setting].config, seed=seed)
+            for split, values in row.tests.items():
+                assert values[i] == evaluate_sequence(model, split, 32, studies.FINAL_TEST_SEED)
+    assert "| RIM 4/2 |" in str(table) and "metarim study tiny --seeds 3 4" in str(table)
+
+
+@pytest.mark.usefixtures("tiny_study")
+def test_a_finished_study_is_not_trained_again_and_one_more_seed_is_added(tmp_path):
+    first = run_study("tiny", tmp_path, seeds=(0,), test_sequences=32, progress=False)
+    lines = {path: path.read_text() for path in tmp_path.glob("*/metrics.jsonl")}
+    both = run_study("tiny", tmp_path, seeds=(0, 1), test_sequences=32, progress=False)
+    assert all(path.read_text() == text for path, text in lines.items()) and len(lines) == 2
+    for old, new in zip(first.rows, both.rows, strict=True):
+        assert {split: values[:1] for split, values in new.tests.items()} == old.tests
+
+
+@pytest.mark.usefixtures("tiny_study")
+def test_a_shipped_table_and_model_are_read_back_as_they_were(tmp_path, monkeypatch):
+    monkeypatch.setattr(studies, "DATA", tmp_path / "data")
+    (tmp_path / "data").mkdir()
+    table = run_study("tiny", tmp_path / "runs", seeds=(0,), test_sequences=32, progress=False)
+    ship_study(table, tmp_path / "runs")
+    assert shipped_study("tiny") == dataclasses.replace(table, rows=shipped_study("tiny").rows)
+    assert str(shipped_study("tiny")) == str(table)
+    assert load_sequence_model(tmp_path / "data" / "study-tiny.safetensors").config.controller == "rim"
+    with pytest.raises(ml.UserError, match="did you mean 'tiny'"):
+        shipped_study("tyni")
+
+
+def test_mistakes_get_one_sentence(tmp_path):
+    with pytest.raises(ml.UserError, match="did you mean 'copying'"):
+        run_study("copyng", tmp_path)
+    with pytest.raises(ml.UserError, match="at least one seed and one worker"):
+        run_study("copying", tmp_path, seeds=())
+
+
+@pytest.mark.parametrize("path", sorted(studies.DATA.glob("study-*.json")), ids=lambda p: p.stem)
+def test_every_shipped_table_names_the_settings_that_the_study_has_now(path):
+    raw, study = json.loads(path.read_text()), STUDIES[path.stem.removeprefix("study-")]
+    assert [row["setting"] for row in raw["rows"]] == list(study.settings)
+    for row in shipped_study(raw["study"]).rows:
+        config = ml.config.from_dict(type(TINY), row.config)
+        assert config == study.settings[row.setting].config
