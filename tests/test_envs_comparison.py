@@ -62,12 +62,25 @@ FAMILIES = {
         "BabyAI-SynthSeq-v0": 1000,
         "BabyAI-BossLevel-v0": 1600,
     },
-    "minigrid": {level_id: 300 for level_id in supported("MiniGrid-")},
+}
+
+# family of minigrid's own levels -> steps per level, beginnings of their ids
+MINIGRID_FAMILIES = {
+    "goals": (300, "Empty", "DistShift", "FourRooms", "LavaGap", "LavaCrossing", "SimpleCrossing"),
+    "objects": (300, "Fetch", "GoToDoor", "GoToObject", "PutNear"),
+    "memory": (400, "Memory"),
+    "doors and keys": (600, "DoorKey", "RedBlueDoors", "Unlock", "BlockedUnlockPickup", "KeyCorridor"),
+    "many rooms": (1000, "MultiRoom", "LockedRoom"),
+    "obstructed mazes": (800, "ObstructedMaze"),
 }
 
 
-def check(level_id, steps, seed=0):
-    comparison = compare_level(level_id, steps, seed=seed)
+def levels_of(beginnings):
+    return [level_id for beginning in beginnings for level_id in supported(f"MiniGrid-{beginning}")]
+
+
+def check(level_id, steps, seed=0, worlds=16):
+    comparison = compare_level(level_id, steps, seed, worlds)
     assert comparison.differences == ()
     assert comparison.steps >= steps
     return comparison
@@ -85,6 +98,19 @@ def test_a_hundred_thousand_steps_in_one_room_equal_minigrids():
 def test_every_family_equals_minigrid_also_where_missions_succeed(family):
     results = [check(level_id, steps, seed=1) for level_id, steps in FAMILIES[family].items()]
     assert sum(result.successes for result in results) >= 300
+
+
+@pytest.mark.parametrize("family", MINIGRID_FAMILIES)
+def test_every_level_of_minigrids_own_succeeds_and_equals_it(family):
+    steps, *beginnings = MINIGRID_FAMILIES[family]
+    results = [check(level_id, steps, seed=1, worlds=8) for level_id in levels_of(beginnings)]
+    assert all(result.successes > 0 for result in results), [(result.level, result.successes) for result in results]
+
+
+def test_the_families_hold_every_level_of_minigrids_own_that_has_a_reward():
+    levels = [level_id for _, *beginnings in MINIGRID_FAMILIES.values() for level_id in levels_of(beginnings)]
+    assert sorted([*levels, "MiniGrid-Playground-v0"]) == sorted(supported("MiniGrid-"))
+    assert check("MiniGrid-Playground-v0", 300).successes == 0
 
 
 def test_every_other_babyai_level_equals_minigrid_for_a_while():

@@ -24,8 +24,10 @@ class Bot:
     ...     action = bot.act(action)
     ...     success = bool(worlds.step(torch.tensor([action])).success)
 
-    It gives up now and then, for example when a box that it needs was destroyed, or when it holds something from the
-    start. Make a new one for each episode; a new one may also go on where another gave up.
+    It explores: it plans over what it has seen so far. Only where a level of minigrid's own names a place (a goal, a
+    target door) does it know from the start where that is. It gives up now and then, for example when a box that it
+    needs was destroyed, or when it holds something from the start. Make a new one for each episode; a new one may
+    also go on where another gave up.
     """
 
     def __init__(self, worlds: GridWorlds, b: int):
@@ -105,9 +107,7 @@ class Planner:
                 else:
                     super()._process_instr(instr)
 
-        self.last = ACTIONS.index("done")  # what remains to be done once the bot has nothing left to do
-        if not hasattr(env, "update_objs_poss"):  # not a BabyAI level: say what it wants in BabyAI's words
-            env.instrs = self._translate(env)
+        env.instrs, self.last = mission_of(env)
         self.bot = AlsoToPlaces(env)
         self.bot.stack = self.stack = _Subgoals(self.bot.stack)
 
@@ -122,36 +122,38 @@ class Planner:
             return None
         return self.last if action == ACTIONS.index("done") else action
 
-    def _translate(self, env: Any) -> Any:
-        from minigrid import envs
-        from minigrid.envs.babyai.core.verifier import (
-            BeforeInstr,
-            ObjDesc,
-            OpenInstr,
-            PickupInstr,
-            PutNextInstr,
-        )
 
-        if not hasattr(env, "room_from_pos"):
-            env.room_from_pos = lambda x, y: None  # only descriptions with a location ask for it
-        if isinstance(env, (envs.GoToDoorEnv, envs.GoToObjectEnv)):
-            return tuple(env.target_pos)
-        if isinstance(env, envs.UnlockEnv):
-            instruction = OpenInstr(ObjDesc("door"))
-        elif isinstance(env, envs.RedBlueDoorEnv):
-            instruction = BeforeInstr(OpenInstr(ObjDesc("door", "red")), OpenInstr(ObjDesc("door", "blue")))
-        elif isinstance(env, envs.FetchEnv):
-            instruction = PickupInstr(ObjDesc(env.targetType, env.targetColor))
-        elif isinstance(env, envs.PutNearEnv):
-            target = ObjDesc(env.target_type, env.target_color)
-            instruction = PutNextInstr(ObjDesc(env.move_type, env.moveColor), target)
-        elif hasattr(env, "obj"):
-            instruction = PickupInstr(ObjDesc(env.obj.type, env.obj.color))
-        else:
-            self.last = ACTIONS.index("forward")
-            if isinstance(env, envs.MemoryEnv):
-                return tuple(env.success_pos)
-            goals = [i for i, thing in enumerate(env.grid.grid) if thing is not None and thing.type == "goal"]
-            return (goals[0] % env.width, goals[0] // env.width) if goals else (1, 1)
-        instruction.reset_verifier(env)
-        return instruction
+def mission_of(env: Any) -> tuple[Any, int]:
+    """What an environment wants, in BabyAI's words, and what remains to be done after that.
+
+    Returns:
+        one of BabyAI's instructions, or a place (x, y) to face; and the action that then completes the episode.
+    """
+    from minigrid import envs
+    from minigrid.envs.babyai.core.verifier import BeforeInstr, ObjDesc, OpenInstr, PickupInstr, PutNextInstr
+
+    done, forward = ACTIONS.index("done"), ACTIONS.index("forward")
+    if hasattr(env, "update_objs_poss"):  # a BabyAI level
+        return env.instrs, done
+    if not hasattr(env, "room_from_pos"):
+        env.room_from_pos = lambda x, y: None  # only descriptions with a location ask for it
+    if isinstance(env, (envs.GoToDoorEnv, envs.GoToObjectEnv)):
+        return tuple(env.target_pos), done
+    if isinstance(env, envs.MemoryEnv):
+        return tuple(env.success_pos), forward
+    if isinstance(env, envs.UnlockEnv):
+        instruction = OpenInstr(ObjDesc("door"))
+    elif isinstance(env, envs.RedBlueDoorEnv):
+        instruction = BeforeInstr(OpenInstr(ObjDesc("door", "red")), OpenInstr(ObjDesc("door", "blue")))
+    elif isinstance(env, envs.FetchEnv):
+        instruction = PickupInstr(ObjDesc(env.targetType, env.targetColor))
+    elif isinstance(env, envs.PutNearEnv):
+        target = ObjDesc(env.target_type, env.target_color)
+        instruction = PutNextInstr(ObjDesc(env.move_type, env.moveColor), target)
+    elif hasattr(env, "obj"):
+        instruction = PickupInstr(ObjDesc(env.obj.type, env.obj.color))
+    else:
+        goals = [i for i, thing in enumerate(env.grid.grid) if thing is not None and thing.type == "goal"]
+        return (goals[0] % env.width, goals[0] // env.width) if goals else (1, 1), forward
+    instruction.reset_verifier(env)
+    return instruction, done

@@ -15,9 +15,13 @@ from .engine import GridWorlds, Observation
 from .generation import make_minigrid
 from .levels import LevelBank
 from .missions import decode_mission
+from .oracle import Oracle
 
 # Random actions that get something done: more walking, more picking up and toggling than "done".
 RANDOM_ACTIONS = (0.13, 0.13, 0.3, 0.15, 0.12, 0.15, 0.02)
+
+# Who chooses in world b: PLAYERS[b % 4]; None is chance alone.
+PLAYERS = (None, Oracle, None, Planner)
 
 
 class Comparison(NamedTuple):
@@ -40,9 +44,10 @@ def compare_minigrid(
 ) -> list[Comparison]:
     """Play the same levels with the same actions in our worlds and in minigrid's environments.
 
-    Half of the worlds act at random; in the other half minigrid's bot acts, with a random action in between now and
-    then, because random actions seldom reach success. Compared at every step: image, direction, mission, reward,
-    terminated, truncated; and the observation of every reset.
+    Half of the worlds act at random. Random actions seldom reach success, so a quarter is played by minigrid's bot,
+    which explores, and a quarter by an oracle, which knows the whole map, both with a random action now and then.
+    Compared at every step: image, direction, mission, reward, terminated, truncated; and the observation of every
+    reset.
 
     Args:
         levels: ids, or "all" for every supported one, or a prefix such as "BabyAI-".
@@ -91,7 +96,7 @@ def compare_level(level_id: str, steps: int, seed: int = 0, num_worlds: int = 16
     bank = LevelBank.generate(level_id, range(first_seed, first_seed + min(episodes_needed, 500)), cache=False)
     worlds = GridWorlds(bank, num_worlds, seed=seed)
     observation = worlds.reset()
-    twins = [_Twin(level_id, bank, bot=b % 2 == 1) for b in range(num_worlds)]
+    twins = [_Twin(level_id, bank, PLAYERS[b % 4]) for b in range(num_worlds)]
     differences: list[str] = []
     levels = worlds.levels.tolist()
     for b, twin in enumerate(twins):
@@ -129,10 +134,10 @@ def compare_level(level_id: str, steps: int, seed: int = 0, num_worlds: int = 16
 class _Twin:
     """minigrid's environment beside one of our worlds, and whoever chooses the actions of both."""
 
-    def __init__(self, level_id: str, bank: LevelBank, bot: bool):
+    def __init__(self, level_id: str, bank: LevelBank, player: Any):
         self.env, self.bank, self.level_id = make_minigrid(level_id), bank, level_id
-        self.bot = bot
-        self.planner: Planner | None = None
+        self.player = player
+        self.planner: Oracle | Planner | None = None
         self.last: int | None = None
         self.count = self.seed = 0
         self.observation: dict[str, Any] = {}
@@ -141,11 +146,11 @@ class _Twin:
         self.seed = int(self.bank.seeds[level])
         self.observation, _ = self.env.reset(seed=self.seed)
         self.count, self.last = 0, None
-        self.planner = Planner(self.env) if self.bot else None
+        self.planner = self.player and self.player(self.env)
 
     def choose(self, random: int, meddle: bool, generator: np.random.Generator) -> int:
-        if self.bot and self.planner is None and generator.random() < 0.1:
-            self.planner, self.last = Planner(self.env), None  # perhaps a fresh bot knows how to go on
+        if self.player and self.planner is None and generator.random() < 0.1:
+            self.planner, self.last = self.player(self.env), None  # perhaps a fresh one knows how to go on
         if self.planner is not None:
             action = self.planner.plan(self.last)
             if action is None:
