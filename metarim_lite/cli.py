@@ -178,7 +178,7 @@ def bench(names: Words[tuple[str, ...]] = ("worlds", "rim", "train"), json_lines
 
 
 def compare_minigrid(steps: int = 100_000, levels: str = "all", seed: int = 0, workers: int = 1) -> None:
-    """Step our worlds and minigrid's from the same resets, half random, half bot, and count differences.
+    """Step our worlds and minigrid's from the same resets, half random, half bot or oracle, and count differences.
 
     Args:
         steps: steps to compare in all.

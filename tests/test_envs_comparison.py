@@ -6,6 +6,8 @@ import torch
 from metarim_lite.envs import GridWorlds, LevelBank, engine, supported
 from metarim_lite.envs.bot import Bot
 from metarim_lite.envs.compare import compare_level, compare_minigrid
+from metarim_lite.envs.generation import make_minigrid
+from metarim_lite.envs.oracle import Oracle
 from metarim_lite.errors import UserError
 
 ONE_ROOM = [
@@ -104,7 +106,8 @@ def test_every_family_equals_minigrid_also_where_missions_succeed(family):
 def test_every_level_of_minigrids_own_succeeds_and_equals_it(family):
     steps, *beginnings = MINIGRID_FAMILIES[family]
     results = [check(level_id, steps, seed=1, worlds=8) for level_id in levels_of(beginnings)]
-    assert all(result.successes > 0 for result in results), [(result.level, result.successes) for result in results]
+    assert [result.level for result in results if result.successes == 0] == []
+    assert sum(result.successes for result in results) >= 50  # 300 in the six families together
 
 
 def test_the_families_hold_every_level_of_minigrids_own_that_has_a_reward():
@@ -134,6 +137,21 @@ def test_comparing_by_prefix_and_in_processes_gives_one_row_a_level():
         compare_minigrid("BabyAI-Nothing")
     with pytest.raises(UserError, match="nothing to compare"):
         compare_minigrid("BabyAI-GoToObj-v0", steps=0)
+
+
+@pytest.mark.parametrize(
+    "level_id", ["MiniGrid-LockedRoom-v0", "MiniGrid-ObstructedMaze-Full-v1", "BabyAI-KeyInBox-v0"]
+)
+def test_the_oracle_solves_what_needs_hidden_keys_and_far_rooms(level_id):
+    env = make_minigrid(level_id)
+    for seed in range(3):
+        env.reset(seed=seed)
+        oracle, action, reward, ended = Oracle(env), None, 0.0, False
+        while not ended:
+            action = oracle.plan(action)
+            _, reward, terminated, truncated, _ = env.step(action)
+            ended = terminated or truncated
+        assert reward > 0.5
 
 
 @pytest.mark.parametrize("level_id", ["BabyAI-GoToLocal-v0", "BabyAI-UnlockPickup-v0", "MiniGrid-DoorKey-5x5-v0"])

@@ -38,7 +38,7 @@ def compare_minigrid(
     levels: str | Sequence[str] = "all",
     steps: int = 100_000,
     seed: int = 0,
-    worlds: int = 16,
+    worlds: int = 8,
     workers: int = 1,
     progress: bool = False,
 ) -> list[Comparison]:
@@ -52,7 +52,7 @@ def compare_minigrid(
     Args:
         levels: ids, or "all" for every supported one, or a prefix such as "BabyAI-".
         steps: compared steps in all, shared equally by the levels.
-        worlds: worlds per level.
+        worlds: worlds per level. Fewer play longer episodes within the same number of steps.
         workers: processes.
 
     Raises:
