@@ -32,7 +32,16 @@ from .sequences import (
 from .shipped import DATA
 
 FINAL_TEST_SEED = 2_000_003  # other sequences than those of the reports
-COPYING = dataclasses.replace(SEQUENCES["copying"], input_size=64, lr=2e-3, schedule="linear", updates=2_000)
+# Ours, found on one seed of the RIM and then used for every row: a smaller batch and embedding than the paper's, twice
+# its rate, falling, and gradients clipped at a tenth of what the authors' code allows. Without that clipping the loss
+# jumps back up now and then, and after a jump what is remembered at 50 blanks wears away at 200.
+FOUND = {"lr": 2e-3, "schedule": "linear", "clip": 0.1, "batch": 32}
+COPYING = dataclasses.replace(SEQUENCES["copying"], input_size=64, updates=3_000, **FOUND)
+SMALL = FOUND | {"width": 192, "input_size": 64, "key_size": 32, "comm_heads": 2, "comm_key_size": 16}
+SMALL |= {"comm_value_size": 16, "updates": 1_000}
+ADDING = dataclasses.replace(SEQUENCES["adding"], **SMALL)
+DIGITS = dataclasses.replace(SEQUENCES["digits"], **SMALL | {"updates": 3_000})
+BALLS = dataclasses.replace(SEQUENCES["bouncing-balls"], **SMALL | {"updates": 2_000, "batch": 16})
 
 
 @dataclass(frozen=True)
@@ -68,8 +77,33 @@ STUDIES: dict[str, Study] = {
             "LSTM, 300 units": Setting(_lstm(COPYING, width=300), "0.00 at 50, 4.32 at 200"),
             "LSTM, 600 units": Setting(_lstm(COPYING), "0.00 at 50, 3.56 at 200"),
         },
-        "",
+        "The paper trains with batches of 64 and a constant rate of 1e-3; ours are in each row's config.",
         model="RIM 6/4, 600 units",
+    ),
+    "adding": Study(
+        "trained on 50 numbers: is the sum still right after 200?",
+        {
+            "RIM 6/4, 192 units": Setting(ADDING, "0 at 50, 0 at 200"),
+            "LSTM, 192 units": Setting(_lstm(ADDING), ""),
+        },
+        "The paper says that every RIM it tried has error 0 there. A model that always says 1 has 0.167.",
+    ),
+    "digits": Study(
+        "trained on 8x8 pixels, read one by one: is the digit still recognised at finer resolutions?",
+        {
+            "RIM 6/4, 192 units": Setting(DIGITS, "90.0 / 73.4 / 38.1 %"),
+            "LSTM, 192 units": Setting(_lstm(DIGITS), "84.5 / 52.2 / 21.9 %"),
+        },
+        "The paper's numbers are for MNIST, trained at 14x14 and tested at 16, 19 and 24, with 600 units: the same "
+        "ratios of resolutions, but other images, and 42 times as many of them.",
+    ),
+    "bouncing-balls": Study(
+        "trained on 4 balls: how well are frames rolled out with more of them, or behind a curtain?",
+        {
+            "RIM 6/4, 192 units": Setting(BALLS, "figures only"),
+            "LSTM, 192 units": Setting(_lstm(BALLS), "figures only"),
+        },
+        "Frames are 32x32, the paper's 64x64.",
     ),
 }
 
