@@ -36,9 +36,9 @@ FINAL_TEST_SEED = 2_000_003  # other sequences than those of the reports
 # its rate, falling, and gradients clipped at a tenth of what the authors' code allows. Without that clipping the loss
 # jumps back up now and then, and after a jump what is remembered at 50 blanks wears away at 200.
 FOUND = {"lr": 2e-3, "schedule": "linear", "clip": 0.1, "batch": 32}
-COPYING = dataclasses.replace(SEQUENCES["copying"], input_size=64, updates=4_000, **FOUND)
+COPYING = dataclasses.replace(SEQUENCES["copying"], input_size=64, updates=4_000, report_every=500, **FOUND)
 SMALL = FOUND | {"width": 192, "input_size": 64, "key_size": 32, "comm_heads": 2, "comm_key_size": 16}
-SMALL |= {"comm_value_size": 16, "updates": 1_000}
+SMALL |= {"comm_value_size": 16, "updates": 1_000, "report_every": 250}
 ADDING = dataclasses.replace(SEQUENCES["adding"], **SMALL)
 DIGITS = dataclasses.replace(SEQUENCES["digits"], **SMALL | {"updates": 3_000})
 BALLS = dataclasses.replace(SEQUENCES["bouncing-balls"], **SMALL | {"updates": 2_000, "batch": 16})
