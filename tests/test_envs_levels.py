@@ -199,7 +199,7 @@ def _generate_some(seeds):
 def test_a_cache_that_cannot_be_written_costs_a_warning_only(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("METARIM_CACHE", str(tmp_path / "file"))
-    storage._warn_once.cache_clear()
+    storage.warn_once.cache_clear()
     with pytest.warns(UserWarning, match="levels are not cached"):
         assert len(LevelBank.generate("BabyAI-GoToLocal-v0", range(2))) == 2
 

@@ -133,8 +133,7 @@ class GridWorlds:
             self._starts.contents,
             self._starts.mission,
         )
-        key = _scramble(torch.full((num_envs,), seed, device=self.device) * _GOLDEN)
-        self._salt = _scramble(key + torch.arange(num_envs, device=self.device))
+        self._salt = make_salt(seed, num_envs, self.device)
         self._registers = torch.zeros(len(self._starts.registers), num_envs, dtype=torch.int64, device=self.device)
         grid = torch.zeros(num_envs, cells, dtype=torch.int32, device=self.device)
         self._episode = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
@@ -157,7 +156,7 @@ class GridWorlds:
             UserError: levels of the wrong shape, dtype or range.
         """
         if levels is None:
-            levels = self._draw(self._salt, self._episode)
+            levels = draw(self._salt, self._episode, len(self.bank))
         else:
             levels = self._check_levels(levels)
         self._episode += 1
@@ -340,20 +339,16 @@ class GridWorlds:
         """Begin the next episode where one ended."""
         if self._may_look:
             rows = ended.nonzero()[:, 0]
-            levels = self._draw(self._salt[rows], self._episode[rows])
+            levels = draw(self._salt[rows], self._episode[rows], len(self.bank))
             self.state.grid.index_copy_(0, rows, self._starts.grid.index_select(0, levels))
             self._registers.index_copy_(1, rows, self._starts.registers.index_select(1, levels))
         else:
-            levels = self._draw(self._salt, self._episode)
+            levels = draw(self._salt, self._episode, len(self.bank))
             fresh = self._starts.grid.index_select(0, levels)
             self.state.grid.copy_(torch.where(ended[:, None], fresh, self.state.grid))
             fresh = self._starts.registers.index_select(1, levels)
             self._registers.copy_(torch.where(ended, fresh, self._registers))
         self._episode += ended
-
-    def _draw(self, salt: Int[Tensor, "m"], episode: Int[Tensor, "m"]) -> Int[Tensor, "m"]:
-        """The level of each world's episode: a hash, so that it needs no generator and no memory."""
-        return (_scramble(salt + episode * _GOLDEN) & 0x7FFFFFFFFFFFFFFF) % len(self.bank)
 
     def _check_actions(self, actions: Tensor) -> None:
         if not isinstance(actions, Tensor) or actions.dtype != torch.int64 or actions.shape != (self.num_envs,):
@@ -381,6 +376,17 @@ class GridWorlds:
         if levels.min() < 0 or levels.max() >= len(self.bank):
             raise UserError(f"levels must be in 0..{len(self.bank) - 1}, got {int(levels.min())}..{int(levels.max())}")
         return levels.to(self.device)
+
+
+def make_salt(seed: int, num_envs: int, device: torch.device) -> Int[Tensor, "B"]:
+    """What distinguishes the draws of each world."""
+    key = _scramble(torch.full((num_envs,), seed, device=device) * _GOLDEN)
+    return _scramble(key + torch.arange(num_envs, device=device))
+
+
+def draw(salt: Int[Tensor, "m"], episode: Int[Tensor, "m"], count: int) -> Int[Tensor, "m"]:
+    """Which of `count` things each world's episode is about: a hash, so that it needs no generator and no memory."""
+    return (_scramble(salt + episode * _GOLDEN) & 0x7FFFFFFFFFFFFFFF) % count
 
 
 def _scramble(z: Int[Tensor, "m"]) -> Int[Tensor, "m"]:

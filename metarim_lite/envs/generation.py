@@ -7,7 +7,7 @@ import io
 import os
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -199,34 +199,44 @@ def generate_many(
     Raises:
         UserError: fewer than one worker, or what `make_minigrid` and `pack_level` raise.
     """
+    return stack_levels(in_processes(generate_levels, level_id, seeds, workers, level_id if progress else None))
+
+
+def in_processes(
+    work: Callable[[str, Sequence[int]], list[Any]],
+    level_id: str,
+    seeds: Sequence[int],
+    workers: int | None,
+    label: str | None,
+) -> list[Any]:
+    """work(level_id, seeds), chunk by chunk, here or in several processes; one result per seed, in order.
+
+    Args:
+        label: of the progress bar; None shows none.
+    """
+    from tqdm.auto import tqdm
+
     if workers is not None and workers < 1:
         raise UserError(f"workers must be at least 1 or None, got {workers}")
     chunks = [seeds[i : i + CHUNK] for i in range(0, len(seeds), CHUNK)]
-    bar = _progress_bar(level_id, len(seeds), progress)
-    levels: list[dict[str, np.ndarray]] = []
+    results: list[Any] = []
     start = time.monotonic()
-    while chunks:
-        remaining = (time.monotonic() - start) * len(chunks) / max(len(levels) / CHUNK, 1)
-        use = workers or (os.cpu_count() or 1 if levels and remaining > PATIENCE else 1)
-        if use > 1 and len(chunks) > 1:
-            from joblib.externals.loky import ProcessPoolExecutor
+    with tqdm(total=len(seeds), desc=label, unit="level", disable=label is None or not seeds) as bar:
+        while chunks:
+            remaining = (time.monotonic() - start) * len(chunks) / max(len(results) / CHUNK, 1)
+            use = workers or (os.cpu_count() or 1 if results and remaining > PATIENCE else 1)
+            if use > 1 and len(chunks) > 1:
+                from joblib.externals.loky import ProcessPoolExecutor
 
-            with ProcessPoolExecutor(use) as pool:
-                for made in pool.map(generate_levels, [level_id] * len(chunks), chunks):
-                    levels += made
-                    bar.update(len(made))
-            break
-        made = generate_levels(level_id, chunks.pop(0))
-        levels += made
-        bar.update(len(made))
-    bar.close()
-    return stack_levels(levels)
-
-
-def _progress_bar(level_id: str, total: int, show: bool) -> Any:
-    from tqdm.auto import tqdm
-
-    return tqdm(total=total, desc=level_id, unit="level", disable=not show)
+                with ProcessPoolExecutor(use) as pool:
+                    for made in pool.map(work, [level_id] * len(chunks), chunks):
+                        results += made
+                        bar.update(len(made))
+                break
+            made = work(level_id, chunks.pop(0))
+            results += made
+            bar.update(len(made))
+    return results
 
 
 def stack_levels(levels: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -164,9 +164,9 @@ def write_cache(level_id: str, block: int, tables: dict[str, Tensor]) -> None:
     try:
         write_atomically(cache_path(level_id, block), to_bytes(tables, (level_id,)))
     except OSError as error:
-        _warn_once(f"levels are not cached: cannot write to {cache_folder()} ({error.strerror})")
+        warn_once(f"levels are not cached: cannot write to {cache_folder()} ({error.strerror})")
 
 
 @functools.cache
-def _warn_once(text: str) -> Any:
+def warn_once(text: str) -> Any:
     warnings.warn(text, stacklevel=4)

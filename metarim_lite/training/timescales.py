@@ -17,6 +17,7 @@ does not run through the fast updates. The *per-task* form, that of the paper's 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,12 +26,13 @@ from torch import nn
 
 from ..errors import UserError, unknown
 from ..models import GROUPS
-from .ppo import PPOConfig, cut_into_spans, minibatches, ppo_loss
+from .ppo import PPOConfig, Spans, cut_into_spans, minibatches, ppo_loss
 from .rollouts import Rollout
 
 ADAPTATIONS = ("online", "per-task")
 META_GRADIENTS = ("first-order", "through-adaptation")
 Groups = dict[str, list[nn.Parameter]]
+Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -136,35 +138,43 @@ class Clock:
         self.optimizer = torch.optim.Adam(rates, eps=1e-5) if rates else None
 
     def update(
-        self, agent: Any, rollout: Rollout, config: PPOConfig, generator: torch.Generator
+        self,
+        agent: Any,
+        rollout: Rollout,
+        config: PPOConfig,
+        generator: torch.Generator,
+        loss: Callable[[Any, Spans, PPOConfig], Loss] = ppo_loss,
     ) -> dict[str, torch.Tensor]:
-        """One tick of this clock: PPO on a rollout. Returns means of the watched numbers (0-dim tensors).
+        """One tick of this clock on a rollout. Returns means of the watched numbers (0-dim tensors).
 
-        `grad_norm/<group>` is the norm of a group's gradient before clipping; `ratio_error` is the largest
+        `grad_norm/<group>` is the norm of a group's gradient before clipping; PPO's `ratio_error` is the largest
         |ρ − 1| before the first update, which must be rounding noise.
+
+        Arguments:
+            loss: of the agent on a minibatch of spans: what to descend, and numbers to watch.
         """
         if self.optimizer is None:  # an LSTM has no attention: its slow clock has nothing to move
             return {}
         spans = cut_into_spans(rollout, self.span, config)
         sums: dict[str, torch.Tensor] = {}
-        first_error, count = None, 0
+        first, count = {}, 0
         _require_grad(self.others, False)
         try:
             for batch in minibatches(spans, config, generator):
-                loss, watched = ppo_loss(agent, batch, config)
+                descend, watched = loss(agent, batch, config)
                 agent.zero_grad(set_to_none=True)
-                loss.backward()
+                descend.backward()
                 for group, parameters in self.by_group.items():
                     watched[f"grad_norm/{group}"] = _grad_norm(parameters)
                 nn.utils.clip_grad_norm_(self.parameters, config.max_grad_norm)
                 self.optimizer.step()
-                first_error = watched["ratio_error"] if first_error is None else first_error
+                first = first or {k: v for k, v in watched.items() if k == "ratio_error"}
                 sums = {k: sums.get(k, 0) + v for k, v in watched.items()}
                 count += 1
         finally:
             agent.zero_grad(set_to_none=True)
             _require_grad(self.others, True)
-        return {k: v / count for k, v in sums.items()} | {"ratio_error": first_error}
+        return {k: v / count for k, v in sums.items()} | first
 
 
 def make_clocks(agent: Any, scales: TimeScales) -> dict[str, Clock]:
