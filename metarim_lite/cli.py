@@ -20,6 +20,7 @@ from .training.stages import ContinualConfig
 from .training.trainer import TrainConfig
 
 Words = tyro.conf.Positional
+IMITATION = TrainConfig(imitate=True, frames=1_000_000, train_levels=2_000, num_envs=64, evaluate_every=100_000)
 
 
 def demo(frames: int = 2_000_000, folder: Path = Path("runs/demo"), seed: int = 0) -> None:
@@ -50,7 +51,7 @@ def train(
     from . import training
 
     name = f"{config.method}-{config.level.replace(',', '+')}-s{config.seed}"
-    folder = folder or Path("runs") / name
+    folder = folder or Path("runs") / ("imitate-" * config.imitate + name)
     run = training.train(config, folder=folder)
     seeds = range(training.HELD_OUT_SEEDS, training.HELD_OUT_SEEDS + 1000)
     from .training.trainer import make_bank
@@ -58,6 +59,18 @@ def train(
     if run.finished:
         print(f"held-out levels: {training.evaluate(run.agent, make_bank(config.levels, seeds))}")
     print(f"run kept in {folder}")
+
+
+def imitate(
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = IMITATION, folder: Path | None = None
+) -> None:  # fmt: skip
+    """Train an agent to do what minigrid's bot does. Reinforcement learning can go on from there: train --start RUN.
+
+    Args:
+        config: what to train and how; frames are steps of demonstrations read.
+        folder: where the run is kept; default runs/imitate-METHOD-LEVEL-sSEED.
+    """
+    train(config, folder)
 
 
 def evaluate(
@@ -75,7 +88,7 @@ def evaluate(
     from . import training
     from .training.trainer import make_bank
 
-    loaded = training.load_agent(_agent_path(agent))
+    loaded = training.load_agent(agent)
     bank = make_bank((level,), range(training.HELD_OUT_SEEDS, training.HELD_OUT_SEEDS + episodes), progress=True)
     print(training.evaluate(loaded, bank, episodes, seed=seed, greedy=greedy))
 
@@ -111,7 +124,7 @@ def transfer(agent: Words[str], levels: tuple[str, ...] = (), episodes: int = 50
     from . import training
     from .training.transfer import GO_TO_LADDER, transfer, transfer_table
 
-    rows = transfer(training.load_agent(_agent_path(agent)), levels or GO_TO_LADDER, episodes, progress=True)
+    rows = transfer(training.load_agent(agent), levels or GO_TO_LADDER, episodes, progress=True)
     print(transfer_table(rows))
 
 
@@ -156,7 +169,7 @@ def replay(
     import metarim_lite as ml
 
     bank = ml.LevelBank.generate(level, seeds=range(seed, seed + 1))
-    ml.Trace.record(ml.load_agent(_agent_path(agent)), bank, level=0, seed=seed).to_html(out)
+    ml.Trace.record(ml.load_agent(agent), bank, level=0, seed=seed).to_html(out)
     print(f"wrote {out}")
 
 
@@ -247,6 +260,7 @@ def ship(folder: Words[Path], name: Words[str], episodes: int = 1000) -> None:
 COMMANDS: dict[str, Any] = {
     "demo": demo,
     "train": train,
+    "imitate": imitate,
     "evaluate": evaluate,
     "continual": continual,
     "transfer": transfer,
@@ -291,12 +305,6 @@ def _take_task(words: list[str]) -> tuple[list[str], str | None]:
         if words[0] == "train" and word == "--task" and i + 1 < len(words):
             return words[:i] + words[i + 2 :], words[i + 1]
     return words, None
-
-
-def _agent_path(name: str) -> str:
-    """A run folder stands for the agent in it."""
-    inside = Path(name) / "agent.safetensors"
-    return str(inside) if inside.is_file() else name
 
 
 def _read(words: list[str]) -> Callable[[], None]:

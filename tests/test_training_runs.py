@@ -210,9 +210,9 @@ def test_a_folder_of_another_run_is_refused(stopped_run):
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
     folder = tmp_path / "run"
-    from metarim_lite.training import timescales
+    from metarim_lite.training import trainer
 
-    original, calls = timescales.ppo_loss, []
+    original, calls = trainer.ppo_loss, []
 
     def poisoned(agent, batch, config):
         calls.append(1)
@@ -223,10 +223,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
             else (loss, watched)
         )
 
-    monkeypatch.setattr(timescales, "ppo_loss", poisoned)
+    monkeypatch.setattr(trainer, "ppo_loss", poisoned)
     with pytest.raises(ml.UserError, match="not finite.*last good checkpoint is kept"):
         train(SHORT, folder=folder, progress=False)
-    monkeypatch.setattr(timescales, "ppo_loss", original)
+    monkeypatch.setattr(trainer, "ppo_loss", original)
     resumed = train(SHORT, folder=folder, progress=False)
     assert resumed.finished
     assert all(p.isfinite().all() for p in resumed.agent.parameters())

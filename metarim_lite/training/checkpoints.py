@@ -175,12 +175,14 @@ def shipped_agents() -> list[str]:
 
 
 def load_agent(path_or_name: str | Path, device: str = "cpu") -> Agent:
-    """An agent from a file written by `save_agent`, or a shipped one by name.
+    """An agent from a file written by `save_agent`, that of a finished run's folder, or a shipped one by name.
 
     Raises:
         UserError: no such file or name (with the nearest names), or a damaged or foreign file.
     """
     path = Path(path_or_name)
+    if (path / "agent.safetensors").is_file():
+        path = path / "agent.safetensors"
     if not path.is_file():
         path = Path(str(resources.files("metarim_lite.data") / f"{path_or_name}.safetensors"))
         if not path.is_file():
@@ -189,3 +191,20 @@ def load_agent(path_or_name: str | Path, device: str = "cpu") -> Agent:
     agent = Agent(from_dict(AgentConfig, config))
     agent.load_state_dict(fill(agent.state_dict(), saved, f"agent file {path.name!r}"))
     return agent.to(device)
+
+
+def start_from(agent: Agent, path_or_name: str | Path) -> None:
+    """Give an agent the parameters of another, as `load_agent` finds it.
+
+    Raises:
+        UserError: as `load_agent`; the other has other sizes.
+    """
+    other = load_agent(path_or_name)
+    mine, theirs = to_dict(agent.config), to_dict(other.config)
+    for name in mine:
+        if name != "kernel" and mine[name] != theirs[name]:
+            raise UserError(
+                f"cannot start from {str(path_or_name)!r}: its AgentConfig.{name} is {theirs[name]!r}, this agent's "
+                f"{mine[name]!r}; make them equal"
+            )
+    agent.load_state_dict(other.state_dict())

@@ -129,7 +129,7 @@ def train_sequence_of_tasks(
     check_shared(banks, config.tasks)
     check_shared(held_out, config.tasks)
 
-    trainer = ContinualTrainer(config, banks)
+    trainer = ContinualTrainer(config, banks, fresh=not kept.resumes)
     state = kept.resume(trainer)
     if state:
         rows = _read_rows(state, trainer.counters["stage"], S, kept.path)

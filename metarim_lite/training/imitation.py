@@ -25,7 +25,7 @@ from .rollouts import Rollout, Seen
 
 
 class Reader:
-    """B readers of demonstrations, side by side: each reads one episode after the other, and goes on in the next rollout.
+    """B readers of demonstrations, side by side: each reads one episode after the other, from rollout to rollout.
 
     Which episode a reader takes next is a hash of (seed, reader, episodes begun), as in `GridWorlds`.
 

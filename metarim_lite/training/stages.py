@@ -67,6 +67,8 @@ class ContinualConfig:
             raise UserError(f"ContinualConfig.ewc_strength is {self.ewc_strength!r}; it must be greater than 0")
         if not 0 <= self.ewc_decay <= 1:
             raise UserError(f"ContinualConfig.ewc_decay is {self.ewc_decay!r}; it must lie between 0 and 1")
+        if self.base.imitate:
+            raise UserError("a sequence of tasks is learned from reward; leave base.imitate off")
         if self.base.scales.adaptation == "per-task" and self.yardstick in ("replay", "ewc"):
             raise UserError(
                 f"yardstick {self.yardstick!r} needs adaptation='online', method {self.base.method!r} adapts per task; "
@@ -135,8 +137,8 @@ def check_shared(banks: Sequence[LevelBank], names: Sequence[str]) -> None:
 class ContinualTrainer(Trainer):
     """A `Trainer` that goes from task to task."""
 
-    def __init__(self, sequence: ContinualConfig, banks: Sequence[LevelBank]) -> None:
-        super().__init__(sequence.config_of_stage(0), banks[0])
+    def __init__(self, sequence: ContinualConfig, banks: Sequence[LevelBank], fresh: bool = True) -> None:
+        super().__init__(sequence.config_of_stage(0), banks[0], fresh=fresh)
         self.sequence, self.banks = sequence, list(banks)
         self.counters["stage"] = 0
         self.elastic = None

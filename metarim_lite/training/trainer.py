@@ -12,14 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..envs import GridWorlds, LevelBank
+from ..envs import GridWorlds, LevelBank, demonstrate
 from ..errors import UserError
 from ..models import Agent, AgentConfig
 from .adaptation import TaskLearner, task_worlds
-from .checkpoints import save_agent
+from .checkpoints import save_agent, start_from
 from .evaluation import Evaluation, evaluate
+from .imitation import Reader, imitation_loss
 from .methods import method
-from .ppo import PPOConfig
+from .ppo import PPOConfig, ppo_loss
 from .rollouts import Player
 from .runs import Learner, Loop, RunFolder, choose_device, looping
 from .timescales import TimeScales, make_clocks
@@ -53,6 +54,10 @@ class TrainConfig:
     """Frames between two evaluations on held-out levels while training; 0: none."""
     evaluate_episodes: int = 500
     """Held-out levels played in each of them."""
+    imitate: bool = False
+    """Learn from what minigrid's bot does in the training levels, not from reward; frames are then steps read."""
+    start: str = ""
+    """Agent to start from: a file, a run's folder, or the name of a shipped one; empty: new parameters."""
     agent: AgentConfig = field(default_factory=AgentConfig)
     """Sizes of the agent; the method decides the controller."""
     ppo: PPOConfig = field(default_factory=PPOConfig)
@@ -65,6 +70,10 @@ class TrainConfig:
             if not isinstance(value, int) or value < 1:
                 raise UserError(f"TrainConfig.{name} is {value!r}; it must be a whole number of at least 1")
         scales = self.scales
+        if self.imitate and scales.adaptation == "per-task":
+            raise UserError(
+                f"imitation needs adaptation='online', method {self.method!r} adapts per task; choose another"
+            )
         if self.steps % scales.fast_span and scales.fast_span < self.steps:
             raise UserError(
                 f"spans of {scales.fast_span} steps do not divide a rollout of {self.steps}; choose one that does"
@@ -97,8 +106,11 @@ class Run:
 
     def __repr__(self) -> str:
         last = self.metrics[-1] if self.metrics else {}
-        frames, success = last.get("frames", 0), last.get("success", 0.0)
-        return f"Run({self.config.method} on {self.config.level}, {frames:,} frames, success {success:.3f})"
+        shown = [f"{k.replace('_', ' ')} {last[k]:.3f}" for k in ("success", "held_out_success") if k in last]
+        return (
+            ", ".join([f"Run({self.config.method} on {self.config.level}, {last.get('frames', 0):,} frames", *shown])
+            + ")"
+        )
 
 
 def make_bank(levels: tuple[str, ...], seeds: range, progress: bool = False) -> LevelBank:
@@ -110,9 +122,15 @@ def make_bank(levels: tuple[str, ...], seeds: range, progress: bool = False) -> 
 
 
 class Trainer(Learner):
-    """An agent in its worlds. `tick()` moves it on."""
+    """An agent in its worlds. `tick()` moves it on.
 
-    def __init__(self, config: TrainConfig, bank: LevelBank | None = None, progress: bool = False) -> None:
+    Arguments:
+        fresh: begin with the agent `config.start`; False where a checkpoint will be restored.
+    """
+
+    def __init__(
+        self, config: TrainConfig, bank: LevelBank | None = None, progress: bool = False, fresh: bool = True
+    ) -> None:
         self.config = config
         self.device = choose_device(config.device)
         chosen = method(config.method)
@@ -120,6 +138,8 @@ class Trainer(Learner):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.agent = Agent(chosen.agent_config(config.agent)).to(self.device)
+        if config.start and fresh:
+            start_from(self.agent, config.start)
         self.clocks = make_clocks(self.agent, config.scales)
         self.dice = torch.Generator(device=self.device).manual_seed(2 * config.seed)
         self.learner: TaskLearner | None = None
@@ -128,8 +148,13 @@ class Trainer(Learner):
             self.learner = TaskLearner(self.agent, self.clocks["slow"], config.scales, config.ppo, worlds)
         else:
             worlds = GridWorlds(bank, config.num_envs, device=self.device, seed=config.seed)
-        acting = torch.Generator(device=self.device).manual_seed(2 * config.seed + 1)
-        self.player = Player(worlds, self.agent, acting)
+        if config.imitate:
+            shown = demonstrate(bank, progress=progress)
+            self.player: Player | Reader = Reader(shown, self.agent, config.num_envs, config.seed)
+        else:
+            acting = torch.Generator(device=self.device).manual_seed(2 * config.seed + 1)
+            self.player = Player(worlds, self.agent, acting)
+        self.loss = imitation_loss if config.imitate else ppo_loss
         self.counters = {"tick": 0, "frames": 0, "reports": 0, "seconds": 0.0}
 
     def tick(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -142,7 +167,7 @@ class Trainer(Learner):
         else:
             T = clock.span if name == "slow" else max(config.steps, clock.span)
             rollout = self.player.collect(self.agent, T, clock.span)
-            watched, episodes = clock.update(self.agent, rollout, config.ppo, self.dice), rollout.episodes
+            watched, episodes = clock.update(self.agent, rollout, config.ppo, self.dice, self.loss), rollout.episodes
         self.counters["tick"] += 1
         self.counters["frames"] += T * config.num_envs
         return {f"{name}/{k}": v for k, v in watched.items()}, episodes
@@ -183,7 +208,7 @@ def train(
     method(config.method)
     choose_device(config.device)
     kept = RunFolder(folder, config, may_change="frames")
-    trainer = Trainer(config, bank, progress)
+    trainer = Trainer(config, bank, progress, fresh=not kept.resumes)
     kept.resume(trainer)
     if config.evaluate_every and held_out is None:
         seeds = range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + config.evaluate_episodes)
@@ -215,14 +240,12 @@ def next_report(trainer: Trainer, held_out: LevelBank | None, loop: Loop) -> dic
         return counters["tick"] % config.report_every == 0 or counters["frames"] >= config.frames
 
     means, speed = loop.advance(tick, due)
-    count = max(1.0, float(episodes["count"]))
+    count = int(episodes.pop("count", 0))
     line: dict[str, Any] = {
         "frames": counters["frames"],
         "tick": counters["tick"],
-        "success": float(episodes["success"]) / count,
-        "reward": float(episodes["reward"]) / count,
-        "length": float(episodes["length"]) / count,
-        "episodes": int(episodes["count"]),
+        **{k: float(total) / max(1, count) for k, total in episodes.items()},  # success, reward, length
+        "episodes": count,
         "frames_per_second": speed,
         "seconds": counters["seconds"],
         **means,
@@ -231,5 +254,6 @@ def next_report(trainer: Trainer, held_out: LevelBank | None, loop: Loop) -> dic
     if held_out is not None and beat and counters["frames"] // beat > first // beat:
         result = evaluate(trainer.agent, held_out, min(config.evaluate_episodes, len(held_out)))
         line["held_out_success"] = result.success.value
-    loop.bar.set_postfix(success=f"{line['success']:.3f}")
+    told = {k.split("/")[-1]: f"{v:.3f}" for k, v in line.items() if k.endswith(("success", "accuracy"))}
+    loop.bar.set_postfix(told)
     return line
