@@ -52,7 +52,11 @@ def train(
 
     name = f"{config.method}-{config.level.replace(',', '+')}-s{config.seed}"
     folder = folder or Path("runs") / ("imitate-" * config.imitate + name)
+    from .training.distributed import leads
+
     run = training.train(config, folder=folder)
+    if not leads():
+        return
     seeds = range(training.HELD_OUT_SEEDS, training.HELD_OUT_SEEDS + 1000)
     from .training.trainer import make_bank
 

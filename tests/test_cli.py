@@ -70,3 +70,19 @@ def test_train_evaluate_replay_and_resume(tmp_path):
     shown = metarim("replay", "run", "--level", "BabyAI-GoToObjS4-v0", "--out", "page.html", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert "<html" in (tmp_path / "page.html").read_text()
+
+
+def test_imitate_then_train_from_there(tmp_path):
+    small = (
+        "--method", "lstm", "--level", "BabyAI-GoToObjS4-v0", "--frames", "640", "--num-envs", "16", "--steps", "20",
+        "--train-levels", "50", "--evaluate-every", "0", "--agent.lstm-size", "8",
+    )  # fmt: skip
+    first = metarim("imitate", *small, "--folder", "taught", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "held-out levels: success" in first.stdout
+    line = json.loads((tmp_path / "taught" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert {"fast/accuracy", "fast/cross_entropy"} <= set(line) and "success" not in line
+    then = metarim("train", *small, "--start", "taught", "--folder", "run", cwd=tmp_path)
+    assert then.returncode == 0, then.stderr
+    other = metarim("train", *small[:-1], "16", "--start", "taught", "--folder", "other", cwd=tmp_path)
+    assert other.returncode == 2 and "AgentConfig.lstm_size is 8" in other.stderr

@@ -5,7 +5,7 @@ import torch
 
 import metarim_lite as ml
 from metarim_lite.models import ControllerState
-from metarim_lite.training.ppo import PPOConfig, cut_into_spans, gae, minibatches, ppo_loss
+from metarim_lite.training.ppo import PPOConfig, cut_into_spans, gae, minibatch_rows, ppo_loss
 from metarim_lite.training.rollouts import Player
 
 
@@ -58,8 +58,8 @@ def test_the_ratio_is_1_before_the_first_update(small_bank, controller, span):
     agent, rollout = play(small_bank, controller, span=span)
     assert rollout.dones.any(), "no episode ended inside the rollout: the test would not see the resets"
     spans = cut_into_spans(rollout, span, PPOConfig())
-    for batch in minibatches(spans, PPOConfig(epochs=1, minibatches=2), torch.Generator().manual_seed(0)):
-        _, watched = ppo_loss(agent, batch, PPOConfig())
+    for rows in torch.arange(spans.resets.shape[1]).chunk(2):
+        _, watched = ppo_loss(agent, spans.pick(rows), PPOConfig())
         assert watched["ratio_error"] < 1e-4
 
 
@@ -85,7 +85,9 @@ def test_an_epoch_visits_every_sequence_once(small_bank):
     _, rollout = play(small_bank, "lstm")
     spans = cut_into_spans(rollout, 20, PPOConfig())
     numbered = spans._replace(log_probs=torch.arange(32.0).expand(20, 32))
-    parts = list(minibatches(numbered, PPOConfig(epochs=1, minibatches=4), torch.Generator().manual_seed(0)))
+    rows = minibatch_rows(32, PPOConfig(epochs=1, minibatches=4), torch.Generator().manual_seed(0))
+    parts = [numbered.pick(r) for r in rows]
+    assert [p.log_probs.shape[1] for p in parts] == [8] * 4
     assert sorted(torch.cat([p.log_probs[0] for p in parts]).tolist()) == list(range(32))
 
 

@@ -107,6 +107,7 @@ class GridWorlds:
         autoreset: start the next episode in the step that ends one. Without it, a step is refused as soon as any
             world is finished; on other devices than a CPU, where looking would mean waiting, a finished world stays
             as it is instead: its step gives reward 0 and says terminated.
+        first: number of the first world, where these are some of many.
 
     Raises:
         UserError: fewer than one world, a device that torch does not have.
@@ -119,6 +120,7 @@ class GridWorlds:
         device: str | torch.device = "cpu",
         seed: int = 0,
         autoreset: bool = True,
+        first: int = 0,
     ):
         if not isinstance(num_envs, int) or num_envs < 1:
             raise UserError(f"num_envs must be a whole number ≥ 1, got {num_envs!r}")
@@ -133,7 +135,7 @@ class GridWorlds:
             self._starts.contents,
             self._starts.mission,
         )
-        self._salt = make_salt(seed, num_envs, self.device)
+        self._salt = make_salt(seed, num_envs, self.device, first)
         self._registers = torch.zeros(len(self._starts.registers), num_envs, dtype=torch.int64, device=self.device)
         grid = torch.zeros(num_envs, cells, dtype=torch.int32, device=self.device)
         self._episode = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
@@ -378,10 +380,10 @@ class GridWorlds:
         return levels.to(self.device)
 
 
-def make_salt(seed: int, num_envs: int, device: torch.device) -> Int[Tensor, "B"]:
+def make_salt(seed: int, num_envs: int, device: torch.device, first: int = 0) -> Int[Tensor, "B"]:
     """What distinguishes the draws of each world."""
     key = _scramble(torch.full((num_envs,), seed, device=device) * _GOLDEN)
-    return _scramble(key + torch.arange(num_envs, device=device))
+    return _scramble(key + torch.arange(first, first + num_envs, device=device))
 
 
 def draw(salt: Int[Tensor, "m"], episode: Int[Tensor, "m"], count: int) -> Int[Tensor, "m"]:

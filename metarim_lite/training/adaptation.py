@@ -31,7 +31,7 @@ from torch.func import functional_call, vmap
 from ..envs import GridWorlds, LevelBank
 from ..errors import UserError
 from ..models import AgentOutput, ControllerState
-from .ppo import PPOConfig, Spans, cut_into_spans, ppo_loss
+from .ppo import PPOConfig, Spans, cut_into_spans, minibatch_rows, ppo_loss
 from .rollouts import Player, Rollout, Seen
 from .side_by_side import SideBySide
 from .timescales import Clock, TimeScales, find_groups
@@ -169,21 +169,19 @@ class TaskLearner:
         first_error, count = None, 0
         per_task = query.resets.shape[1] // self.tasks
         first = per_task * torch.arange(self.tasks, device=dice.device).unsqueeze(1)  # (tasks, 1)
-        for _ in range(self.ppo.epochs):
-            order = torch.randperm(per_task, generator=dice, device=dice.device)
-            for rows in order.chunk(self.ppo.minibatches):
-                loss, watched = self.slow_loss(support, movement, query.pick((first + rows).flatten()))
-                grads = torch.autograd.grad(loss, self.clock.parameters)
-                for p, g in zip(self.clock.parameters, grads, strict=True):
-                    p.grad = g
-                for group, parameters in self.clock.by_group.items():
-                    watched[f"grad_norm/{group}"] = nn.utils.get_total_norm([p.grad for p in parameters])
-                nn.utils.clip_grad_norm_(self.clock.parameters, self.ppo.max_grad_norm)
-                self.clock.optimizer.step()
-                self.agent.zero_grad(set_to_none=True)
-                first_error = watched["ratio_error"] if first_error is None else first_error
-                sums = {k: sums.get(k, 0) + v for k, v in watched.items()}
-                count += 1
+        for rows in minibatch_rows(per_task, self.ppo, dice):
+            loss, watched = self.slow_loss(support, movement, query.pick((first + rows).flatten()))
+            grads = torch.autograd.grad(loss, self.clock.parameters)
+            for p, g in zip(self.clock.parameters, grads, strict=True):
+                p.grad = g
+            for group, parameters in self.clock.by_group.items():
+                watched[f"grad_norm/{group}"] = nn.utils.get_total_norm([p.grad for p in parameters])
+            nn.utils.clip_grad_norm_(self.clock.parameters, self.ppo.max_grad_norm)
+            self.clock.optimizer.step()
+            self.agent.zero_grad(set_to_none=True)
+            first_error = watched["ratio_error"] if first_error is None else first_error
+            sums = {k: sums.get(k, 0) + v for k, v in watched.items()}
+            count += 1
         return {k: v / count for k, v in sums.items()} | {"ratio_error": first_error}
 
     def slow_loss(self, support: Spans, movement: Named, query: Spans) -> tuple[Tensor, dict[str, Tensor]]:

@@ -20,6 +20,7 @@ from ..envs import LevelBank
 from ..errors import UserError
 from ..models import Agent
 from .checkpoints import STATE, replace_file, save_agent
+from .distributed import check_alone
 from .evaluation import evaluate
 from .runs import RunFolder, looping
 from .stages import ContinualConfig, ContinualTrainer, check_shared
@@ -119,6 +120,7 @@ def train_sequence_of_tasks(
     Raises:
         UserError: as `train`; tasks that do not share the vocabulary.
     """
+    check_alone("a sequence of tasks")
     config = config or ContinualConfig()
     base, S = config.base, len(config.tasks)
     kept = RunFolder(folder, config)

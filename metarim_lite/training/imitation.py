@@ -27,18 +27,19 @@ from .rollouts import Rollout, Seen
 class Reader:
     """B readers of demonstrations, side by side: each reads one episode after the other, from rollout to rollout.
 
-    Which episode a reader takes next is a hash of (seed, reader, episodes begun), as in `GridWorlds`.
+    Which episode a reader takes next is a hash of (seed, reader, episodes begun), as in `GridWorlds`; `first` is the
+    number of the first reader.
 
     Example:
         >>> reader = Reader(demonstrate(bank), agent, B=64)
         >>> rollout = reader.collect(agent, T=40, span=20)   # rollout.actions are the bot's
     """
 
-    def __init__(self, shown: Demonstrations, agent: Any, B: int, seed: int = 0) -> None:
+    def __init__(self, shown: Demonstrations, agent: Any, B: int, seed: int = 0, first: int = 0) -> None:
         device = next(agent.parameters()).device
         self.shown = shown.to(device)
         self.begins = self.shown.begins
-        self.salt = make_salt(seed, B, device)
+        self.salt = make_salt(seed, B, device, first)
         self.begun = torch.zeros(B, dtype=torch.int64, device=device)
         self.episode = draw(self.salt, self.begun, len(shown.lengths))
         self.offset = torch.zeros_like(self.begun)  # steps of this episode that are read

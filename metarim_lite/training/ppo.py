@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..errors import UserError
 from ..models import ControllerState
+from .distributed import moments
 from .rollouts import Rollout, Seen
 
 
@@ -102,12 +103,13 @@ class Spans(NamedTuple):
 def cut_into_spans(rollout: Rollout, span: int, config: PPOConfig) -> Spans:
     """Advantages and returns of a rollout, then its T steps cut into T / span spans.
 
-    Advantages are scaled to mean 0 and standard deviation 1 over the whole rollout.
+    Advantages are scaled to mean 0 and standard deviation 1 over the whole rollout (of all processes).
     """
     r = rollout
     advantages = gae(r.rewards, r.values, r.dones, r.last_value, config.gamma, config.lam)
     returns = advantages + r.values
-    advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    mean, deviation = moments(advantages)
+    advantages = (advantages - mean) / (deviation + 1e-8)
 
     def cut(x: Tensor) -> Tensor:  # (T, B, …) -> (S, span, B, …) -> (span, S·B, …)
         return x.unflatten(0, (-1, span)).transpose(0, 1).flatten(1, 2)
@@ -117,13 +119,10 @@ def cut_into_spans(rollout: Rollout, span: int, config: PPOConfig) -> Spans:
     return Spans(seen, *map(cut, (r.resets, r.actions, r.log_probs, advantages, returns)), state)
 
 
-def minibatches(spans: Spans, config: PPOConfig, generator: torch.Generator) -> Iterator[Spans]:
-    """Random parts of the sequences, `config.minibatches` per epoch."""
-    M = spans.resets.shape[1]
+def minibatch_rows(M: int, config: PPOConfig, generator: torch.Generator) -> Iterator[Int[Tensor, "m"]]:
+    """The numbers of the sequences in each minibatch: random parts of M, `config.minibatches` per epoch."""
     for _ in range(config.epochs):
-        order = torch.randperm(M, generator=generator, device=generator.device)
-        for rows in order.chunk(config.minibatches):
-            yield spans.pick(rows)
+        yield from torch.randperm(M, generator=generator, device=generator.device).chunk(config.minibatches)
 
 
 def ppo_loss(agent: Any, batch: Spans, config: PPOConfig) -> tuple[Tensor, dict[str, Tensor]]:

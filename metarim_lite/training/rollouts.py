@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..envs import GridWorlds
 from ..models import ControllerState
+from .distributed import ALONE, Place, place
 
 
 class Seen(NamedTuple):
@@ -37,10 +38,18 @@ class Rollout(NamedTuple):
     """Sums over the episodes that ended: count, success, reward, length."""
 
 
-def sample_actions(logits: Float[Tensor, "B K"], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw an action from softmax(logits) for each world; returns actions [B] and their log-probabilities [B]."""
+def sample_actions(
+    logits: Float[Tensor, "B K"], generator: torch.Generator, here: Place = ALONE
+) -> tuple[Tensor, Tensor]:
+    """Draw an action from softmax(logits) for each world; returns actions [B] and their log-probabilities [B].
+
+    Arguments:
+        here: the process that plays these worlds. All throw the dice of all worlds, and each takes its own.
+    """
     log_probs = logits.log_softmax(-1)
-    actions = torch.multinomial(log_probs.exp(), 1, generator=generator)  # (B, 1)
+    # The argmax of p / e with exponential e is a draw from p. It is how torch.multinomial draws, bit for bit.
+    dice = logits.new_empty(here.size, *logits.shape).exponential_(generator=generator)[here.rank]  # (B, K)
+    actions = (log_probs.exp() / dice).argmax(-1, keepdim=True)  # (B, 1)
     return actions.squeeze(1), log_probs.gather(1, actions).squeeze(1)
 
 
@@ -83,7 +92,7 @@ class Player:
                 states.append(self.state)
             seen, resets = self._see(), self.resets
             out, self.state = agent(Seen(*(x.unsqueeze(0) for x in seen)), self.state, resets.unsqueeze(0))
-            actions, log_probs = sample_actions(out.logits[0], self.generator)
+            actions, log_probs = sample_actions(out.logits[0], self.generator, place())
             step = worlds.step(actions)
             done = step.terminated | step.truncated
             kept.append((*seen, resets, actions, log_probs, out.value[0], step.reward, done))

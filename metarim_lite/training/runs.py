@@ -29,6 +29,7 @@ from tqdm.auto import tqdm
 from ..config import from_dict, to_dict
 from ..errors import UserError
 from .checkpoints import STATE, fill, make_folder, read_checkpoint, replace_file, write_checkpoint
+from .distributed import leader_first, leads, place
 
 
 class Learner:
@@ -115,8 +116,11 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path | None, config: Any, may_change: str | None = None) -> None:
-        self.path = None if path is None else make_folder(path)
-        self.resumes = self.path is not None and open_folder(self.path, config, may_change)
+        self.path = None if path is None else Path(path)
+        with leader_first():
+            if self.path is not None and leads():
+                open_folder(make_folder(self.path), config, may_change)
+        self.resumes = self.path is not None and (self.path / STATE).exists()
         self.metrics: list[dict[str, Any]] = []
 
     def resume(self, learner: Learner) -> dict[str, Any]:
@@ -127,15 +131,17 @@ class RunFolder:
         """
         if not self.resumes:
             return {}
-        tensors, state = read_checkpoint(self.path)
+        with leader_first():
+            tensors, state = read_checkpoint(self.path)
         learner.restore(tensors, state.get("counters", {}), f"checkpoint in {str(self.path)!r}")
-        self.metrics = read_metrics(self.path, learner.counters["reports"])
+        if leads():
+            self.metrics = read_metrics(self.path, learner.counters["reports"])
         return state
 
     def report(self, line: dict[str, Any], learner: Learner, **more: Any) -> None:
         """Add a line to the metrics, then write a checkpoint."""
         self.metrics.append(line)
-        if self.path is not None:
+        if self.path is not None and leads():
             with (self.path / "metrics.jsonl").open("a") as f:
                 f.write(json.dumps(line) + "\n")
         self.save(learner, **more)
@@ -143,7 +149,9 @@ class RunFolder:
     def save(self, learner: Learner, **more: Any) -> None:
         """Replace the checkpoint. `more` must go into JSON."""
         if self.path is not None:
-            write_checkpoint(self.path, learner.tensors(), {"counters": learner.counters, **more})
+            tensors = learner.tensors()
+            if leads():
+                write_checkpoint(self.path, tensors, {"counters": learner.counters, **more})
 
 
 def open_folder(folder: Path, config: Any, may_change: str | None) -> bool:
@@ -255,7 +263,8 @@ def stop_at_next_tick() -> Iterator[Callable[[], bool]]:
         asked = True
         os.write(2, b"\nstopping after this tick (Ctrl-C again to stop at once)\n")
 
-    if threading.current_thread() is not threading.main_thread():
+    # Several processes would not stop at the same tick; torchrun ends them all, and the last checkpoint stays.
+    if threading.current_thread() is not threading.main_thread() or place().size > 1:
         yield lambda: asked
         return
     previous = signal.signal(signal.SIGINT, ask)

@@ -25,6 +25,7 @@ from ..errors import UserError, unknown
 from ..models import LSTM, RIM, ControllerState, Diagnostics
 from ..tasks import COPYING_SMALL, TASKS, Adding, Batch, BouncingBalls, Copying, Digits, Task
 from .checkpoints import fill, read_model, write_model
+from .distributed import check_alone
 from .runs import Learner, Loop, RunFolder, choose_device, looping
 
 SCHEDULES = ("constant", "linear")
@@ -243,6 +244,7 @@ def train_sequence(
         UserError: an unknown device, a folder of another run, a damaged checkpoint, a loss that is not finite
             (the last good checkpoint stays).
     """
+    check_alone("a sequence task")
     config = config or SequenceConfig()
     trainer = SequenceTrainer(config)
     # A run may be made longer, unless its learning rate was on its way to 0.

@@ -26,7 +26,8 @@ from torch import nn
 
 from ..errors import UserError, unknown
 from ..models import GROUPS
-from .ppo import PPOConfig, Spans, cut_into_spans, minibatches, ppo_loss
+from . import distributed
+from .ppo import PPOConfig, Spans, cut_into_spans, minibatch_rows, ppo_loss
 from .rollouts import Rollout
 
 ADAPTATIONS = ("online", "per-task")
@@ -155,26 +156,29 @@ class Clock:
         """
         if self.optimizer is None:  # an LSTM has no attention: its slow clock has nothing to move
             return {}
-        spans = cut_into_spans(rollout, self.span, config)
+        spans, B = cut_into_spans(rollout, self.span, config), rollout.resets.shape[1]
+        M = spans.resets.shape[1] * distributed.place().size
         sums: dict[str, torch.Tensor] = {}
         first, count = {}, 0
         _require_grad(self.others, False)
         try:
-            for batch in minibatches(spans, config, generator):
-                descend, watched = loss(agent, batch, config)
+            for rows in minibatch_rows(M, config, generator):
+                mine, share = distributed.my_part(rows, B)
+                descend, watched = loss(agent, spans.pick(mine), config)
                 agent.zero_grad(set_to_none=True)
-                descend.backward()
+                (share * descend).backward()
+                distributed.sum_gradients(self.parameters)
                 for group, parameters in self.by_group.items():
                     watched[f"grad_norm/{group}"] = _grad_norm(parameters)
                 nn.utils.clip_grad_norm_(self.parameters, config.max_grad_norm)
                 self.optimizer.step()
                 first = first or {k: v for k, v in watched.items() if k == "ratio_error"}
-                sums = {k: sums.get(k, 0) + v for k, v in watched.items()}
+                sums = {k: sums.get(k, 0) + share * v for k, v in watched.items()}
                 count += 1
         finally:
             agent.zero_grad(set_to_none=True)
             _require_grad(self.others, True)
-        return {k: v / count for k, v in sums.items()} | first
+        return distributed.total({k: v / count for k, v in sums.items()}) | distributed.largest(first)
 
 
 def make_clocks(agent: Any, scales: TimeScales) -> dict[str, Clock]:

@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..models import Agent, AgentConfig
 from .adaptation import TaskLearner, task_worlds
 from .checkpoints import save_agent, start_from
+from .distributed import Gathered, check_share, join, leader_first, leads, place, total
 from .evaluation import Evaluation, evaluate
 from .imitation import Reader, imitation_loss
 from .methods import method
@@ -134,7 +135,12 @@ class Trainer(Learner):
         self.config = config
         self.device = choose_device(config.device)
         chosen = method(config.method)
-        bank = bank or make_bank(config.levels, range(config.train_levels), progress)
+        check_share(config.num_envs, config.scales.adaptation)
+        with leader_first():
+            bank = bank or make_bank(config.levels, range(config.train_levels), progress)
+            shown = demonstrate(bank, progress=progress) if config.imitate else None
+        here = place()
+        B = config.num_envs // here.size
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.agent = Agent(chosen.agent_config(config.agent)).to(self.device)
@@ -147,10 +153,9 @@ class Trainer(Learner):
             worlds: Any = task_worlds(bank, config.scales.tasks, config.num_envs, self.device, config.seed)
             self.learner = TaskLearner(self.agent, self.clocks["slow"], config.scales, config.ppo, worlds)
         else:
-            worlds = GridWorlds(bank, config.num_envs, device=self.device, seed=config.seed)
-        if config.imitate:
-            shown = demonstrate(bank, progress=progress)
-            self.player: Player | Reader = Reader(shown, self.agent, config.num_envs, config.seed)
+            worlds = GridWorlds(bank, B, device=self.device, seed=config.seed, first=here.rank * B)
+        if shown is not None:
+            self.player: Player | Reader = Reader(shown, self.agent, B, config.seed, here.rank * B)
         else:
             acting = torch.Generator(device=self.device).manual_seed(2 * config.seed + 1)
             self.player = Player(worlds, self.agent, acting)
@@ -170,11 +175,12 @@ class Trainer(Learner):
             watched, episodes = clock.update(self.agent, rollout, config.ppo, self.dice, self.loss), rollout.episodes
         self.counters["tick"] += 1
         self.counters["frames"] += T * config.num_envs
-        return {f"{name}/{k}": v for k, v in watched.items()}, episodes
+        return {f"{name}/{k}": v for k, v in watched.items()}, total(episodes)
 
     def parts(self) -> dict[str, Any]:
         optimizers = {f"optimizer.{name}": clock.optimizer for name, clock in self.clocks.items() if clock.optimizer}
-        return {"agent": self.agent, "player": self.player, **optimizers}
+        player = self.player if place().size == 1 else Gathered(self.player)
+        return {"agent": self.agent, "player": player, **optimizers}
 
 
 def train(
@@ -205,6 +211,8 @@ def train(
             is not finite (the last good checkpoint stays).
     """
     config = config or TrainConfig()
+    join()
+    progress = progress and leads()
     method(config.method)
     choose_device(config.device)
     kept = RunFolder(folder, config, may_change="frames")
@@ -212,7 +220,8 @@ def train(
     kept.resume(trainer)
     if config.evaluate_every and held_out is None:
         seeds = range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + config.evaluate_episodes)
-        held_out = make_bank(config.levels, seeds, progress)
+        with leader_first():
+            held_out = make_bank(config.levels, seeds, progress)
 
     with looping(trainer, "frames", "frames", config.frames, config.method, progress) as loop:
         while trainer.counters["frames"] < config.frames and not loop.stopped():
@@ -221,7 +230,7 @@ def train(
             if on_report is not None:
                 on_report(line)
     finished = trainer.counters["frames"] >= config.frames
-    if kept.path is not None and finished:
+    if kept.path is not None and finished and leads():
         save_agent(kept.path / "agent", trainer.agent, {"method": config.method, "level": config.level})
     return Run(config, trainer.agent, kept.metrics, kept.path, finished)
 
