@@ -119,7 +119,7 @@ def test_killed_and_resumed_equals_never_killed(tmp_path, one_thread):
     (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "config.json"), str(tmp_path / "killed")]
     process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    metrics, deadline = tmp_path / "killed" / "metrics.jsonl", time.monotonic() + 60
+    metrics, deadline = tmp_path / "killed" / "metrics.jsonl", time.monotonic() + 600
     while time.monotonic() < deadline and (not metrics.exists() or len(metrics.read_text().splitlines()) < 5):
         time.sleep(0.005)
     time.sleep(random.Random(0).random() * 0.02)

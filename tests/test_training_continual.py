@@ -306,6 +306,17 @@ def test_stopped_at_every_report_and_resumed_equals_never_stopped(tmp_path, yard
     assert again.finished and again.rows == whole.rows and again.before == whole.before
 
 
+def test_ctrl_c_saves_and_resumes(tmp_path, undisturbed):
+    def interrupt(line):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    stops, run = 0, train_sequence_of_tasks(SHORT, tmp_path, progress=False, on_report=interrupt)
+    while not run.finished and stops < 20:
+        stops, run = stops + 1, train_sequence_of_tasks(SHORT, tmp_path, progress=False, on_report=interrupt)
+    assert run.finished and stops >= 5
+    assert_same_run(undisturbed[1], tmp_path)
+
+
 def test_killed_and_resumed_equals_never_killed(tmp_path):
     config = with_yardstick("ewc", frames=12 * 10 * 10)
     (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
@@ -315,14 +326,14 @@ def test_killed_and_resumed_equals_never_killed(tmp_path):
         return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
     process, whole, killed = start("killed"), start("whole"), tmp_path / "killed"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline and not (killed / "agent-1.safetensors").exists():
         time.sleep(0.005)  # the first stage has just been evaluated; its end is being written
     assert process.poll() is None, "the run was over before it could be killed"
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert start("killed").wait(timeout=60) == 0
-    assert whole.wait(timeout=60) == 0
+    assert start("killed").wait(timeout=600) == 0
+    assert whole.wait(timeout=600) == 0
     assert_same_run(tmp_path / "whole", killed)
 
 

@@ -1,20 +1,21 @@
 """Runs on disk: resumed after a kill they end as if nothing had happened; damage is refused by name."""
 
 import dataclasses
+import hashlib
 import json
+import multiprocessing
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 import metarim_lite as ml
+from metarim_lite.config import from_dict, to_dict
 from metarim_lite.training import TimeScales, train
 from metarim_lite.training.checkpoints import read_checkpoint, write_checkpoint
 
@@ -26,31 +27,21 @@ CONFIG = ml.TrainConfig(
 )  # fmt: skip
 SHORT = dataclasses.replace(CONFIG, frames=16 * 10 * 12)
 
-SCRIPT = """
-import sys, json, torch
-torch.set_num_threads(1)
-import metarim_lite as ml
-from metarim_lite.config import from_dict
-config = from_dict(ml.TrainConfig, json.load(open(sys.argv[1])))
-ml.train(config, folder=sys.argv[2], progress=False)
-"""
+# Processes that a run is killed in are forked from a server that has imported torch once.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["metarim_lite"])
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """The folder of a run that nobody interrupted, played by the script in one thread."""
-    root = tmp_path_factory.mktemp("runs")
-    from metarim_lite.config import to_dict
-
-    (root / "config.json").write_text(json.dumps(to_dict(CONFIG)))
-    (root / "script.py").write_text(SCRIPT)
-    run_script(root, "undisturbed").wait(timeout=120)
-    return root
+def run_there(config, folder):
+    torch.set_num_threads(1)
+    train(from_dict(ml.TrainConfig, json.loads(config)), folder=folder, progress=False)
 
 
-def run_script(root, name):
-    command = [sys.executable, str(root / "script.py"), str(root / "config.json"), str(root / name)]
-    return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
+def start(config, folder):
+    """A process that trains in this folder."""
+    process = FORKS.Process(target=run_there, args=(json.dumps(to_dict(config)), str(folder)))
+    process.start()
+    return process
 
 
 def same_agent(a, b):
@@ -63,21 +54,30 @@ def without_times(path):
     return [{k: v for k, v in line.items() if k not in ("seconds", "frames_per_second")} for line in lines]
 
 
-def test_killed_and_resumed_equals_never_killed(undisturbed):
-    """SIGKILL at random moments, each some way further into the run, then let it finish."""
-    dice, folder = random.Random(0), undisturbed / "killed"
-    for kill in range(3):
-        process = run_script(undisturbed, "killed")
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and reports(folder) < 1 + 3 * kill:
-            time.sleep(0.01)
-        time.sleep(dice.random() * 0.2)
-        assert process.poll() is None, "the run was over before it could be killed"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert run_script(undisturbed, "killed").wait(timeout=120) == 0
-    assert same_agent(undisturbed / "undisturbed", folder)
-    assert without_times(undisturbed / "undisturbed") == without_times(folder)
+def test_killed_twenty_times_and_resumed_equals_never_killed(tmp_path, small_bank):
+    """Real SIGKILLs at random moments; every other one as soon as a checkpoint is seen being written."""
+    dice, folder = random.Random(0), tmp_path / "killed"
+    config = dataclasses.replace(CONFIG, frames=16 * 5 * 100, steps=5, report_every=1)
+    for kill in range(20):
+        process, before = start(config, folder), reports(folder)
+        wanted = before + dice.randint(1, 3)  # a run that is killed before its first report only begins again
+        while process.is_alive() and reports(folder) < wanted:
+            time.sleep(0.002)
+        if kill % 2:
+            while process.is_alive() and not [*folder.glob("*.part"), *folder.glob("*.next")]:
+                pass
+        else:
+            time.sleep(dice.random() * 0.05)
+        assert process.is_alive(), f"the run was over at kill {kill}, after {reports(folder)} reports"
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    for name in ("killed", "undisturbed"):
+        process = start(config, tmp_path / name)
+        process.join()
+        assert process.exitcode == 0
+    assert same_agent(tmp_path / "undisturbed", folder)
+    assert without_times(tmp_path / "undisturbed") == without_times(folder)
 
 
 def reports(folder):
@@ -85,7 +85,7 @@ def reports(folder):
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
-def test_stopped_at_every_report_and_resumed_equals_never_stopped(tmp_path, small_bank):
+def test_stopped_at_every_report_and_resumed_equals_never_stopped(tmp_path, whole):
     """As above without processes: stop after each checkpoint, restore into a new trainer, go on."""
 
     class Stop(Exception):
@@ -94,7 +94,6 @@ def test_stopped_at_every_report_and_resumed_equals_never_stopped(tmp_path, smal
     def stop(_):
         raise Stop
 
-    whole = train(SHORT, folder=tmp_path / "whole", progress=False)
     stops = 0
     while True:
         try:
@@ -103,12 +102,12 @@ def test_stopped_at_every_report_and_resumed_equals_never_stopped(tmp_path, smal
         except Stop:
             stops += 1
     assert stops >= 5
-    assert same_agent(tmp_path / "whole", tmp_path / "parts")
-    assert without_times(tmp_path / "whole") == without_times(tmp_path / "parts")
+    assert same_agent(whole.folder, tmp_path / "parts")
+    assert without_times(whole.folder) == without_times(tmp_path / "parts")
     assert len(parts.metrics) == len(whole.metrics)
 
 
-def test_ctrl_c_saves_and_resumes(tmp_path):
+def test_ctrl_c_saves_and_resumes(tmp_path, whole):
     def interrupt(_):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)
@@ -117,8 +116,7 @@ def test_ctrl_c_saves_and_resumes(tmp_path):
     assert not stopped.finished and (tmp_path / "run" / "state.json").exists()
     resumed = train(SHORT, folder=tmp_path / "run", progress=False)
     assert resumed.finished
-    train(SHORT, folder=tmp_path / "whole", progress=False)
-    assert same_agent(tmp_path / "run", tmp_path / "whole")
+    assert same_agent(tmp_path / "run", whole.folder)
 
 
 def test_a_kill_between_the_two_files_of_a_checkpoint_loses_nothing(tmp_path, monkeypatch):
@@ -151,6 +149,12 @@ def test_a_kill_between_the_two_files_of_a_checkpoint_loses_nothing(tmp_path, mo
 
 
 @pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """SHORT, undisturbed."""
+    return train(SHORT, folder=tmp_path_factory.mktemp("whole"), progress=False)
+
+
+@pytest.fixture(scope="module")
 def half_a_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("half") / "run"
     train(dataclasses.replace(SHORT, frames=SHORT.frames // 2), folder=folder, progress=False)
@@ -163,17 +167,28 @@ def stopped_run(half_a_run, tmp_path):
     return shutil.copytree(half_a_run, tmp_path / "run")
 
 
-def edit_tensors(folder, edit):
-    """Change the tensors and make the digest fit, as a careful forger would."""
-    import hashlib
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
-    path = folder / "checkpoint.safetensors"
-    tensors = load_file(path)
-    edit(tensors)
-    save_file(tensors, path)
+
+def edit_state(folder, **changes):
     state = json.loads((folder / "state.json").read_text())
-    state["digest"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    (folder / "state.json").write_text(json.dumps(state))
+    (folder / "state.json").write_text(json.dumps(state | changes))
+
+
+def forge(folder, content):
+    """Other tensors, with a digest that fits, as a careful forger would."""
+    (folder / "checkpoint.safetensors").write_bytes(content)
+    edit_state(folder, digest=hashlib.sha256(content).hexdigest())
+
+
+def edit_tensors(folder, edit):
+    tensors = load_file(folder / "checkpoint.safetensors")
+    edit(tensors)
+    forge(folder, save(tensors))
+
+
+COUNTERS = {"tick": 6, "frames": 960, "reports": 3, "seconds": 1.0}
 
 
 DAMAGE = {
@@ -188,6 +203,16 @@ DAMAGE = {
     ),
     "field too many": (lambda f: edit_tensors(f, lambda t: t.update({"agent/extra": torch.zeros(1)})), "agent/extra"),
     "not a number": (lambda f: edit_tensors(f, lambda t: t["agent/actor.2.bias"].fill_(float("nan"))), "actor.2.bias"),
+    "tensors cut short": (lambda f: cut(f / "checkpoint.safetensors"), "digest"),
+    "tensors of another format": (lambda f: forge(f, b"not safetensors"), "not the tensors of a run"),
+    "dice of another generator": (lambda f: edit_tensors(f, lambda t: t["dice"].fill_(255)), "is damaged"),
+    "counters of another form": (lambda f: edit_state(f, counters=[1, 2]), "counters"),
+    "counters that do not count": (lambda f: edit_state(f, counters={**COUNTERS, "frames": "many"}), "frames"),
+    "counters below zero": (lambda f: edit_state(f, counters={**COUNTERS, "tick": -1}), "tick"),
+    "state that is no text": (lambda f: (f / "state.json").write_bytes(bytes(range(128, 256))), "state.json"),
+    "a line of metrics cut short": (lambda f: cut(f / "metrics.jsonl"), "metrics.jsonl"),
+    "metrics of something else": (lambda f: (f / "metrics.jsonl").write_text("[1]\n" * 99), "metrics.jsonl"),
+    "config cut short": (lambda f: cut(f / "config.json"), "config.json"),
     "metrics lost": (lambda f: (f / "metrics.jsonl").unlink(), "reports"),
     "config of something else": (lambda f: (f / "config.json").write_text('{"a": 1}'), "config.json"),
 }
@@ -206,6 +231,32 @@ def test_a_damaged_run_is_refused_with_the_field_named(stopped_run, kind):
 def test_a_folder_of_another_run_is_refused(stopped_run):
     with pytest.raises(ml.UserError, match="seed"):
         train(dataclasses.replace(SHORT, seed=1), folder=stopped_run, progress=False)
+
+
+FULL = ("checkpoint.safetensors.next.part", "state.json.part", "metrics.jsonl", "agent.safetensors.part")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's device that is always full")
+@pytest.mark.parametrize("name", FULL)
+def test_a_full_disk_stops_the_run_in_one_sentence_and_loses_nothing(tmp_path, whole, name):
+    """From the third report on, writing this file writes to a disk without space."""
+    folder, reports = tmp_path / "run", []
+
+    def fill_disk(line):
+        reports.append(line)
+        if len(reports) == 3:
+            if (folder / name).exists():
+                (folder / name).rename(folder / "kept")
+            (folder / name).symlink_to("/dev/full")
+
+    with pytest.raises(ml.UserError, match=r"could not write .*No space left on device.* resume") as refused:
+        train(SHORT, folder=folder, progress=False, on_report=fill_disk)
+    assert "\n" not in str(refused.value) and len(reports) == (len(whole.metrics) if "agent" in name else 3)
+    if (folder / "kept").exists():  # there is space again
+        (folder / "kept").rename(folder / name)
+    resumed = train(SHORT, folder=folder, progress=False)
+    assert resumed.finished and same_agent(folder, whole.folder)
+    assert without_times(folder) == without_times(whole.folder)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
@@ -267,8 +318,6 @@ def test_no_write_permission_is_one_sentence(tmp_path):
 
 
 def test_unknown_config_keys_are_refused_with_the_nearest():
-    from metarim_lite.config import from_dict
-
     with pytest.raises(ml.UserError, match="did you mean 'num_envs'"):
         from_dict(ml.TrainConfig, {"num_env": 3})
     with pytest.raises(ml.UserError, match="did you mean 'num_modules'"):

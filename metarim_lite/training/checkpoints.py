@@ -64,9 +64,26 @@ def replace_file(path: Path, content: bytes) -> None:
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise UserError(
-            f"could not write {str(path)!r} ({error.strerror}); what was there before is untouched"
-        ) from None
+        raise _not_written(path, error) from None
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file. What a full disk leaves of it is cut off when the run is resumed.
+
+    Raises:
+        UserError: the disk is full or the file cannot be written to.
+    """
+    try:
+        with path.open("a") as f:
+            f.write(line + "\n")
+    except OSError as error:
+        raise _not_written(path, error) from None
+
+
+def _not_written(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"could not write {str(path)!r} ({error.strerror}); what was there before is kept: make space, then resume"
+    )
 
 
 def write_checkpoint(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -101,7 +118,10 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if hashlib.sha256(content).hexdigest() == digest:
             if path.name != TENSORS:
                 path.replace(folder / TENSORS)
-            return load_bytes(content), state
+            try:
+                return load_bytes(content), state
+            except SafetensorError:
+                raise UserError(f"{str(path)!r} is foreign (not the tensors of a run); start a new folder") from None
     raise UserError(
         f"{str(folder / TENSORS)!r} is damaged or foreign (it does not match field 'digest' of {STATE}); "
         "start the run in a new folder"

@@ -1,11 +1,55 @@
 """What all runs share: a folder that survives a kill, and the loop around the ticks of a learner.
 
-    config.json              what decides the run
+    config.json              what decides the run; config.toml says the same, for `metarim train --config`
     metrics.jsonl            one line per report
     checkpoint.safetensors   the whole run as tensors at the last report, with state.json beside it (checkpoints.py)
 
 Whoever learns advances in ticks. Between two ticks a `Learner` is a set of tensors and counters, which is what a
 checkpoint holds. So a run goes on after a kill as if nothing had happened.
+
+A line of metrics.jsonl is about the ticks since the line before. Its keys, for an agent:
+
+    frames                    steps played since the beginning, over all worlds
+    tick                      ticks since the beginning
+    episodes                  episodes that ended
+    success                   share of them that ended in success
+    success/KIND              the same of missions of one kind, where some ended: MISSION_KINDS in envs/missions.py
+    reward                    mean reward of an episode
+    length                    mean steps of an episode
+    frames_per_second         steps played per second of training (evaluations apart)
+    seconds                   seconds of training since the beginning
+    held_out_success          success on held-out levels, where an evaluation was due
+
+and, as means over the minibatches of one clock (CLOCK is fast or slow):
+
+    CLOCK/loss                policy_loss + value · value_loss − entropy bonus
+    CLOCK/policy_loss         PPO's clipped loss
+    CLOCK/value_loss          half the squared error of the critic
+    CLOCK/entropy             entropy of the policy in nats, between 0 and ln 7
+    CLOCK/kl                  KL(old policy, new policy), Schulman's estimate
+    CLOCK/clip_fraction       share of steps whose probability ratio was clipped
+    CLOCK/ratio_error         largest |ratio − 1| before the first update: rounding noise, or something is wrong
+    CLOCK/grad_norm/GROUP     norm of the gradient of one group (or part of one) before clipping
+
+per task, besides (adaptation.py):
+
+    CLOCK/movement            how far adaptation moves the copies, as a norm, mean over tasks
+    CLOCK/reward_before       mean reward of a step before adaptation
+    CLOCK/reward_after        and after it
+
+in a sequence of tasks (continual.py):
+
+    stage                     number of the stage
+    task                      level id trained in it
+
+for a sequence task (sequences.py):
+
+    update                    updates since the beginning
+    loss                      the task's loss on training data
+    gradient_norm             norm of the gradient before clipping
+    test/SPLIT                the task's metric on a test split
+    updates_per_second        updates per second of training (tests apart)
+    seconds                   seconds of training since the beginning
 """
 
 from __future__ import annotations
@@ -26,9 +70,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
-from ..config import from_dict, to_dict
+from ..config import from_dict, to_dict, to_toml
 from ..errors import UserError
-from .checkpoints import STATE, fill, make_folder, read_checkpoint, replace_file, write_checkpoint
+from .checkpoints import STATE, append_line, fill, make_folder, read_checkpoint, replace_file, write_checkpoint
 from .distributed import leader_first, leads, place
 
 
@@ -59,10 +103,7 @@ class Learner:
         Raises:
             UserError: a field is missing, unknown, of another shape or not finite.
         """
-        if set(counters) != set(self.counters):
-            raise UserError(
-                f"{what}: field 'counters' of {STATE} has {sorted(counters)}, expected {sorted(self.counters)}"
-            )
+        _check_counters(counters, self.counters, what)
         saved = {
             name: {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
             for name in self.parts()
@@ -72,13 +113,24 @@ class Learner:
             if isinstance(part, Optimizer) and saved[name]:  # it has no memory before its first step
                 expected |= {f"{name}/{k}": v for k, v in _adam_shapes(part).items()}
         fill(expected, tensors, what)
-        for name, part in self.parts().items():
-            if isinstance(part, Optimizer):
-                _remember(part, saved[name])
-            else:
-                part.load_state_dict(saved[name])
-        self.dice.set_state(tensors["dice"].cpu())
+        try:
+            for name, part in self.parts().items():
+                if isinstance(part, Optimizer):
+                    _remember(part, saved[name])
+                else:
+                    part.load_state_dict(saved[name])
+            self.dice.set_state(tensors["dice"].cpu())
+        except RuntimeError as error:  # torch knows its generators: not every state is one
+            raise UserError(f"{what} is damaged: {str(error).splitlines()[0]}; start the run in a new folder") from None
         self.counters = dict(counters)
+
+
+def _check_counters(counters: Any, expected: dict[str, Any], what: str) -> None:
+    if not isinstance(counters, dict) or set(counters) != set(expected):
+        raise UserError(f"{what}: field 'counters' of {STATE} is {counters!r}, expected numbers for {sorted(expected)}")
+    for name, number in counters.items():
+        if type(number) not in (int, type(expected[name])) or number < 0:
+            raise UserError(f"{what}: field {name!r} of {STATE} is {number!r}, expected a number of at least 0")
 
 
 def _memory(optimizer: Optimizer) -> dict[str, Tensor]:
@@ -142,8 +194,7 @@ class RunFolder:
         """Add a line to the metrics, then write a checkpoint."""
         self.metrics.append(line)
         if self.path is not None and leads():
-            with (self.path / "metrics.jsonl").open("a") as f:
-                f.write(json.dumps(line) + "\n")
+            append_line(self.path / "metrics.jsonl", json.dumps(line))
         self.save(learner, **more)
 
     def save(self, learner: Learner, **more: Any) -> None:
@@ -166,6 +217,7 @@ def open_folder(folder: Path, config: Any, may_change: str | None) -> bool:
     Raises:
         UserError: the folder holds something else.
     """
+    config = from_dict(type(config), to_dict(config))  # 1 where a number such as 1.0 may stand becomes 1.0
     path, mine = folder / "config.json", to_dict(config)
     if path.exists():
         try:
@@ -179,19 +231,45 @@ def open_folder(folder: Path, config: Any, may_change: str | None) -> bool:
                     "choose another folder"
                 )
     replace_file(path, json.dumps(mine, indent=1).encode())
+    replace_file(folder / "config.toml", to_toml(config).encode())
     return (folder / STATE).exists()
+
+
+def recorded_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl, as they are now, while it goes on or after.
+
+    Raises:
+        UserError: the folder holds no run, or one without a report yet.
+    """
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        raise UserError(f"{str(folder)!r} holds no run with a report; name folders that metarim train made")
+    lines = _lines(path, None)
+    if not lines:
+        raise UserError(f"the run in {str(folder)!r} has not reported yet; wait for its first report")
+    return lines
 
 
 def read_metrics(folder: Path, reports: int) -> list[dict[str, Any]]:
     """The first `reports` lines of metrics.jsonl; later ones belong to work that was lost, and are cut off."""
     path = folder / "metrics.jsonl"
-    lines = path.read_text().splitlines()[:reports] if path.exists() else []
-    if len(lines) < reports:
+    metrics = _lines(path, reports) if path.exists() else []
+    if len(metrics) < reports:
         raise UserError(
-            f"{str(path)!r} has {len(lines)} lines, field 'reports' of {STATE} says {reports}; the run is damaged"
+            f"{str(path)!r} has {len(metrics)} lines, field 'reports' of {STATE} says {reports}; the run is damaged, "
+            "start it in a new folder"
         )
-    replace_file(path, "".join(line + "\n" for line in lines).encode())
-    return [json.loads(line) for line in lines]
+    replace_file(path, "".join(json.dumps(line) + "\n" for line in metrics).encode())
+    return metrics
+
+
+def _lines(path: Path, count: int | None) -> list[dict[str, Any]]:
+    """The first `count` lines, all for None; a last line without its end is still being written."""
+    try:
+        lines = path.read_text().split("\n")[:-1][:count]
+        return [dict(json.loads(line)) for line in lines]
+    except (ValueError, TypeError):
+        raise UserError(f"{str(path)!r} is damaged (not lines of JSON); start the run in a new folder") from None
 
 
 @dataclass
@@ -232,7 +310,7 @@ class Loop:
             name = next(k for k, v in watched.items() if not v.isfinite())
             raise UserError(
                 f"{name} is not finite at {self.learner.counters[self.count]:,} {self.unit}; the last good checkpoint "
-                "is kept: lower the learning rate and resume from it"
+                "is kept: begin a run with lower learning rates in a new folder"
             )
         return watched
 
