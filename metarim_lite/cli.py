@@ -14,8 +14,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from .cli_train import train, train_command
 from .errors import UserError, unknown
-from .training.sequences import SEQUENCES, SequenceConfig
 from .training.stages import ContinualConfig
 from .training.trainer import TrainConfig
 
@@ -34,35 +34,6 @@ def demo(frames: int = 2_000_000, folder: Path = Path("runs/demo"), seed: int = 
     from .demo import demo
 
     demo(frames=frames, folder=folder, seed=seed)
-
-
-def train(
-    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig(), folder: Path | None = None  # noqa: B008
-) -> None:  # fmt: skip
-    """Train an agent. A folder that holds the same run is resumed.
-
-    With `--task NAME` (copying, copying-small, adding, bouncing-balls, digits) train a controller on one of the
-    RIM paper's sequence tasks instead; `metarim train --task NAME --help` lists its settings.
-
-    Args:
-        config: what to train and how.
-        folder: where the run is kept; default runs/METHOD-LEVEL-sSEED.
-    """
-    from . import training
-
-    name = f"{config.method}-{config.level.replace(',', '+')}-s{config.seed}"
-    folder = folder or Path("runs") / ("imitate-" * config.imitate + name)
-    from .training.distributed import leads
-
-    run = training.train(config, folder=folder)
-    if not leads():
-        return
-    seeds = range(training.HELD_OUT_SEEDS, training.HELD_OUT_SEEDS + 1000)
-    from .training.trainer import make_bank
-
-    if run.finished:
-        print(f"held-out levels: {training.evaluate(run.agent, make_bank(config.levels, seeds))}")
-    print(f"run kept in {folder}")
 
 
 def imitate(
@@ -261,6 +232,22 @@ def ship(folder: Words[Path], name: Words[str], episodes: int = 1000) -> None:
     print(f"{name}: held-out success {record.held_out['value']:.3f}, made by: {record.command}")
 
 
+def report(runs: Words[tuple[Path, ...]], out: Path = Path("curves.png")) -> None:
+    """Print a table of runs and draw their learning curves.
+
+    Args:
+        runs: folders of runs: all of agents, or all of one sequence task.
+        out: the picture to write.
+    """
+    from .analysis.plots import metric_curves
+    from .analysis.report import report_table
+    from .training.runs import recorded_metrics
+
+    lines = {str(folder): recorded_metrics(folder) for folder in runs}
+    print(report_table(lines))
+    print(f"\n{metric_curves(lines, out)}\ncurves in {out}")
+
+
 COMMANDS: dict[str, Any] = {
     "demo": demo,
     "train": train,
@@ -272,43 +259,17 @@ COMMANDS: dict[str, Any] = {
     "replay": replay,
     "bench": bench,
     "compare-minigrid": compare_minigrid,
+    "report": report,
     "ship": ship,
     "check": check,
     "build": build,
 }
 
 
-def _sequence_command(name: str) -> Callable[..., None]:
-    """`metarim train --task NAME`: the train command of a sequence task."""
-    from .training.sequences import train_sequence
-
-    if name not in SEQUENCES:
-        raise unknown("task", name, SEQUENCES)
-
-    def train(
-        config: Annotated[SequenceConfig, tyro.conf.arg(name="")] = SEQUENCES[name], folder: Path | None = None
-    ) -> None:  # fmt: skip
-        """Train a controller on a sequence task. A folder that holds the same run is resumed.
-
-        Args:
-            config: what to train and how.
-            folder: where the run is kept; default runs/TASK-CONTROLLER-sSEED.
-        """
-        place = folder or Path("runs") / f"{name}-{config.controller}-s{config.seed}"
-        print(train_sequence(config, folder=place))
-        print(f"run kept in {place}")
-
-    return train
-
-
-def _take_task(words: list[str]) -> tuple[list[str], str | None]:
-    """The words of `train` without `--task NAME`, and NAME."""
-    for i, word in enumerate(words):
-        if words[0] == "train" and word.startswith("--task="):
-            return words[:i] + words[i + 1 :], word.partition("=")[2]
-        if words[0] == "train" and word == "--task" and i + 1 < len(words):
-            return words[:i] + words[i + 2 :], words[i + 1]
-    return words, None
+def _agent_path(name: str) -> str:
+    """A run folder stands for the agent in it."""
+    inside = Path(name) / "agent.safetensors"
+    return str(inside) if inside.is_file() else name
 
 
 def _read(words: list[str]) -> Callable[[], None]:
@@ -325,8 +286,10 @@ def _read(words: list[str]) -> Callable[[], None]:
 
         return read
 
-    words, task = _take_task(words)
-    commands = COMMANDS if task is None else COMMANDS | {"train": _sequence_command(task)}
+    commands = COMMANDS
+    if words[:1] == ["train"]:
+        words, command = train_command(words)
+        commands = COMMANDS | {"train": command}
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):

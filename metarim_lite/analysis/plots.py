@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .report import of_agents
 from .statistics import Estimate
 
 # Okabe and Ito's palette: distinct for colour-blind readers. Line styles repeat the distinction.
@@ -63,3 +65,51 @@ def learning_curves(
     axes.legend(frameon=False, loc="lower right")
     figure.savefig(path, dpi=120)
     return "Success rate against training frames: " + "; ".join(words) + "."
+
+
+def metric_curves(runs: dict[str, Sequence[dict[str, Any]]], path: str | Path) -> str:
+    """Learning curves of several runs: a panel for each quantity, a colour for each run.
+
+    For agents: success of all missions, of each kind of mission where there are several, and on held-out levels where
+    it was measured. For sequence tasks: loss, and the task's metric on each test split.
+
+    Arguments:
+        runs: name -> the lines of its metrics.jsonl, at least one.
+        path: where the PNG goes.
+
+    Returns:
+        One sentence that says in words what the picture shows.
+
+    Raises:
+        UserError: no runs, or agents and sequence tasks at once.
+    """
+    from matplotlib.figure import Figure
+
+    agents = of_agents(runs)
+    x, unit, scale = ("frames", "frames (millions)", 1e6) if agents else ("update", "updates", 1)
+    keys = list(dict.fromkeys(key for lines in runs.values() for line in lines for key in line))
+    kinds = [key for key in keys if key.startswith("success/")]
+    if agents:
+        panels = ["success", *(kinds if len(kinds) > 1 else []), *(k for k in keys if k == "held_out_success")]
+    else:
+        panels = ["loss", *(key for key in keys if key.startswith("test/"))]
+    width = min(3, len(panels))
+    height = -(-len(panels) // width)
+    figure = Figure(figsize=(4.2 * width + 1, 3.4 * height), layout="constrained")
+    grid = figure.subplots(height, width, squeeze=False)
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        for i, (name, lines) in enumerate(runs.items()):
+            points = [(line[x] / scale, line[panel]) for line in lines if panel in line]
+            if points:
+                style = {"color": COLORS[i % len(COLORS)], "linestyle": STYLES[i % len(STYLES)]}
+                axes.plot(*zip(*points, strict=True), label=name, **style)
+        axes.set(xlabel=unit, title=panel.replace("_", " ").replace("/", ": "))
+        if agents:
+            axes.set_ylim(-0.02, 1.02)
+        axes.grid(alpha=0.3)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    grid.flat[0].legend(frameon=False, fontsize="small")
+    figure.savefig(path, dpi=120)
+    ends = "; ".join(f"{name} ends at {lines[-1][panels[0]]:.3f}" for name, lines in runs.items())
+    return f"{panels[0].capitalize()} against {unit}: {ends}."

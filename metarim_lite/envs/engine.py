@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import UserError, unknown
 from .cells import ACTIONS, COLOURS, MARGIN, TYPE, TYPES, flat_index, make_cell, row_stride
 from .levels import LevelBank
-from .missions import decode_mission
+from .missions import decode_mission, mission_kinds
 from .rules import Features, Places, act, find_features, make_places, minigrid_rules, verify
 from .state import State, pack_starts, unpack
 from .vision import Vision, make_image, make_vision, view_cells
@@ -128,6 +128,7 @@ class GridWorlds:
         self.device = _check_device(device)
         self.features = find_features(bank)
         self._starts = pack_starts(bank, self.device)
+        self._kinds = mission_kinds(bank.tables).to(self.device)
         cells = self._starts.grid.shape[1]
         self._tables = Tables(
             make_places(num_envs, cells, bank.width, self.device),
@@ -320,6 +321,11 @@ class GridWorlds:
         from .rendering import draw_agent_view, draw_world
 
         return (draw_agent_view if agent_view else draw_world)(self, b, tile_size)
+
+    @property
+    def mission_kind(self) -> Int[Tensor, "B"]:
+        """Of each world's mission, the number of its kind in `missions.MISSION_KINDS`."""
+        return self._kinds.index_select(0, self.state.level)
 
     @property
     def finished(self) -> Bool[Tensor, "B"]:

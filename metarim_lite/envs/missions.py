@@ -38,6 +38,9 @@ _TOKEN = {word: index for index, word in enumerate(VOCABULARY)}
 
 GO_TO, OPEN, PICK_UP, PUT_NEXT = range(4)
 KINDS = ("go to", "open", "pick up", "put next")
+SEQUENCE, OTHER = 4, 5
+MISSION_KINDS = (*KINDS, "sequence", "other")
+"""Kinds of whole missions: a single atom, several of them, or a goal of minigrid's own that is no instruction."""
 
 
 @functools.lru_cache(maxsize=65536)
@@ -145,3 +148,12 @@ def _pack_atom(program: Program, index: int, atom: Any, slot_of: dict[int, int],
     else:
         # "a grey object" also describes the walls; that matters to nobody who can only pick up
         program.first[index] = mask(atom.desc, walls_allowed=kind == PICK_UP)
+
+
+def mission_kinds(tables: dict[str, Tensor]) -> Int[Tensor, "n"]:
+    """For each level of a bank's tables, the number of its mission's kind in `MISSION_KINDS`."""
+    atoms = (tables["done"] == 0).sum(1)  # (n, 4) -> (n,)
+    kind = torch.where(atoms > 1, SEQUENCE, tables["kind"][:, 0].long())
+    return torch.where(
+        (atoms == 1) & (tables["first"][:, 0] == 0), OTHER, kind
+    )  # an atom about nothing: see blank_program

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from ..envs import GridWorlds
+from ..envs.missions import MISSION_KINDS
 from ..models import ControllerState
 from .distributed import ALONE, Place, place
 
@@ -35,7 +36,7 @@ class Rollout(NamedTuple):
     states: tuple[ControllerState, ...]
     """The controller's state before step 0, span, 2·span, … (batch first)."""
     episodes: dict[str, Tensor]
-    """Sums over the episodes that ended: count, success, reward, length."""
+    """Sums over the episodes that ended: count, success, reward, length; count/KIND and success/KIND of missions."""
 
 
 def sample_actions(
@@ -90,12 +91,12 @@ class Player:
         for t in range(T):
             if t % span == 0:
                 states.append(self.state)
-            seen, resets = self._see(), self.resets
+            seen, resets, kind = self._see(), self.resets, worlds.mission_kind
             out, self.state = agent(Seen(*(x.unsqueeze(0) for x in seen)), self.state, resets.unsqueeze(0))
             actions, log_probs = sample_actions(out.logits[0], self.generator, place())
             step = worlds.step(actions)
             done = step.terminated | step.truncated
-            kept.append((*seen, resets, actions, log_probs, out.value[0], step.reward, done))
+            kept.append((*seen, resets, actions, log_probs, out.value[0], step.reward, done, kind, step.success))
 
             self.length += 1
             episodes["count"] = episodes["count"] + done.sum()
@@ -107,8 +108,12 @@ class Player:
 
         out, _ = agent(Seen(*(x.unsqueeze(0) for x in self._see())), self.state, self.resets.unsqueeze(0))
         stacked = [torch.stack(column) for column in zip(*kept, strict=True)]  # T × (B, …) -> (T, B, …)
-        image, direction, mission, resets, actions, log_probs, values, rewards, dones = stacked
+        image, direction, mission, resets, actions, log_probs, values, rewards, dones, kinds, success = stacked
         assert image.shape[:2] == (T, B)
+        of_kind = kinds.unsqueeze(-1) == torch.arange(len(MISSION_KINDS), device=worlds.device)  # (T, B, 6)
+        for name, those in (("count", dones), ("success", dones & success)):
+            sums = (of_kind & those.unsqueeze(-1)).sum((0, 1)).float()  # (T, B, 6) -> (6,)
+            episodes |= {f"{name}/{kind}": x for kind, x in zip(MISSION_KINDS, sums.unbind(), strict=True)}
         return Rollout(
             seen=Seen(image, direction, mission),
             resets=resets,

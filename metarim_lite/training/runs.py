@@ -31,6 +31,11 @@ and, as means over the minibatches of one clock (CLOCK is fast or slow):
     CLOCK/ratio_error         largest |ratio − 1| before the first update: rounding noise, or something is wrong
     CLOCK/grad_norm/GROUP     norm of the gradient of one group (or part of one) before clipping
 
+where minigrid's bot is imitated (imitation.py):
+
+    CLOCK/cross_entropy       −log π of the bot's actions, instead of policy_loss
+    CLOCK/accuracy            share of the bot's actions that are the agent's likeliest
+
 per task, besides (adaptation.py):
 
     CLOCK/movement            how far adaptation moves the copies, as a norm, mean over tasks

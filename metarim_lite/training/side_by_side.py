@@ -32,6 +32,10 @@ class SideBySide:
         pairs = zip(self.parts, actions.split(self.sizes), strict=True)
         return _joined([part.step(chosen) for part, chosen in pairs])
 
+    @property
+    def mission_kind(self) -> Tensor:
+        return torch.cat([part.mission_kind for part in self.parts])
+
     def state_dict(self) -> dict[str, Tensor]:
         return {f"{n}.{k}": v for n, part in enumerate(self.parts) for k, v in part.state_dict().items()}
 

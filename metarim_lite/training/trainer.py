@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..envs import GridWorlds, LevelBank, demonstrate
+from ..envs.missions import MISSION_KINDS
 from ..errors import UserError
 from ..models import Agent, AgentConfig
 from .adaptation import TaskLearner, task_worlds
@@ -250,6 +251,8 @@ def next_report(trainer: Trainer, held_out: LevelBank | None, loop: Loop) -> dic
 
     means, speed = loop.advance(tick, due)
     count = int(episodes.pop("count", 0))
+    won = {kind: float(episodes.pop(f"success/{kind}", 0)) for kind in MISSION_KINDS}
+    ended = {kind: float(episodes.pop(f"count/{kind}", 0)) for kind in MISSION_KINDS}
     line: dict[str, Any] = {
         "frames": counters["frames"],
         "tick": counters["tick"],
@@ -259,6 +262,7 @@ def next_report(trainer: Trainer, held_out: LevelBank | None, loop: Loop) -> dic
         "seconds": counters["seconds"],
         **means,
     }
+    line |= {f"success/{kind}": won[kind] / ended[kind] for kind in MISSION_KINDS if ended[kind]}
     beat = config.evaluate_every
     if held_out is not None and beat and counters["frames"] // beat > first // beat:
         result = evaluate(trainer.agent, held_out, min(config.evaluate_episodes, len(held_out)))

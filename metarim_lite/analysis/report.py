@@ -1,0 +1,72 @@
+"""Runs beside each other: a table of what their lines of metrics say. Pure functions of recorded lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import UserError
+from .statistics import wilson
+
+Lines = Sequence[dict[str, Any]]
+
+
+def report_table(runs: dict[str, Lines]) -> str:
+    """A Markdown table with a row for each run.
+
+    Success and reward are those of the episodes in the last tenth of training, success with a 95 % interval (of the
+    episodes, not of seeds). `held out` is the last evaluation on held-out levels. For sequence tasks: loss and tests at
+    the last report.
+
+    Arguments:
+        runs: name -> the lines of its metrics.jsonl, at least one.
+
+    Raises:
+        UserError: no runs, or agents and sequence tasks at once.
+    """
+    row_of = _agent_row if of_agents(runs) else _sequence_row
+    rows = [row_of(name, lines) for name, lines in runs.items()]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    table = [columns, ["---"] * len(columns), *([row.get(column, "") for column in columns] for row in rows)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in table)
+
+
+def of_agents(runs: dict[str, Lines]) -> bool:
+    """Whether these are runs of agents; False: of sequence tasks.
+
+    Raises:
+        UserError: no runs, or both at once.
+    """
+    kinds = {"frames" in lines[-1] for lines in runs.values()}
+    if len(kinds) != 1:
+        raise UserError(
+            "the runs are of agents and of sequence tasks; report on them apart" if kinds else "no run to report on"
+        )
+    return kinds.pop()
+
+
+def _agent_row(name: str, lines: Lines) -> dict[str, str]:
+    end, last = lines[-1], [line for line in lines if line["frames"] > 0.9 * lines[-1]["frames"]]
+    episodes = sum(line["episodes"] for line in last)
+    row = {"run": name, "frames": f"{end['frames']:,}"}
+    if episodes:
+        solved = sum(round(line["success"] * line["episodes"]) for line in last)
+        reward = sum(line["reward"] * line["episodes"] for line in last) / episodes
+        row |= {"success": str(wilson(solved, episodes)), "reward": f"{reward:.3f}"}
+    for key, value in end.items():
+        if key.startswith("success/"):
+            row[key.removeprefix("success/")] = f"{value:.3f}"
+    held_out = [line["held_out_success"] for line in lines if "held_out_success" in line]
+    if held_out:
+        row["held out"] = f"{held_out[-1]:.3f}"
+    entropies = [value for key, value in end.items() if key.endswith("/entropy")]
+    if entropies:
+        row["entropy"] = f"{entropies[0]:.2f}"
+    return row | {"frames/s": f"{end['frames'] / end['seconds']:,.0f}", "hours": f"{end['seconds'] / 3600:.2f}"}
+
+
+def _sequence_row(name: str, lines: Lines) -> dict[str, str]:
+    end = lines[-1]
+    tests = {key.removeprefix("test/"): f"{value:.3f}" for key, value in end.items() if key.startswith("test/")}
+    row = {"run": name, "updates": f"{end['update']:,}", "loss": f"{end['loss']:.4f}"} | tests
+    return row | {"updates/s": f"{end['update'] / end['seconds']:,.1f}", "hours": f"{end['seconds'] / 3600:.2f}"}

@@ -1,0 +1,127 @@
+"""`metarim train`: settings from the defaults, a TOML file and the command line, for agents and for sequence tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from .config import overlay, read_toml
+from .errors import unknown
+from .training.sequences import SEQUENCES, SequenceConfig
+from .training.trainer import TrainConfig
+
+
+def train(
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig(), folder: Path | None = None,  # noqa: B008
+    tensorboard: bool = False,
+) -> None:  # fmt: skip
+    """Train an agent. A folder that holds the same run is resumed.
+
+    With `--config FILE.toml` settings come from a file, such as the config.toml of a run; what stands on the command
+    line beside it wins. A table [timescales] in it changes the method's own time scales.
+
+    With `--task NAME` (copying, copying-small, adding, bouncing-balls, digits) train a controller on one of the
+    RIM paper's sequence tasks instead; `metarim train --task NAME --help` lists its settings.
+
+    Args:
+        config: what to train and how.
+        folder: where the run is kept; default runs/METHOD-LEVEL-sSEED.
+        tensorboard: also write the metrics as TensorBoard reads them, to FOLDER/tensorboard.
+    """
+    from . import training
+
+    name = f"{config.method}-{config.level.replace(',', '+')}-s{config.seed}"
+    folder = folder or Path("runs") / ("imitate-" * config.imitate + name)
+    from .training.distributed import leads
+
+    run = training.train(config, folder=folder, on_report=_reporter(folder, tensorboard))
+    if not leads():
+        return
+    seeds = range(training.HELD_OUT_SEEDS, training.HELD_OUT_SEEDS + 1000)
+    from .training.trainer import make_bank
+
+    if run.finished:
+        print(f"held-out levels: {training.evaluate(run.agent, make_bank(config.levels, seeds))}")
+    print(f"run kept in {folder}")
+
+
+def _reporter(folder: Path, tensorboard: bool) -> Callable[[dict[str, Any]], None] | None:
+    from .training.tensorboard import tensorboard_reporter
+
+    return tensorboard_reporter(folder / "tensorboard") if tensorboard else None
+
+
+def _train_from(path: str, method: str | None) -> Callable[..., None]:
+    """`metarim train --config FILE`: the train command with the file's settings as defaults.
+
+    The table [timescales] changes those of the method that will hold, which the command line may name.
+    """
+    from .training.methods import method as find_method
+
+    values = read_toml(path)
+    default = TrainConfig(method=method or values.get("method", TrainConfig.method))
+    if "timescales" in values:
+        default = dataclasses.replace(default, timescales=find_method(default.method).timescales)
+    return _with_default(train, overlay(default, values | {"method": default.method}))
+
+
+def _train_task(name: str, path: str | None) -> Callable[..., None]:
+    """`metarim train --task NAME`: the train command of a sequence task, with a file's settings as defaults."""
+    from .training.sequences import train_sequence
+
+    if name not in SEQUENCES:
+        raise unknown("task", name, SEQUENCES)
+
+    def train(
+        config: Annotated[SequenceConfig, tyro.conf.arg(name="")], folder: Path | None = None, tensorboard: bool = False
+    ) -> None:
+        """Train a controller on a sequence task. A folder that holds the same run is resumed.
+
+        Args:
+            config: what to train and how; `--config FILE.toml` reads settings from a file.
+            folder: where the run is kept; default runs/TASK-CONTROLLER-sSEED.
+            tensorboard: also write the metrics as TensorBoard reads them, to FOLDER/tensorboard.
+        """
+        place = folder or Path("runs") / f"{name}-{config.controller}-s{config.seed}"
+        print(train_sequence(config, folder=place, on_report=_reporter(place, tensorboard)))
+        print(f"run kept in {place}")
+
+    return _with_default(train, overlay(SEQUENCES[name], read_toml(path) if path else {}))
+
+
+def _with_default(command: Callable[..., None], config: Any) -> Callable[..., None]:
+    """The command with this config as its default; tyro reads defaults from signatures."""
+
+    @functools.wraps(command)
+    def changed(*args: Any, **kwargs: Any) -> None:
+        return command(*args, **kwargs)
+
+    shape = inspect.signature(command, eval_str=True)
+    first, *rest = shape.parameters.values()
+    changed.__signature__ = shape.replace(parameters=[first.replace(default=config), *rest])  # type: ignore[attr-defined]
+    return changed
+
+
+def train_command(words: list[str]) -> tuple[list[str], Callable[..., None]]:
+    """The words of `train` without `--task NAME` and `--config FILE`, and the command that these two ask for."""
+    rest, task = _take(words, "--task")
+    rest, path = _take(rest, "--config")
+    if task is not None:
+        return rest, _train_task(task, path)
+    return rest, train if path is None else _train_from(path, _take(rest, "--method")[1])
+
+
+def _take(words: list[str], flag: str) -> tuple[list[str], str | None]:
+    """The words without `flag VALUE` or `flag=VALUE`, and VALUE; None where it is not there."""
+    for i, word in enumerate(words):
+        if word.startswith(f"{flag}="):
+            return words[:i] + words[i + 1 :], word.partition("=")[2]
+        if word == flag and i + 1 < len(words):
+            return words[:i] + words[i + 2 :], words[i + 1]
+    return words, None

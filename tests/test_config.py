@@ -1,0 +1,112 @@
+"""Settings from TOML and the command line: round trips, the command line wins, mistakes get one sentence."""
+
+import dataclasses
+import tomllib
+
+import pytest
+
+import metarim_lite as ml
+from metarim_lite.cli import _read
+from metarim_lite.config import from_dict, overlay, read_toml, to_toml
+from metarim_lite.training import METHODS, SEQUENCES, ContinualConfig, SequenceConfig, TimeScales
+
+SLOWER = TimeScales(slower=(("attention", 0.1), ("heads", 1e-05)))
+CONFIGS = [
+    ml.TrainConfig(),
+    ml.TrainConfig(method="rim", level='a "quoted" \\ läv€l', timescales=SLOWER, agent=ml.AgentConfig(active=2)),
+    *(ml.TrainConfig(timescales=m.timescales) for m in METHODS.values()),
+    *SEQUENCES.values(),
+    ContinualConfig(base=ml.TrainConfig(timescales=SLOWER)),
+]
+
+
+def chosen(*words):
+    """The config that the command line comes to."""
+    return _read(list(words)).keywords["config"]
+
+
+@pytest.fixture
+def toml(tmp_path):
+    def write(text):
+        (tmp_path / "my.toml").write_text(text)
+        return str(tmp_path / "my.toml")
+
+    return write
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=range(len(CONFIGS)))
+def test_a_config_survives_toml(config):
+    assert from_dict(type(config), tomllib.loads(to_toml(config))) == config
+
+
+def test_a_file_gives_settings_and_the_command_line_wins(toml):
+    path = toml('method = "rim"\nframes = 5000\n[agent]\nactive = 3\n[ppo]\nclip = 1')
+    config = chosen("train", "--config", path, "--frames", "7000", "--agent.num-modules", "5")
+    agent, ppo = ml.AgentConfig(active=3, num_modules=5), ml.PPOConfig(clip=1.0)
+    assert config == ml.TrainConfig(method="rim", frames=7000, agent=agent, ppo=ppo)
+    assert chosen("train", f"--config={path}").frames == 5000
+
+
+def test_a_table_of_time_scales_changes_those_of_the_method_that_holds(toml):
+    path = toml('method = "meta-rim"\n[timescales]\nslow_every = 9')
+    expected = dataclasses.replace(METHODS["meta-rim"].timescales, slow_every=9)
+    assert chosen("train", "--config", path).scales == expected
+    reversed_ = chosen("train", "--config", path, "--method", "meta-rim-reversed")
+    assert reversed_.scales == dataclasses.replace(METHODS["meta-rim-reversed"].timescales, slow_every=9)
+    words = ("timescales:time-scales", "--timescales.slow-every", "7")
+    assert chosen("train", "--config", path, *words).scales == dataclasses.replace(expected, slow_every=7)
+
+
+def test_the_config_kept_with_a_run_gives_the_same_run(tmp_path, small_bank):
+    agent = ml.AgentConfig(num_modules=4, active=2, hidden_size=8, input_size=16)
+    config = ml.TrainConfig(frames=320, num_envs=8, steps=40, train_levels=9, agent=agent, timescales=SLOWER)
+    ml.train(config, folder=tmp_path / "run", progress=False, bank=small_bank)
+    assert chosen("train", "--config", str(tmp_path / "run" / "config.toml")) == config
+    again = chosen("train", "--config", str(tmp_path / "run" / "config.toml"), "--frames", "640")
+    assert len(ml.train(again, folder=tmp_path / "run", progress=False, bank=small_bank).metrics) == 2
+
+
+def test_a_sequence_task_reads_a_file_over_its_own_settings(toml):
+    path = toml("updates = 7\n[copying]\nblanks = 3")
+    config = chosen("train", "--task", "copying-small", "--config", path, "--batch", "4")
+    small = SEQUENCES["copying-small"]
+    copying = dataclasses.replace(small.copying, blanks=3)
+    assert config == dataclasses.replace(small, updates=7, batch=4, copying=copying)
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("num_env = 3", "did you mean 'num_envs'"),
+        ("[agent]\nnum_module = 3", "did you mean 'num_modules'"),
+        ("[timescale]\nslow_every = 3", "did you mean 'timescales'"),
+        ("[timescales]\nslow_evry = 3", "did you mean 'slow_every'"),
+        ('method = "meta-rin"', "did you mean 'meta-rim'"),
+        ('frames = "many"', "frames is 'many'; it must be a whole number"),
+        ("frames = 1.5", "frames is 1.5; it must be a whole number"),
+        ("frames = true", "frames is True; it must be a whole number"),
+        ('[ppo]\nclip = "x"', "clip is 'x'; it must be a number"),
+        ("agent = 3", "AgentConfig needs a table of settings, got 3"),
+        ('[timescales]\nfast = "modules"', "fast is 'modules'; it must be a list"),
+        ("frames = ", "is not TOML"),
+    ],
+)
+def test_a_mistake_in_a_file_gets_one_sentence(toml, text, said):
+    with pytest.raises(ml.UserError) as refused:
+        chosen("train", "--config", toml(text))
+    assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_file_that_cannot_be_read_gets_one_sentence(tmp_path):
+    for path in (tmp_path / "missing.toml", tmp_path):
+        with pytest.raises(ml.UserError, match="cannot read the config"):
+            read_toml(path)
+    (tmp_path / "latin.toml").write_bytes(b'level = "\xe9"')
+    with pytest.raises(ml.UserError, match="is not TOML"):
+        read_toml(tmp_path / "latin.toml")
+
+
+def test_an_overlay_keeps_what_it_does_not_name():
+    config = SequenceConfig(width=300, num_modules=6)
+    assert overlay(config, {}) == config
+    assert overlay(config, {"batch": 3}) == dataclasses.replace(config, batch=3)
