@@ -1,4 +1,5 @@
-"""How near a RIM comes to `nn.LSTM`, PyTorch's fused kernel, of the same width: `metarim bench rim`."""
+"""How near a RIM comes to `nn.LSTM`, PyTorch's fused kernel, of the same width, and how far it is from a plain loop
+in the style of public RIM code: `metarim bench rim`."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from .machine import fit_threads_to_cores, keep_freed_memory
 from .models import RIM, fused
 
 N, ACTIVE = 6, 4
+PLAIN_LOOP = "plain loop (stand-in for public code)"
 
 
 class Case(NamedTuple):
@@ -39,7 +41,8 @@ def bench_rim(rounds: int = 7) -> list[dict[str, Any]]:
     """Steps per second (T·B over the time of a span), ours and `nn.LSTM`'s in turns, medians of `rounds`.
 
     Rows: "eager" and "compiled" are forward and backward, "eager forward" is forward alone without gradient.
-    "compiled" is left out where `torch.compile` does not work. Both sides have memory that is kept.
+    "compiled" is left out where `torch.compile` does not work. Both sides have memory that is kept. A last row per
+    size compares ours, eager, with `plain_loop`, forward and backward.
     """
     keep_freed_memory()
     fit_threads_to_cores()
@@ -56,7 +59,57 @@ def bench_rim(rounds: int = 7) -> list[dict[str, Any]]:
             if kernel == "compiled" and fused.STEP.fast is fused.STEP.function:
                 continue
             rows.append(row("rim", str(case), mode, *_with_peer(alternate(ours, theirs, rounds))))
+        rim.kernel = "fused"
+        loop = speed(forward_backward, lambda x, rim=rim: plain_loop(rim, x), rim, x)
+        ours = speed(forward_backward, run_rim(rim), rim, x)
+        ours(), loop()
+        speeds = alternate(ours, loop, max(2, rounds // 2))
+        rows.append(row("rim", str(case), "eager", speeds[0], PLAIN_LOOP, speeds[1]))
     return rows
+
+
+def plain_loop(rim: RIM, x: Tensor) -> tuple[Tensor]:
+    """The same RIM as public code writes it, on batch-first inputs and one step at a time: the input is indexed at
+    every step and joined with a row of zeros, attention runs over both, the active modules are scattered into a
+    mask, each small product is a batched one. Ours to write, nobody's to ship: a stand-in, not their code.
+
+    Args:
+        rim: LSTM modules, one input head, the paper's switches.  x: [T,B,D].
+
+    Returns:
+        (outputs [T,B,N·H],)
+    """
+    x = x.transpose(0, 1)  # [T,B,D] -> [B,T,D]
+    B, T, D = x.shape
+    h, c = rim.initial_state(B)  # [B,N,H]
+    A, d_k = rim.comm_heads, rim.comm_key_size
+
+    def by_module(states: Tensor, weights: Tensor) -> Tensor:  # [B,N,in] x [N,in,out] -> [B,N,out]
+        return torch.bmm(states.permute(1, 0, 2), weights).permute(1, 0, 2)
+
+    trail = []
+    for t in range(T):
+        with_null = torch.cat((x[:, t].unsqueeze(1), torch.zeros(B, 1, D)), 1)  # [B,2,D]
+        keys, values = with_null @ rim.W_e, with_null @ rim.W_v
+        query = by_module(h, rim.W_q) + rim.b_q.squeeze(1)
+        weights = (query @ keys.transpose(1, 2) / rim.key_size**0.5).softmax(-1)  # [B,N,2]
+        winners = weights[..., 1].topk(rim.active, dim=1, largest=False).indices  # least attention on null
+        mask = torch.zeros(B, rim.num_modules).scatter_(1, winners, 1.0).unsqueeze(-1)  # [B,N,1]
+        read = weights @ values * mask
+
+        gates = by_module(read, rim.W_in) + by_module(h, rim.W_h) + rim.b.squeeze(1)
+        i, f, o, g = gates.chunk(4, -1)
+        new_c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        new_h = o.sigmoid() * new_c.tanh()
+        new_h, c = mask * new_h + (1 - mask) * h, mask * new_c + (1 - mask) * c
+
+        qkv = by_module(new_h, rim.C_qkv).view(B, rim.num_modules, A, -1).transpose(1, 2)  # [B,A,N,P]
+        query, key, value = qkv.split((d_k, d_k, rim.comm_value_size), -1)
+        weights = (query @ key.transpose(2, 3) / d_k**0.5).softmax(-1)  # [B,A,N,N]
+        heard = (weights @ value).transpose(1, 2).flatten(2)  # [B,N,A·d_v]
+        h = new_h + mask * by_module(heard, rim.C_out)
+        trail.append(h.flatten(1))
+    return (torch.stack(trail),)
 
 
 def _with_peer(speeds: tuple[float, float]) -> tuple[float, str, float]:

@@ -1,10 +1,12 @@
 """What a RIM promises: who is active, what stands still, what cannot leak, what resets and spans mean."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from metarim_lite.errors import UserError
-from metarim_lite.models import RIM, Interventions
+from metarim_lite.models import LSTM, RIM, Interventions
 from metarim_lite.models.controller import ControllerState, count_parameters
 
 KERNELS = ("plain", "fused")
@@ -213,6 +215,20 @@ def test_no_step_waits_for_the_device():
             outputs, _, seen = rim(torch.randn(T, B, D), rim.initial_state(B), torch.zeros(T, B, dtype=torch.bool))
             outputs.sum().backward()
             assert seen.active.shape == (T, B, 6) and rim.W_e.grad is not None
+
+
+@pytest.mark.parametrize("make", [RIM, partial(RIM, kernel="plain"), LSTM], ids=["fused", "plain", "lstm"])
+@pytest.mark.parametrize("with_resets", [False, True])
+def test_a_span_on_the_meta_device_reads_no_number_forward_or_backward(make, with_resets):
+    """A meta tensor has no memory: whatever asks for a value, and would make a GPU's host wait, raises."""
+    with torch.device("meta"):
+        controller = make(D)
+        x = torch.randn(T, B, D, requires_grad=True)
+        resets = torch.zeros(T, B, dtype=torch.bool) if with_resets else None
+        outputs, state, _ = controller(x, controller.initial_state(B), resets)
+        (outputs.sum() + state.h.sum() + state.c.sum()).backward()
+    assert outputs.is_meta and x.grad.shape == x.shape
+    assert all(p.grad.shape == p.shape for p in controller.parameters())
 
 
 def test_diagnostics_hold_no_graph(rim):
