@@ -100,7 +100,7 @@ class Oracle:
             if act == PICKUP and self.env.carrying and not any(self.is_locked(place) for place in path):
                 if shut:  # for the sake of something else than the mission's target
                     self.in_the_way = (path[-1], self.things[path[-1]])
-                return self.put_away(path)
+                return self.put_away(path, shut)
             turn = (DIRECTIONS.index(_minus(path[0], self.here)) - self.env.agent_dir) % 4
             if turn:
                 return LEFT if turn == 3 else RIGHT
@@ -116,13 +116,13 @@ class Oracle:
             return self.picking(lambda key: key.type == "key" and key.color == thing.color)
         return {obstacle: TOGGLE if thing.type == "box" and thing.contains is not None else PICKUP}
 
-    def put_away(self, path: Any) -> int | None:
+    def put_away(self, path: Any, shut: frozenset[Place] = frozenset()) -> int | None:
         """Drop what is carried: off the path, not where something was in the way, preferably not beside a door."""
         places = {(i % self.env.width, i // self.env.width) for i in range(self.env.width * self.env.height)}
         empty = sorted(places - set(self.things) - set(path) - {self.here, self.in_the_way[0]})
         roomy = [place for place in empty if not any(self.is_door(beside) for beside in _around(place))]
-        action = self.go(dict.fromkeys(roomy, DROP))
-        return self.go(dict.fromkeys(empty, DROP)) if action is None else action
+        action = self.go(dict.fromkeys(roomy, DROP), shut)
+        return self.go(dict.fromkeys(empty, DROP), shut) if action is None else action
 
     def path(self, targets: dict[Place, int], shut: frozenset[Place]) -> list[Place]:
         """The cheapest way from here to a target, without the start; turns cost a step. Empty if there is none."""
