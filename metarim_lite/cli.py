@@ -16,7 +16,7 @@ import tyro
 
 from .cli_train import train, train_command
 from .errors import UserError, unknown
-from .training.stages import ContinualConfig
+from .training.stages import YARDSTICKS, ContinualConfig
 from .training.trainer import TrainConfig
 
 Words = tyro.conf.Positional
@@ -73,6 +73,8 @@ def continual(
 ) -> None:  # fmt: skip
     """Train on one task after another; print success on every task after every stage, and what was forgotten.
 
+    For example: metarim continual --base.method lstm --yardstick ewc --base.seed 1
+
     Args:
         config: tasks, frames, yardstick; `base` holds the method and all else.
         folder: where the run is kept; default runs/continual-METHOD-YARDSTICK-sSEED.
@@ -86,6 +88,29 @@ def continual(
     if run.finished:
         print(run.summary())
     print(f"run kept in {folder}")
+
+
+def forgetting(
+    config: Annotated[ContinualConfig, tyro.conf.arg(name="")] = ContinualConfig(),  # noqa: B008
+    folder: Path = Path("runs/forgetting"),
+    methods: tuple[str, ...] = ("lstm", "rim", "meta-rim"),
+    seeds: tuple[int, ...] = (0, 1, 2),
+    yardsticks: tuple[str, ...] = YARDSTICKS,
+) -> None:
+    """Run `metarim continual` for several methods, yardsticks and seeds; print forgetting and the other measures.
+
+    A comparison that was stopped goes on where it was. The table is kept in FOLDER/comparison.json.
+
+    Args:
+        config: tasks, frames, sizes; its method, seed and yardstick are replaced.
+        folder: where the runs are kept.
+        methods: names from METHODS.
+        seeds: one run for each.
+        yardsticks: any of none, replay, ewc, joint.
+    """
+    from .training.yardsticks import compare_yardsticks
+
+    print(compare_yardsticks(config, folder, methods, seeds, yardsticks))
 
 
 def transfer(agent: Words[str], levels: tuple[str, ...] = (), episodes: int = 500) -> None:
@@ -254,6 +279,7 @@ COMMANDS: dict[str, Any] = {
     "imitate": imitate,
     "evaluate": evaluate,
     "continual": continual,
+    "forgetting": forgetting,
     "transfer": transfer,
     "study": study,
     "replay": replay,

@@ -6,11 +6,14 @@ Schwarz et al. 2018 (Progress and Compress):
 
     penalty = λ/2 Σ_d F_d (θ_d − θ*_d)²,     after each task:  F ← γ F + F_task,  θ* ← θ
 
-The critic has no springs: it has no part in the policy, so its Fisher information is 0.
+To second order, and as far as weights act one by one, half the sum over d is the KL divergence per step of the policy
+from the old one on the old task, so λ is the price of moving it, in units of the loss. Weights act together, so λ is
+to be far above 1. The critic has no springs: it has no part in the policy, so its Fisher information is 0.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -47,27 +50,43 @@ def fisher_diagonal(agent: Any, spans: Spans) -> dict[str, Tensor]:
 
 
 class ElasticWeights:
-    """The springs of an agent. Once made, every backward pass feels them.
+    """The springs of an agent. Once made, every step of these optimizers is followed by a pull of the springs.
 
-    The gradient of the penalty, λ F (θ − θ*), is added to a weight's gradient as soon as backward has computed it:
-    the same as adding the penalty to the loss, for the weights that are being trained, whichever clock they are on.
+    The penalty is not added to the loss. Adam divides every gradient by its own size, so a stiff spring would make a
+    weight jump to and fro by the learning rate, however stiff; and clipping the sum of both gradients would silence
+    the task. Instead (ours) the optimizer steps on the task's loss alone, from θ to θ', and the penalty is then
+    minimised implicitly, measured in the optimizer's own step sizes p_d = lr / (√v̂_d + ε) (a proximal step):
+
+        θ_d ← argmin_x  λ/2 F_d (x − θ*_d)² + (x − θ'_d)² / (2 p_d)  =  (θ'_d + p_d λ F_d θ*_d) / (1 + p_d λ F_d)
+
+    No stiffness makes this unstable, and where it comes to rest loss + penalty is at its minimum (of the loss's clipped
+    gradient, where that is clipped). Each clock pulls the weights that it moves, and no others.
 
     Arguments:
         agent: whose weights.
+        optimizers: Adam, each over some of them; a weight moves, and is pulled, with its own optimizer only.
         strength: λ.
         decay: γ, how much of the older tasks' stiffness stays; 1 keeps all.
     """
 
-    def __init__(self, agent: Any, strength: float, decay: float = 1.0) -> None:
+    def __init__(self, agent: Any, optimizers: Iterable[torch.optim.Adam], strength: float, decay: float = 1.0) -> None:
         self.agent, self.strength, self.decay = agent, strength, decay
         self.fisher = {name: torch.zeros_like(p) for name, p in agent.named_parameters()}
         self.anchor = {name: p.detach().clone() for name, p in agent.named_parameters()}
-        for name, p in agent.named_parameters():
-            p.register_post_accumulate_grad_hook(lambda p, name=name: self._pull(name, p))
+        self.names = {p: name for name, p in agent.named_parameters()}
+        for optimizer in optimizers:
+            optimizer.register_step_post_hook(lambda optimizer, *_: self._pull(optimizer))
 
-    def _pull(self, name: str, p: Tensor) -> None:
-        with torch.no_grad():
-            p.grad.addcmul_(self.fisher[name], p - self.anchor[name], value=self.strength)
+    @torch.no_grad()
+    def _pull(self, optimizer: torch.optim.Adam) -> None:
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                name, memory = self.names[p], optimizer.state[p]
+                v = memory["exp_avg_sq"] / (1 - group["betas"][1] ** memory["step"])
+                stiffness = group["lr"] / (v.sqrt() + group["eps"]) * self.strength * self.fisher[name]  # p λ F
+                p.copy_((p + stiffness * self.anchor[name]) / (1 + stiffness))
 
     def penalty(self) -> Tensor:
         """λ/2 Σ_d F_d (θ_d − θ*_d)², differentiable."""

@@ -38,16 +38,17 @@ class ContinualConfig:
 
     base: TrainConfig = field(default_factory=TrainConfig)
     """How each stage trains: method, sizes, seed. Its `level` and `frames` are not used."""
-    tasks: tuple[str, ...] = ("BabyAI-GoToLocal-v0", "BabyAI-PickupLoc-v0", "BabyAI-OpenDoor-v0")
-    """Level ids, in the order in which they are trained."""
-    frames: int = 500_000
+    tasks: tuple[str, ...] = ("MiniGrid-GoToDoor-5x5-v0", "MiniGrid-Fetch-5x5-N2-v0", "BabyAI-GoToLocalS5N2-v0")
+    """Level ids, in the order in which they are trained. The default's are small, but a mission ends by another act in
+    each: say done at a door, pick up, be beside. What one task teaches to do at the goal, the next unlearns."""
+    frames: int = 300_000
     """Steps to play in each stage, over all worlds."""
     yardstick: str = "none"
     """"none", "replay", "ewc" or "joint"."""
     replay_share: float = 0.25
     """Share of the worlds that plays old tasks, from the second stage on."""
-    ewc_strength: float = 1000.0
-    """λ: how strongly weights are held."""
+    ewc_strength: float = 300.0
+    """λ: how strongly weights are held. Too weak: the old task is forgotten; too strong: the new one is not learnt."""
     ewc_decay: float = 1.0
     """γ: how much of the older tasks' stiffness stays when a task is added."""
     ewc_spans: int = 256
@@ -143,7 +144,8 @@ class ContinualTrainer(Trainer):
         self.counters["stage"] = 0
         self.elastic = None
         if sequence.yardstick == "ewc":
-            self.elastic = ElasticWeights(self.agent, sequence.ewc_strength, sequence.ewc_decay)
+            optimizers = [clock.optimizer for clock in self.clocks.values() if clock.optimizer is not None]
+            self.elastic = ElasticWeights(self.agent, optimizers, sequence.ewc_strength, sequence.ewc_decay)
         self.begin_stage(0)
 
     def begin_stage(self, stage: int) -> None:
