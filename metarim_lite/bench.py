@@ -25,7 +25,18 @@ def _train() -> Iterator[dict[str, Any]]:
     yield from bench_train()
 
 
-BENCHES: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {"worlds": _worlds, "rim": _rim, "train": _train}
+def _solve() -> Iterator[dict[str, Any]]:
+    from .bench_train import bench_solve
+
+    yield from bench_solve()
+
+
+BENCHES: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
+    "worlds": _worlds,
+    "rim": _rim,
+    "train": _train,
+    "solve": _solve,
+}
 
 
 def alternate(ours: Callable[[], float], theirs: Callable[[], float] | None, rounds: int = 3) -> tuple[float, float]:
