@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarim_lite.envs import GridWorlds, LevelBank, make_minigrid, storage, supported
+from metarim_lite.envs import GridWorlds, LevelBank, encode_mission, make_minigrid, storage, supported
 from metarim_lite.envs.catalogue import level_table, level_table_markdown, registered
 from metarim_lite.errors import UserError
 
@@ -57,7 +57,7 @@ def test_every_unsupported_id_is_refused_by_name_with_a_reason():
 def test_bad_input_gets_a_sentence(monkeypatch):
     with pytest.raises(UserError, match="unknown level 'BabyAI-GoToLocl-v0'; did you mean 'BabyAI-GoToLocal"):
         LevelBank.generate("BabyAI-GoToLocl-v0", range(1))
-    for seeds, found in (([1.5], "1.5"), ([True], "True"), ([-1], "-1"), (5, "5"), ("ab", "'ab'")):
+    for seeds, found in (([1.5], "1.5"), ([True], "True"), ([-1], "-1"), ([2**63], "9223"), (5, "5"), ("ab", "'ab'")):
         with pytest.raises(UserError, match=f"whole numbers.*{found}"):
             LevelBank.generate("BabyAI-GoToLocal-v0", seeds)
     with pytest.raises(UserError, match="at least one seed"):
@@ -66,6 +66,9 @@ def test_bad_input_gets_a_sentence(monkeypatch):
         LevelBank.generate("BabyAI-GoToLocal-v0", range(1), workers=0, cache=False)
     with pytest.raises(UserError, match="got no banks"):
         LevelBank.concat([])
+    with pytest.raises(UserError, match="a mission is a text"):
+        encode_mission(None)
+    assert len(LevelBank.generate("BabyAI-GoToLocal-v0", torch.arange(2), cache=False)) == 2
     monkeypatch.setenv("BABYAI_DONE_ACTIONS", "1")
     with pytest.raises(UserError, match="BABYAI_DONE_ACTIONS is set"):
         LevelBank.generate("BabyAI-GoToLocal-v0", range(1))

@@ -199,6 +199,16 @@ def test_other_bad_input_gets_a_sentence(bank):
         worlds.reset(torch.tensor([0, 1, 48]))
     with pytest.raises(UserError, match="num_envs must be a whole number"):
         GridWorlds(bank, 0)
+    for num_envs in (True, 4.0, "4", 2**40):
+        with pytest.raises(UserError, match="num_envs must be a whole number"):
+            GridWorlds(bank, num_envs)
+    for seed in ("a", 0.5, 2**63):
+        with pytest.raises(UserError, match="seed must be a whole number"):
+            GridWorlds(bank, 1, seed=seed)
+    with pytest.raises(UserError, match="worlds need a LevelBank, got 'BabyAI-GoToLocal-v0'"):
+        GridWorlds("BabyAI-GoToLocal-v0", 1)
+    with pytest.raises(UserError, match="world 3 does not exist; worlds are 0..2"):
+        worlds.mission_text(3)
     with pytest.raises(UserError, match="device 'nonsense' is not available"):
         GridWorlds(bank, 1, device="nonsense")
     if not torch.cuda.is_available():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
@@ -13,14 +14,13 @@ from torch import Tensor
 from ..errors import UserError, unknown
 from .cells import ACTIONS, COLOURS, MARGIN, TYPE, TYPES, flat_index, make_cell, row_stride
 from .levels import LevelBank
+from .lottery import draw, make_salt
 from .missions import decode_mission, mission_kinds
 from .rules import Features, Places, act, find_features, make_places, minigrid_rules, verify
 from .state import State, pack_starts, unpack
 from .vision import Vision, make_image, make_vision, view_cells
 
 logger = logging.getLogger(__name__)
-
-_GOLDEN = 0x1E3779B97F4A7C15  # an odd number with irregular bits
 
 
 class Observation(NamedTuple):
@@ -110,7 +110,7 @@ class GridWorlds:
         first: number of the first world, where these are some of many.
 
     Raises:
-        UserError: fewer than one world, a device that torch does not have.
+        UserError: no bank, fewer than one world, a seed beyond 64 bits, a device that torch does not have.
     """
 
     def __init__(
@@ -122,8 +122,9 @@ class GridWorlds:
         autoreset: bool = True,
         first: int = 0,
     ):
-        if not isinstance(num_envs, int) or num_envs < 1:
-            raise UserError(f"num_envs must be a whole number ≥ 1, got {num_envs!r}")
+        if not isinstance(bank, LevelBank):
+            raise UserError(f"worlds need a LevelBank, got {bank!r}; make one with LevelBank.generate")
+        num_envs, seed = _whole("num_envs", num_envs, 1, 2**31), _whole("seed", seed, -(2**63), 2**63)
         self.bank, self.num_envs, self.seed, self.autoreset = bank, num_envs, seed, autoreset
         self.device = _check_device(device)
         self.features = find_features(bank)
@@ -282,8 +283,18 @@ class GridWorlds:
         return self.bank.task.to(self.device)[self.state.level]
 
     def mission_text(self, b: int) -> str:
-        """The mission of world b, as minigrid words it."""
+        """The mission of world b, as minigrid words it.
+
+        Raises:
+            UserError: there is no such world.
+        """
+        self.check_world(b)
         return decode_mission(self._starts.mission[self.state.level[b]])
+
+    def check_world(self, b: int) -> None:
+        """Raises UserError where there is no world b."""
+        if not 0 <= b < self.num_envs:
+            raise UserError(f"world {b} does not exist; worlds are 0..{self.num_envs - 1}")
 
     def agent_place(self, b: int) -> tuple[int, int, int]:
         """(x, y, direction) of the agent of world b, in minigrid's coordinates."""
@@ -386,21 +397,10 @@ class GridWorlds:
         return levels.to(self.device)
 
 
-def make_salt(seed: int, num_envs: int, device: torch.device, first: int = 0) -> Int[Tensor, "B"]:
-    """What distinguishes the draws of each world."""
-    key = _scramble(torch.full((num_envs,), seed, device=device) * _GOLDEN)
-    return _scramble(key + torch.arange(first, first + num_envs, device=device))
-
-
-def draw(salt: Int[Tensor, "m"], episode: Int[Tensor, "m"], count: int) -> Int[Tensor, "m"]:
-    """Which of `count` things each world's episode is about: a hash, so that it needs no generator and no memory."""
-    return (_scramble(salt + episode * _GOLDEN) & 0x7FFFFFFFFFFFFFFF) % count
-
-
-def _scramble(z: Int[Tensor, "m"]) -> Int[Tensor, "m"]:
-    """Mix the bits of numbers: a product modulo 2^64 between two shifts."""
-    z = (z ^ (z >> 29)) * -4658895280553007687
-    return z ^ (z >> 32)
+def _whole(name: str, value: Any, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value < high:
+        raise UserError(f"{name} must be a whole number ≥ {low} and < {high}, got {value!r}")
+    return int(value)
 
 
 def _check_device(device: str | torch.device) -> torch.device:

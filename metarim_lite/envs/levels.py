@@ -182,12 +182,12 @@ class LevelBank:
 
 
 def _check_seeds(seeds: Any) -> list[int]:
-    if isinstance(seeds, int) or isinstance(seeds, str) or not isinstance(seeds, Iterable):
+    if isinstance(seeds, (int, str)) or not isinstance(seeds, Iterable) or getattr(seeds, "ndim", 1) != 1:
         raise UserError(f"seeds must be several whole numbers, got {seeds!r}; for example seeds=range(1000)")
     checked = []
-    for seed in seeds:
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise UserError(f"seeds must be whole numbers ≥ 0, got {seed!r}; for example seeds=range(1000)")
+    for seed in seeds.tolist() if isinstance(seeds, Tensor) else seeds:
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
+            raise UserError(f"seeds must be whole numbers ≥ 0 and < 2^63, got {seed!r}; for example seeds=range(1000)")
         checked.append(int(seed))
     if not checked:
         raise UserError("a bank needs at least one seed, got none; for example seeds=range(1000)")

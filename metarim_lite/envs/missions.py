@@ -64,8 +64,10 @@ def encode_mission(text: str) -> Int[Tensor, "L"]:
     True
 
     Raises:
-        UserError: a word that is not in `VOCABULARY` (with the nearest that are), or too many words.
+        UserError: a word that is not in `VOCABULARY` (with the nearest that are), too many words, not a text.
     """
+    if not isinstance(text, str):
+        raise UserError(f"a mission is a text such as 'go to the red ball', got {text!r}")
     tokens = _tokens(text)
     return torch.tensor(tokens + (0,) * (MISSION_LENGTH - len(tokens)))
 

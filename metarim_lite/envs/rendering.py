@@ -77,7 +77,6 @@ def _draw(
 
 
 def _check(worlds: GridWorlds, b: int, tile_size: int) -> None:
-    if not 0 <= b < worlds.num_envs:
-        raise UserError(f"world {b} does not exist; worlds are 0..{worlds.num_envs - 1}")
+    worlds.check_world(b)
     if tile_size < 1:
         raise UserError(f"tile_size must be at least 1 pixel, got {tile_size}")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..envs import Demonstrations
-from ..envs.engine import draw, make_salt
+from ..envs.lottery import draw, make_salt
 from ..errors import UserError
 from ..models import ControllerState
 from .ppo import PPOConfig, Spans
