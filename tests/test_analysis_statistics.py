@@ -2,8 +2,16 @@
 
 import numpy as np
 import pytest
+from scipy.stats import mannwhitneyu, norm, trim_mean
 
-from metarim_lite.analysis import mean_interval, wilson
+from metarim_lite.analysis import (
+    comparison_table,
+    interquartile_mean,
+    mean_interval,
+    probability_of_improvement,
+    stratified_bootstrap,
+    wilson,
+)
 from metarim_lite.errors import UserError
 
 
@@ -46,3 +54,104 @@ def test_impossible_counts_are_refused(successes, trials):
 def test_numbers_that_are_not_finite_are_refused():
     with pytest.raises(UserError):
         mean_interval(np.array([1.0, np.nan]))
+
+
+def test_the_interquartile_mean_drops_a_quarter_of_the_runs_at_each_end():
+    """scipy's trimmed mean, which rliable uses, is the independent reference."""
+    rng = np.random.default_rng(2)
+    assert interquartile_mean(np.array([0.0, 0.5, 0.7, 1.0])) == pytest.approx(0.6)
+    assert interquartile_mean(np.array([0.2, 0.4, 0.9])) == pytest.approx(0.5)
+    for runs in range(1, 14):
+        scores = rng.random((3, runs))
+        assert interquartile_mean(scores) == pytest.approx(trim_mean(scores, 0.25, axis=1))
+        assert interquartile_mean(*scores) == pytest.approx(trim_mean(scores, 0.25, axis=None))
+
+
+def test_the_stratified_bootstrap_resamples_each_level_by_itself():
+    """Two levels far apart: the spread of the mean is that inside the levels, sqrt(σ₁²/n + σ₂²/n)/2."""
+    rng = np.random.default_rng(3)
+    easy, hard = rng.normal(100, 2, size=400), rng.normal(0, 1, size=400)
+    e = stratified_bootstrap(lambda *s: np.mean([g.mean(-1) for g in s], axis=0), easy, hard, rng=rng, draws=4000)
+    half = 1.96 * np.sqrt(easy.var() / 400 + hard.var() / 400) / 2
+    assert e.value == pytest.approx((easy.mean() + hard.mean()) / 2)
+    assert (e.high - e.low) / 2 == pytest.approx(half, rel=0.1)
+
+
+def test_the_bootstrap_of_the_interquartile_mean_equals_a_slow_loop_with_the_same_dice():
+    a, b = np.random.default_rng(4).random(5), np.random.default_rng(5).random(7)
+    fast = stratified_bootstrap(interquartile_mean, a, b, rng=np.random.default_rng(6), draws=50)
+    rng = np.random.default_rng(6)
+    of_a, of_b = rng.integers(5, size=(50, 5)), rng.integers(7, size=(50, 7))
+    slow = []
+    for i, j in zip(of_a, of_b, strict=True):
+        pooled = sorted([a[n] for n in i] + [b[n] for n in j])
+        slow.append(sum(pooled[3:9]) / 6)
+    assert (fast.low, fast.high) == pytest.approx(tuple(np.quantile(slow, [0.025, 0.975])))
+
+
+def test_the_bootstrap_interval_of_the_interquartile_mean_covers_the_truth():
+    rng = np.random.default_rng(7)
+    inside = 0
+    for _ in range(300):
+        e = stratified_bootstrap(interquartile_mean, rng.normal(size=20), rng.normal(size=20), rng=rng, draws=300)
+        inside += e.low <= 0 <= e.high
+    assert 0.90 < inside / 300 < 0.98
+
+
+def test_probability_of_improvement_equals_counting_pairs():
+    rng = np.random.default_rng(8)
+    ours = [rng.integers(0, 6, size=n).astype(float) for n in (4, 7)]
+    theirs = [rng.integers(0, 6, size=n).astype(float) for n in (5, 3)]
+    by_level = []
+    for x, y in zip(ours, theirs, strict=True):
+        by_level.append(sum(1.0 if a > b else 0.5 if a == b else 0.0 for a in x for b in y) / (len(x) * len(y)))
+    e = probability_of_improvement(ours, theirs, rng=rng)
+    assert e.value == pytest.approx(np.mean(by_level))
+    assert mannwhitneyu(ours[0], theirs[0]).statistic / 20 == pytest.approx(by_level[0])
+    assert e.low <= e.value <= e.high
+
+
+def test_probability_of_improvement_has_the_closed_form_of_normal_scores():
+    """P(X > Y) = Φ(δ / √2) for unit variances, and 1 − p the other way round."""
+    rng = np.random.default_rng(9)
+    x, y = rng.normal(0.5, 1, size=800), rng.normal(0, 1, size=800)
+    e = probability_of_improvement([x], [y], rng=rng, draws=20)
+    assert e.value == pytest.approx(norm.cdf(0.5 / np.sqrt(2)), abs=0.04)
+    assert probability_of_improvement([y], [x], rng=rng, draws=20).value == pytest.approx(1 - e.value)
+
+
+@pytest.mark.parametrize(
+    "scores, sentence", [((), "at least 2 runs"), (([1.0, 2.0], [1.0]), r"\[2, 1\]"), (([1.0, np.nan],), "finite")]
+)
+def test_an_interval_that_would_mean_nothing_is_refused(scores, sentence):
+    with pytest.raises(UserError, match=sentence):
+        stratified_bootstrap(interquartile_mean, *scores, rng=np.random.default_rng(0))
+
+
+def test_methods_on_different_levels_are_not_compared():
+    with pytest.raises(UserError, match="same levels"):
+        probability_of_improvement([[1.0, 2.0]], [[1.0, 2.0], [3.0, 4.0]], rng=np.random.default_rng(0))
+
+
+def result(method, level, seed, success, **varied):
+    estimate = {"value": success, "low": success, "high": success}
+    return {"method": method, "level": level, "varied": varied, "seed": seed, "success": estimate,
+            "frames_per_second": 1000.0 + seed}  # fmt: skip
+
+
+def test_the_comparison_of_a_sweep_has_a_table_for_each_level_and_one_for_all():
+    results = [result("lstm", level, seed, 0.5 + seed / 100) for level in "AB" for seed in range(4)]
+    results += [result("rim", level, seed, 0.8 + seed / 100) for level in "AB" for seed in range(4)]
+    results += [result("rim", "A", 0, 0.3, k=2)]
+    a, b, everywhere, warning = comparison_table(results, draws=200).split("\n\n")
+    assert a.startswith("| A |") and b.startswith("| B |") and everywhere.startswith("| all levels |")
+    assert "| lstm | 0.515 [" in a and "| 4 | 1,002 | – |" in a
+    assert "| rim | 0.815 [" in a and "| 1.000 [1.000, 1.000] |" in a
+    assert "| rim k=2 | 0.300 (no interval) | 1 |" in a
+    assert "rim k=2" not in b and "rim k=2" not in everywhere
+    assert "fewer than 5 seeds" in warning
+
+
+def test_an_unknown_baseline_is_refused_with_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'rim'"):
+        comparison_table([result("rim", "A", 0, 0.5)], baseline="rum")

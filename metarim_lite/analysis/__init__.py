@@ -1,5 +1,21 @@
 """Statistics and plots: pure functions of recorded data."""
 
-from .statistics import Estimate, mean_interval, wilson
+from .comparison import comparison_table
+from .statistics import (
+    Estimate,
+    interquartile_mean,
+    mean_interval,
+    probability_of_improvement,
+    stratified_bootstrap,
+    wilson,
+)
 
-__all__ = ["Estimate", "mean_interval", "wilson"]
+__all__ = [
+    "Estimate",
+    "comparison_table",
+    "interquartile_mean",
+    "mean_interval",
+    "probability_of_improvement",
+    "stratified_bootstrap",
+    "wilson",
+]

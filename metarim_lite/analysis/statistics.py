@@ -1,8 +1,13 @@
-"""Intervals for success rates and means: pure functions of recorded numbers."""
+"""Intervals for success rates, means and comparisons of methods: pure functions of recorded numbers.
+
+A method is judged by its runs, several seeds on each of several levels: interquartile mean, interval by stratified
+bootstrap, probability of improvement (Agarwal et al. 2021, "Deep RL at the edge of the statistical precipice").
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,3 +57,75 @@ def mean_interval(values: np.ndarray, seed: int = 0, draws: int = 1000) -> Estim
     means = values[rng.integers(values.size, size=(draws, values.size))].mean(axis=1)  # (draws, n) -> (draws,)
     low, high = np.quantile(means, [0.025, 0.975])
     return Estimate(float(values.mean()), float(low), float(high))
+
+
+def interquartile_mean(*scores: np.ndarray) -> np.ndarray:
+    """Mean of the middle half of the runs, over all levels pooled: a few lucky or failed seeds do not decide it.
+
+    A quarter of the runs, rounded down, is dropped at each end (as in rliable), so fewer than 4 give the mean.
+
+    Arguments:
+        scores: one array [..., runs] for each level; leading axes are kept.
+    """
+    pooled = np.sort(np.concatenate(scores, axis=-1), axis=-1)  # [..., runs of all levels]
+    cut = pooled.shape[-1] // 4
+    return pooled[..., cut : pooled.shape[-1] - cut].mean(axis=-1)
+
+
+def stratified_bootstrap(
+    statistic: Callable[..., np.ndarray], *scores: np.ndarray, rng: np.random.Generator, draws: int = 2000
+) -> Estimate:
+    """A statistic of several groups of runs, with a percentile interval from resampling runs inside each group.
+
+    >>> rng = np.random.default_rng(0)
+    >>> stratified_bootstrap(interquartile_mean, goto_scores, pickup_scores, rng=rng)
+
+    Arguments:
+        statistic: takes the groups as arrays [..., runs], gives [...].
+        scores: the groups: the runs on each level, [runs] each, not all of equal length perhaps.
+        rng: the dice.
+        draws: resamplings.
+
+    Raises:
+        UserError: no group, one of fewer than 2 runs (resampling it would give an interval of width 0), or numbers
+            that are not finite.
+    """
+    groups = [np.asarray(group, dtype=np.float64) for group in scores]
+    for group in groups:
+        if group.ndim != 1 or not np.isfinite(group).all():
+            raise UserError(f"scores of runs must be lists of finite numbers, got {group.tolist()!r}")
+    if not groups or min(map(len, groups)) < 2:
+        raise UserError(f"an interval needs at least 2 runs in each group, got {[len(g) for g in groups]}; add seeds")
+    resampled = [group[rng.integers(len(group), size=(draws, len(group)))] for group in groups]  # [draws, runs] each
+    low, high = np.quantile(statistic(*resampled), [0.025, 0.975])
+    return Estimate(float(statistic(*groups)), float(low), float(high))
+
+
+def probability_of_improvement(
+    ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], *, rng: np.random.Generator, draws: int = 2000
+) -> Estimate:
+    """How likely a run of ours beats a run of theirs on the same level, averaged over levels; a tie counts half.
+
+    On one level this is Mann and Whitney's U, divided by the number of pairs. 0.5 means no difference.
+
+    Arguments:
+        ours, theirs: for each level, in the same order, the scores of the runs [runs]; numbers of runs may differ.
+        rng: the dice of the stratified bootstrap.
+
+    Raises:
+        UserError: not the same number of levels, or what `stratified_bootstrap` refuses.
+    """
+    levels = len(ours)
+    if levels != len(theirs):
+        raise UserError(
+            f"scores on {levels} levels cannot be compared with scores on {len(theirs)}; give the same levels"
+        )
+
+    def improvement(*groups: np.ndarray) -> np.ndarray:
+        wins = []
+        for x, y in zip(groups[:levels], groups[levels:], strict=True):
+            x, y = x[..., :, None], y[..., None, :]  # every run of ours against every run of theirs
+            wins.append(((x > y) + 0.5 * (x == y)).mean(axis=(-2, -1)))  # [..., ours, theirs] -> [...]
+        return np.mean(wins, axis=0)
+
+    return stratified_bootstrap(improvement, *ours, *theirs, rng=rng, draws=draws)
