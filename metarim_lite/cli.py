@@ -17,6 +17,7 @@ import tyro
 from .cli_train import train, train_command
 from .errors import UserError, unknown
 from .training.stages import YARDSTICKS, ContinualConfig
+from .training.sweeps import SweepConfig
 from .training.trainer import TrainConfig
 
 Words = tyro.conf.Positional
@@ -111,6 +112,35 @@ def forgetting(
     from .training.yardsticks import compare_yardsticks
 
     print(compare_yardsticks(config, folder, methods, seeds, yardsticks))
+
+
+def sweep(
+    config: Annotated[SweepConfig, tyro.conf.arg(name="")] = SweepConfig(),  # noqa: B008
+    folder: Path = Path("runs/sweep"),
+    workers: int | None = None,
+    scheduler: str | None = None,
+) -> None:
+    """Train methods x levels x seeds side by side and compare them on held-out levels.
+
+    Killed or stopped with Ctrl-C, the same command goes on; with more seeds, methods or levels it adds them. The
+    folder holds one line for each finished run in results.jsonl. Exit status 1 when runs failed.
+
+        metarim sweep --methods lstm rim meta-rim --seeds 0 1 2 3 4 --base.frames 1000000 --vary agent.active=2,4
+
+    Args:
+        config: the runs; `base` holds all settings that they share.
+        folder: where the sweep is kept.
+        workers: runs side by side on this machine; default: one for each core, or one on a GPU.
+        scheduler: tcp://HOST:PORT of a Dask scheduler whose workers see the folder under the same path.
+    """
+    from .training.sweeps import sweep
+
+    done = sweep(config, folder, workers=workers, scheduler=scheduler)
+    print(done.table())
+    print(f"sweep kept in {folder}")
+    if done.failures:
+        print(f"{len(done.failures)} of {len(config.runs())} runs failed; the others are kept", file=sys.stderr)
+        raise SystemExit(1)
 
 
 def transfer(agent: Words[str], levels: tuple[str, ...] = (), episodes: int = 500) -> None:
@@ -280,6 +310,7 @@ COMMANDS: dict[str, Any] = {
     "evaluate": evaluate,
     "continual": continual,
     "forgetting": forgetting,
+    "sweep": sweep,
     "transfer": transfer,
     "study": study,
     "replay": replay,

@@ -1,0 +1,146 @@
+"""One run of a sweep, in a process of its own: when it is killed, no other run is lost, and its memory goes with it.
+
+The parent hands over the job as one line of JSON on the process's stdin and keeps that pipe open. When the pipe
+closes, because the parent wants to stop or because it died, the run saves at its next tick and ends. The process
+answers with one line of JSON on stdout; everything else that is printed goes to `log.txt` in the run's folder.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..config import from_dict
+from ..errors import UserError
+from ..machine import available_cores
+from .checkpoints import make_folder
+from .evaluation import evaluate
+from .shipped import command_of
+from .trainer import HELD_OUT_SEEDS, Run, TrainConfig, make_bank, train
+
+ATTEMPTS = 3  # a run whose process dies this often is given up
+PATIENCE = 120.0  # seconds to wait for an orphan that is still saving the same run
+POLL = 0.1  # seconds between two looks at a process
+START = "from metarim_lite.training.sweep_worker import main; main()"
+
+
+def in_own_process(job: dict[str, Any], stop: Callable[[], bool]) -> dict[str, Any]:
+    """Finish a run in a new process; start it again if it is killed.
+
+    Arguments:
+        job: `folder`, `config` (of the run, as a dict), `episodes` (held-out levels of each id), and `side_by_side`,
+            how many runs share this machine's cores.
+        stop: says whether the run should save and stop.
+
+    Returns:
+        {"result": a line of results.jsonl}, {"error": a sentence} or {"stopped": True}.
+    """
+    log = make_folder(job["folder"]) / "log.txt"
+    env = os.environ | {"OMP_NUM_THREADS": str(max(1, available_cores() // job["side_by_side"]))}
+    process = None
+    for _ in range(ATTEMPTS):
+        if stop():
+            return {"stopped": True}
+        with log.open("ab") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-c", START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=env,
+                start_new_session=True,  # Ctrl-C in the terminal is for the parent, which then asks each run once
+            )  # fmt: skip
+        assert process.stdin is not None and process.stdout is not None
+        with process, contextlib.suppress(BrokenPipeError):  # it may die before it has read its job
+            process.stdin.write(json.dumps(job).encode() + b"\n")
+            process.stdin.flush()
+            while process.poll() is None and not stop():
+                time.sleep(POLL)
+            process.stdin.close()
+            answer = process.stdout.read()  # one short line, so waiting for the end before reading cannot block
+            if answer and ("stopped" not in json.loads(answer) or stop()):
+                return json.loads(answer)
+    assert process is not None
+    end = process.returncode
+    how = f"killed by signal {-end}" if end < 0 else f"ended with status {end}"
+    return {"error": f"its process died {ATTEMPTS} times without an answer (last {how}; out of memory?), see {log}"}
+
+
+def on_dask(job: dict[str, Any]) -> dict[str, Any]:
+    """`in_own_process` as a task of Dask: when the task is cancelled, or its client gone, the run saves and stops."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    key = worker.get_current_task()
+
+    def cancelled() -> bool:
+        task = worker.state.tasks.get(key)
+        return task is None or task.state == "cancelled"
+
+    return in_own_process(job, cancelled)
+
+
+def finish_run(config: TrainConfig, folder: Path, episodes: int) -> dict[str, Any] | None:
+    """Train, from the last checkpoint on if there is one, and play the held-out levels. None: stopped before the end.
+
+    Raises:
+        UserError: what `train` refuses; or another process is at work in the folder and does not end.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        raise UserError(f"another process is still training in {str(folder)!r}; end it and sweep again") from None
+    with lock:
+        run = train(config, folder=folder, progress=False)
+        return _result(run, episodes) if run.finished else None
+
+
+def _result(run: Run, episodes: int) -> dict[str, Any]:
+    held_out = make_bank(run.config.levels, range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + episodes))
+    judged = evaluate(run.agent, held_out, len(held_out))
+    frames, seconds = run.metrics[-1]["frames"], run.metrics[-1]["seconds"]
+    return {
+        "frames": frames,
+        "success": judged.success._asdict(),
+        "reward": judged.reward._asdict(),
+        "length": judged.length._asdict(),
+        "episodes": judged.episodes,
+        "training_success": run.metrics[-1]["success"],
+        "seconds": seconds,
+        "frames_per_second": frames / seconds,
+        "command": command_of(run.config),
+    }
+
+
+def main() -> None:
+    """The process: job from stdin, answer to stdout."""
+    job = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_stop_when_stdin_closes, daemon=True).start()
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            result = finish_run(from_dict(TrainConfig, job["config"]), Path(job["folder"]), job["episodes"])
+        answer = {"stopped": True} if result is None else {"result": result}
+    except KeyboardInterrupt:
+        answer = {"stopped": True}
+    except UserError as error:
+        answer = {"error": str(error)}
+    except Exception as error:
+        traceback.print_exc()
+        answer = {"error": f"{type(error).__name__}: {error} (see log.txt in {job['folder']})"}
+    with contextlib.suppress(BrokenPipeError):  # nobody is left to hear it
+        print(json.dumps(answer), flush=True)
+
+
+def _stop_when_stdin_closes() -> None:
+    while os.read(0, 4096):
+        pass
+    _thread.interrupt_main()  # as Ctrl-C: training saves at its next tick

@@ -1,0 +1,365 @@
+"""Many runs: methods × levels × seeds, side by side in local processes, or on a cluster through Dask.
+
+A sweep is a folder that can be killed at any moment and swept again:
+
+    sweep.json       the config
+    results.jsonl    one line for each finished run; only the sweeping process writes it
+    runs/NAME/       ordinary run folders, each resumed from its last checkpoint
+
+What is finished stays finished, so seeds, methods, levels and variations may be added later.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from tqdm.auto import tqdm
+
+from ..analysis import comparison_table
+from ..analysis.comparison import label
+from ..config import from_dict, to_dict
+from ..envs.catalogue import check_level_id
+from ..errors import UserError, unknown
+from ..machine import available_cores
+from .checkpoints import STATE, make_folder, replace_file
+from .methods import method
+from .sweep_worker import POLL, in_own_process, on_dask
+from .trainer import HELD_OUT_SEEDS, TrainConfig, choose_device, make_bank
+
+RESULTS, CONFIG = "results.jsonl", "sweep.json"
+REFRESH = 2.0  # seconds between two looks at how far the runs are
+
+
+class SweepRun(NamedTuple):
+    """One run of a sweep."""
+
+    name: str
+    config: TrainConfig
+    varied: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """Every method, on every level, with every variation and every seed."""
+
+    methods: tuple[str, ...] = ("lstm", "rim", "meta-rim")
+    """Names from METHODS."""
+    levels: tuple[str, ...] = ("BabyAI-GoToLocal-v0",)
+    """Level ids; several joined by commas are trained on together, in one run."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One run for each."""
+    vary: tuple[str, ...] = ()
+    """Settings of `base` to vary, each as NAME=VALUE,VALUE such as agent.active=2,4; several are combined."""
+    episodes: int = 1000
+    """Held-out levels, of each id, that the finished agent plays."""
+    baseline: str | None = None
+    """The method that the table compares the others with; default: the first."""
+    base: TrainConfig = field(default_factory=TrainConfig)
+    """All other settings of the runs; its method, level and seed stay as they are."""
+
+    def __post_init__(self) -> None:
+        for name in ("methods", "levels", "seeds", "vary"):
+            values = getattr(self, name)
+            if not isinstance(values, tuple) or (not values and name != "vary"):
+                raise UserError(f"SweepConfig.{name} is {values!r}; it must be a list of at least one")
+        for seed in self.seeds:
+            if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+                raise UserError(f"SweepConfig.seeds holds {seed!r}; seeds are whole numbers from 0 on")
+        if not isinstance(self.episodes, int) or self.episodes < 1:
+            raise UserError(f"SweepConfig.episodes is {self.episodes!r}; it must be a whole number of at least 1")
+        for name, ours in (("method", "methods"), ("level", "levels"), ("seed", "seeds")):
+            if getattr(self.base, name) != getattr(TrainConfig(), name):
+                raise UserError(f"SweepConfig.base.{name} is {getattr(self.base, name)!r}; name it in {ours} instead")
+        runs = self.runs()
+        twice = [name for name, count in Counter(run.name for run in runs).items() if count > 1]
+        if twice:
+            raise UserError(f"run {twice[0]!r} is in this sweep twice; name each method, level, seed and value once")
+        labels = [label({"method": run.config.method, "varied": run.varied}) for run in runs]
+        if self.baseline is not None and self.baseline not in labels:
+            raise unknown("baseline", self.baseline, set(labels))
+
+    def runs(self) -> list[SweepRun]:
+        """All runs, seed by seed: when the first round is through, every method has been seen on every level.
+
+        Raises:
+            UserError: an unknown method or setting (with the nearest names), or a config that refuses its values.
+        """
+        settings = [_read_variation(text) for text in self.vary]
+        variations = [dict(chosen) for chosen in itertools.product(*settings)]
+        runs = []
+        for seed, level, varied, name in itertools.product(self.seeds, self.levels, variations, self.methods):
+            method(name)
+            config = replace(self.base, method=name, level=level, seed=seed)
+            for setting, value in varied.items():
+                config = _set(config, setting, value)
+            words = [name, ",".join(config.levels), *(f"{k}={v}" for k, v in varied.items()), f"s{seed}"]
+            runs.append(SweepRun(re.sub(r"[^\w.=+-]+", "+", "-".join(words)), config, varied))
+        return runs
+
+
+def _read_variation(text: str) -> list[tuple[str, Any]]:
+    """ "agent.active=2,4" -> [("agent.active", 2), ("agent.active", 4)]."""
+    setting, equals, values = text.partition("=")
+    if not equals or not values:
+        raise UserError(f"cannot vary {text!r}; write NAME=VALUE,VALUE such as agent.active=2,4")
+    if setting in ("method", "level", "seed"):
+        raise UserError(f"cannot vary {setting!r}; name several in {setting}s")
+    try:
+        return [(setting, value) for value in json.loads(f"[{values}]")]
+    except ValueError:  # plain words
+        return [(setting, value) for value in values.split(",")]
+
+
+def _set(config: TrainConfig, setting: str, value: Any) -> TrainConfig:
+    """`config` with another value at a dotted name. Time scales start from the method's own."""
+    whole = to_dict(replace(config, timescales=config.scales) if setting.startswith("timescales.") else config)
+    *path, last = setting.split(".")
+    table: Any = whole
+    for name in path:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise UserError(f"cannot vary {setting!r}: {name!r} holds a single value")
+    usual = table.get(last)
+    if isinstance(usual, dict) or (usual is not None and not _same_kind(usual, value)):
+        raise UserError(f"cannot vary {setting!r} over {value!r}; its value now is {usual!r}")
+    table[last] = value
+    return from_dict(TrainConfig, whole)
+
+
+def _same_kind(usual: Any, value: Any) -> bool:
+    kinds = {float: (int, float), tuple: (list, tuple)}.get(type(usual), (type(usual),))
+    return isinstance(value, kinds) and isinstance(value, bool) == isinstance(usual, bool)
+
+
+@dataclass
+class Sweep:
+    """What a sweep has found so far."""
+
+    config: SweepConfig
+    folder: Path
+    results: list[dict[str, Any]]
+    """The lines of results.jsonl, those of this config first, in its order."""
+    failures: dict[str, str]
+    """Run -> why it could not be finished."""
+
+    def table(self) -> str:
+        """Methods side by side, see `metarim_lite.analysis.comparison_table`."""
+        return comparison_table(self.results, self.config.baseline)
+
+
+def sweep(
+    config: SweepConfig,
+    folder: str | Path,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    progress: bool = True,
+) -> Sweep:
+    """Finish all runs of a sweep that are not finished yet.
+
+    A run that fails is reported and the others go on. A run whose process is killed is started again from its last
+    checkpoint. Ctrl-C lets each run save at its next tick; sweeping again goes on from there.
+
+    Arguments:
+        config: the runs.
+        folder: where they are kept. On a cluster all workers must see it under the same path.
+        workers: runs side by side, which share the cores; default: one for each core, or one where there is a GPU.
+        scheduler: address of a Dask scheduler, such as tcp://host:8786. Every thread of its workers takes a run.
+            (Several GPUs: start one worker of one thread for each, with its CUDA_VISIBLE_DEVICES.)
+        progress: show a bar over runs, with the time left.
+
+    Raises:
+        UserError: unknown levels, another sweep's folder, a damaged results.jsonl, a folder that another process is
+            sweeping, no scheduler.
+        KeyboardInterrupt: after Ctrl-C.
+    """
+    from filelock import FileLock, Timeout
+
+    runs = config.runs()
+    for level in {level for run in runs for level in run.config.levels}:
+        check_level_id(level)
+    device = choose_device(config.base.device)
+    if workers is not None and (workers < 1 or scheduler is not None):
+        raise UserError(f"workers is {workers}; give at least 1, and none with a scheduler, whose workers count")
+    folder = make_folder(folder).resolve()
+    try:
+        lock = FileLock(folder / ".lock").acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"another process is sweeping {str(folder)!r}; wait for it or choose another folder") from None
+    with lock:
+        _open(folder, config)
+        results = read_results(folder / RESULTS)
+        todo = [run for run in runs if run.name not in results]
+        failures: dict[str, str] = {}
+        if todo:
+            _fill_cache(todo, config.episodes, progress)
+            places = workers or (1 if device.type == "cuda" else available_cores())
+            pool = _dask(scheduler) if scheduler else _local(min(places, len(todo)))
+            with _bar(folder, runs, todo, progress) as (bar, show), pool as (submit, side_by_side):
+                pending = {}
+                for run in todo:
+                    job = {"folder": str(folder / "runs" / run.name), "config": to_dict(run.config)}
+                    pending[submit(job | {"episodes": config.episodes, "side_by_side": side_by_side})] = run
+                for run, answer in _as_completed(pending, show):
+                    if "result" in answer:
+                        about = {"method": run.config.method, "level": run.config.level, "seed": run.config.seed}
+                        results[run.name] = {"run": run.name, **about, "varied": run.varied, **answer["result"]}
+                        _append(folder / RESULTS, results[run.name])
+                    else:
+                        failures[run.name] = answer.get("error", "it was stopped from outside; sweep again")
+                        bar.write(f"{run.name}: {failures[run.name]}")
+        order = {run.name: place for place, run in enumerate(runs)}
+        lines = sorted(results.values(), key=lambda line: order.get(line["run"], len(order)))
+    return Sweep(config, folder, lines, failures)
+
+
+def _open(folder: Path, config: SweepConfig) -> None:
+    """Keep the config, after checking that the runs that are there were made with the same settings."""
+    path, mine = folder / CONFIG, to_dict(config)
+    if path.exists():
+        try:
+            theirs = to_dict(from_dict(SweepConfig, json.loads(path.read_text())))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{str(path)!r} is not the config of a sweep ({error}); choose another folder") from None
+        for now, then, prefix in ((mine["base"], theirs["base"], "base."), (mine, theirs, "")):
+            for key in now if prefix else ("episodes",):
+                if json.dumps(now[key]) != json.dumps(then[key]):
+                    raise UserError(
+                        f"{str(folder)!r} holds another sweep: its {prefix}{key} is {then[key]!r}, this one's "
+                        f"{now[key]!r}; choose another folder"
+                    )
+    replace_file(path, json.dumps(mine, indent=1).encode())
+
+
+def read_results(path: Path) -> dict[str, dict[str, Any]]:
+    """The finished runs of a sweep by name. Half a line at the end, left by a kill, is cut off: its run is finished,
+    so that the next sweep only has to judge it again.
+
+    Raises:
+        UserError: a line in the middle is damaged, or a run is there twice.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    results: dict[str, dict[str, Any]] = {}
+    for number, text in enumerate(whole.splitlines(), 1):
+        try:
+            line = json.loads(text)
+            name = line["run"]
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"line {number} of {str(path)!r} is damaged; delete that line and sweep again") from None
+        if name in results:
+            raise UserError(f"line {number} of {str(path)!r} counts run {name!r} twice; delete one of the two")
+        results[name] = line
+    if whole != content:
+        replace_file(path, whole)
+    return results
+
+
+def _append(path: Path, line: dict[str, Any]) -> None:
+    """Add a line and wait until the disk has it."""
+    try:
+        with path.open("ab") as f:
+            f.write(json.dumps(line).encode() + b"\n")
+            f.flush()
+            os.fsync(f.fileno())
+    except OSError as error:
+        raise UserError(f"could not write {str(path)!r} ({error.strerror}); make room and sweep again") from None
+
+
+def _fill_cache(todo: list[SweepRun], episodes: int, progress: bool) -> None:
+    """Generate all levels before the runs start, so that no two of them generate the same ones."""
+    for level in sorted({level for run in todo for level in run.config.levels}):
+        configs = [run.config for run in todo if level in run.config.levels]
+        make_bank((level,), range(max(config.train_levels for config in configs)), progress)
+        while_training = max(config.evaluate_episodes if config.evaluate_every else 0 for config in configs)
+        make_bank((level,), range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + max(episodes, while_training)), progress)
+
+
+Submit = Callable[[dict[str, Any]], Any]
+
+
+@contextmanager
+def _local(workers: int) -> Iterator[tuple[Submit, int]]:
+    """A way to hand jobs to local processes, and how many run at once. Left by an exception, they save and stop."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(workers) as threads:  # each waits for a process of its own
+        try:
+            yield lambda job: threads.submit(in_own_process, job, stop.is_set), workers
+        except BaseException:
+            stop.set()
+            threads.shutdown(cancel_futures=True)
+            raise
+
+
+@contextmanager
+def _dask(address: str) -> Iterator[tuple[Submit, int]]:
+    """The same on a Dask cluster. When the client leaves, its tasks are cancelled, and the runs save and stop."""
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UserError("a scheduler needs Dask; install it with pip install 'metarim-lite[cluster]'") from None
+    try:
+        client = Client(address, timeout=10)
+    except (OSError, ValueError) as error:
+        raise UserError(f"no Dask scheduler answers at {address!r} ({error}); start one with dask scheduler") from None
+    with client:
+        slots: Counter[str | None] = Counter()
+        for worker, threads in client.nthreads().items():
+            slots[urlsplit(worker).hostname] += threads
+        if not slots:
+            raise UserError(f"the Dask scheduler at {address!r} has no workers; start some with dask worker {address}")
+        # A key for each run folder: a task that is handed in again while it still runs is not run twice.
+        yield lambda job: client.submit(on_dask, job, key=job["folder"], pure=False, retries=2), max(slots.values())
+
+
+def _as_completed(pending: dict[Any, SweepRun], show: Callable[[], None]) -> Iterator[tuple[SweepRun, dict[str, Any]]]:
+    """Futures, of threads or of Dask, as they are done: (run, answer)."""
+    shown = 0.0
+    while pending:
+        for future in [future for future in pending if future.done()]:
+            run = pending.pop(future)
+            try:
+                answer = future.result()
+            except Exception as error:  # such as Dask's: its worker died too often
+                answer = {"error": f"{type(error).__name__}: {error}"}
+            yield run, answer
+        if time.monotonic() - shown > REFRESH:
+            show()
+            shown = time.monotonic()
+        time.sleep(POLL)
+    show()
+
+
+@contextmanager
+def _bar(
+    folder: Path, runs: list[SweepRun], todo: list[SweepRun], progress: bool
+) -> Iterator[tuple[Any, Callable[[], None]]]:
+    """A bar over runs and a function that moves it, in fractions of a run, to where the runs' checkpoints are."""
+
+    def done() -> float:
+        return len(runs) - len(todo) + sum(_share_done(folder / "runs" / run.name, run.config.frames) for run in todo)
+
+    layout = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} runs [{elapsed}<{remaining}]"
+    bar = tqdm(total=len(runs), initial=done(), desc="sweep", bar_format=layout, disable=not progress)
+    with bar:
+        yield bar, lambda: bar.update(max(0.0, done() - bar.n)) and None
+
+
+def _share_done(folder: Path, frames: int) -> float:
+    try:
+        return min(1.0, json.loads((folder / STATE).read_text())["counters"]["frames"] / frames)
+    except (OSError, ValueError, KeyError):
+        return 0.0
