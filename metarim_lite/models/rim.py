@@ -124,6 +124,8 @@ class RIM(nn.Module):
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw all parameters afresh. Every linear map keeps the variance of what it is given."""
+        if self.b_q.is_meta:  # built without memory, to count or check sizes; torch would load its compiler for this
+            return
         for weight in self.parameters():
             weight.normal_(0, 1 / math.sqrt(weight.shape[-2]), generator=generator)
         # At h = 0 a query without a bias is zero: all scores tie, and the same k modules (the lowest
