@@ -31,6 +31,7 @@ from .trainer import HELD_OUT_SEEDS, Run, TrainConfig, make_bank, train
 ATTEMPTS = 3  # a run whose process dies this often is given up
 PATIENCE = 120.0  # seconds to wait for an orphan that is still saving the same run
 POLL = 0.1  # seconds between two looks at a process
+STOPPED = {"stopped": True}
 START = "from metarim_lite.training.sweep_worker import main; main()"
 
 
@@ -50,22 +51,23 @@ def in_own_process(job: dict[str, Any], stop: Callable[[], bool]) -> dict[str, A
     process = None
     for _ in range(ATTEMPTS):
         if stop():
-            return {"stopped": True}
+            return STOPPED
         with log.open("ab") as errors:
             process = subprocess.Popen(
                 [sys.executable, "-c", START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=env,
                 start_new_session=True,  # Ctrl-C in the terminal is for the parent, which then asks each run once
             )  # fmt: skip
         assert process.stdin is not None and process.stdout is not None
-        with process, contextlib.suppress(BrokenPipeError):  # it may die before it has read its job
+        # Two ways to die early: before it has read its job (BrokenPipeError), before it has answered (ValueError).
+        with contextlib.suppress(BrokenPipeError, ValueError), process:
             process.stdin.write(json.dumps(job).encode() + b"\n")
             process.stdin.flush()
             while process.poll() is None and not stop():
                 time.sleep(POLL)
             process.stdin.close()
-            answer = process.stdout.read()  # one short line, so waiting for the end before reading cannot block
-            if answer and ("stopped" not in json.loads(answer) or stop()):
-                return json.loads(answer)
+            answer = json.loads(process.stdout.read())  # one short line: the pipe holds it until we come
+            if answer != STOPPED or stop():
+                return answer
     assert process is not None
     end = process.returncode
     how = f"killed by signal {-end}" if end < 0 else f"ended with status {end}"
@@ -128,9 +130,9 @@ def main() -> None:
     try:
         with contextlib.redirect_stdout(sys.stderr):
             result = finish_run(from_dict(TrainConfig, job["config"]), Path(job["folder"]), job["episodes"])
-        answer = {"stopped": True} if result is None else {"result": result}
+        answer = STOPPED if result is None else {"result": result}
     except KeyboardInterrupt:
-        answer = {"stopped": True}
+        answer = STOPPED
     except UserError as error:
         answer = {"error": str(error)}
     except Exception as error:

@@ -175,7 +175,8 @@ def sweep(
 
     Arguments:
         config: the runs.
-        folder: where they are kept. On a cluster all workers must see it under the same path.
+        folder: where they are kept. On a cluster all workers must see it under the same path, and do well to share
+            the cache of levels too (METARIM_CACHE).
         workers: runs side by side, which share the cores; default: one for each core, or one where there is a GPU.
         scheduler: address of a Dask scheduler, such as tcp://host:8786. Every thread of its workers takes a run.
             (Several GPUs: start one worker of one thread for each, with its CUDA_VISIBLE_DEVICES.)
@@ -299,6 +300,7 @@ def _local(workers: int) -> Iterator[tuple[Submit, int]]:
         try:
             yield lambda job: threads.submit(in_own_process, job, stop.is_set), workers
         except BaseException:
+            os.write(2, b"\nstopping: every run saves at its next tick\n")
             stop.set()
             threads.shutdown(cancel_futures=True)
             raise
