@@ -29,6 +29,7 @@ def test_help_lists_every_command():
         (("train", "--device", "cuda:99"), "not available"),
         (("train", "--agent.active", "9"), "k = 9 active modules of N = 6"),
         (("train", "--task", "copyng"), "did you mean 'copying'"),
+        (("sweep", "--methods", "rim", "rin"), "did you mean 'rim'"),
         (("evaluate", "nobody"), "unknown agent 'nobody'"),
         (("bench", "speed"), "unknown bench 'speed'"),
     ],

@@ -294,10 +294,8 @@ def test_the_folder_of_another_sweep_is_refused(copied):
 
 
 def test_two_sweeps_do_not_share_a_folder(copied):
-    holder = (
-        "import sys, filelock; filelock.FileLock(sys.argv[1]).acquire(); print('held', flush=True); sys.stdin.read()"
-    )
-    words = [sys.executable, "-c", holder, str(copied / ".lock")]
+    hold = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]).acquire(); print(flush=True); sys.stdin.read()"
+    words = [sys.executable, "-c", hold, str(copied / ".lock")]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
         with pytest.raises(ml.UserError, match="another process is sweeping"):

@@ -15,6 +15,7 @@ import itertools
 import json
 import os
 import re
+import sys
 import threading
 import time
 from collections import Counter
@@ -36,8 +37,9 @@ from ..errors import UserError, unknown
 from ..machine import available_cores
 from .checkpoints import STATE, make_folder, replace_file
 from .methods import method
+from .runs import choose_device
 from .sweep_worker import POLL, in_own_process, on_dask
-from .trainer import HELD_OUT_SEEDS, TrainConfig, choose_device, make_bank
+from .trainer import HELD_OUT_SEEDS, TrainConfig, make_bank
 
 RESULTS, CONFIG = "results.jsonl", "sweep.json"
 REFRESH = 2.0  # seconds between two looks at how far the runs are
@@ -221,7 +223,7 @@ def sweep(
                         _append(folder / RESULTS, results[run.name])
                     else:
                         failures[run.name] = answer.get("error", "it was stopped from outside; sweep again")
-                        bar.write(f"{run.name}: {failures[run.name]}")
+                        bar.write(f"{run.name}: {failures[run.name]}", file=sys.stderr)
         order = {run.name: place for place, run in enumerate(runs)}
         lines = sorted(results.values(), key=lambda line: order.get(line["run"], len(order)))
     return Sweep(config, folder, lines, failures)
