@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+import filelock
 import psutil
 import pytest
 import torch
@@ -131,15 +132,15 @@ def test_a_run_whose_process_is_killed_goes_on_from_its_checkpoint(tmp_path, und
     assert all(answer["result"][k] == expected[k] for k in ("success", "reward", "length", "frames"))
 
 
-def command_line(folder):
+def command_line(folder, *more):
     flags = (
-        "--methods lstm rim --levels MiniGrid-Empty-5x5-v0 --seeds 0 1 --episodes 40 --workers 2 "
+        "--methods lstm rim --levels MiniGrid-Empty-5x5-v0 --seeds 0 1 --episodes 40 "
         "--base.frames 5120 --base.num-envs 16 --base.steps 20 --base.train-levels 50 --base.report-every 1 "
         "--base.agent.num-modules 3 --base.agent.active 2 --base.agent.hidden-size 8 --base.agent.lstm-size 16 "
         "--base.agent.input-size 16 --base.agent.channels 4 --base.agent.head-size 8 "
         "--base.ppo.epochs 1 --base.ppo.minibatches 4"
     )
-    words = [sys.executable, "-m", "metarim_lite.cli", "sweep", *flags.split(), "--folder", str(folder)]
+    words = [sys.executable, "-m", "metarim_lite.cli", "sweep", *flags.split(), "--folder", str(folder), *more]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -147,14 +148,14 @@ def test_a_sweep_that_is_interrupted_killed_and_torn_ends_as_if_nothing_had_happ
     folder = tmp_path / "sweep"
     run = folder / "runs" / FIRST.name
 
-    process = command_line(folder)
+    process = command_line(folder, "--workers", "2")
     wait_for(lambda: frames_of(run) > 0, "the first checkpoint")
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=300) == 130
     assert 0 < frames_of(run) < BASE.frames, "the run was over before it could be interrupted"
     stopped_at = frames_of(run)
 
-    process = command_line(folder)
+    process = command_line(folder, "--workers", "2")
     wait_for(lambda: frames_of(run) > stopped_at, "the next checkpoint")
     children = psutil.Process(process.pid).children()
     process.send_signal(signal.SIGKILL)
@@ -194,28 +195,36 @@ def test_a_run_whose_process_always_dies_is_given_up_with_a_sentence(code, how, 
     assert "died 3 times" in error and how in error and "log.txt" in error
 
 
-def test_dask_completes_a_sweep_though_a_worker_is_killed(tmp_path, undisturbed):
-    """Two workers, real processes over TCP; the one that trains the first run dies in the middle of it."""
+def test_dask_completes_a_sweep_though_it_is_interrupted_and_a_worker_is_killed(tmp_path, undisturbed):
+    """Two workers, real processes over TCP. First Ctrl-C for the sweep; then it goes on, and the worker that trains
+    the first run dies in the middle of it."""
     distributed = pytest.importorskip("distributed", reason="dask[distributed] is not installed")
     folder = tmp_path / "sweep"
     run = folder / "runs" / FIRST.name
     killed = []
 
     def kill(client):
-        wait_for(lambda: frames_of(run) > 0, "the first checkpoint")
+        wait_for(lambda: frames_of(run) > stopped_at, "the next checkpoint")
         (address,) = [worker for worker, keys in client.processing().items() if str(run) in keys]
         os.kill(client.run(os.getpid, workers=[address])[address], signal.SIGKILL)
         killed.append(frames_of(run))
 
     settings = {"protocol": "tcp://", "processes": True, "n_workers": 2, "threads_per_worker": 1}
     with distributed.LocalCluster(**settings, dashboard_address=None, silence_logs=50) as cluster:
+        process = command_line(folder, "--scheduler", cluster.scheduler_address)
+        wait_for(lambda: frames_of(run) > 0, "the first checkpoint")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=300) == 130
+        with filelock.FileLock(run / ".lock").acquire(timeout=300):  # the run has let go of its folder
+            stopped_at = frames_of(run)
+        assert 0 < stopped_at < BASE.frames, "the run went on without its sweep"
         with distributed.Client(cluster) as client:
             assert len(client.nthreads()) == 2
             thread = threading.Thread(target=kill, args=(client,))
             thread.start()
             done = sweep(CONFIG, folder, scheduler=cluster.scheduler_address, progress=False)
             thread.join()
-    assert 0 < killed[0] < BASE.frames, "the run was over before its worker could be killed"
+    assert stopped_at < killed[0] < BASE.frames, "the run was over before its worker could be killed"
     assert not done.failures
     assert without_times(done.results) == without_times(undisturbed.results)
     assert len((folder / "results.jsonl").read_text().splitlines()) == 4

@@ -208,22 +208,22 @@ def sweep(
         todo = [run for run in runs if run.name not in results]
         failures: dict[str, str] = {}
         if todo:
-            _fill_cache(todo, config.episodes, progress)
             places = workers or (1 if device.type == "cuda" else available_cores())
-            pool = _dask(scheduler) if scheduler else _local(min(places, len(todo)))
-            with _bar(folder, runs, todo, progress) as (bar, show), pool as (submit, side_by_side):
+            with _dask(scheduler) if scheduler else _local(min(places, len(todo))) as (submit, side_by_side):
+                _fill_cache(todo, config.episodes, progress)
                 pending = {}
                 for run in todo:
                     job = {"folder": str(folder / "runs" / run.name), "config": to_dict(run.config)}
                     pending[submit(job | {"episodes": config.episodes, "side_by_side": side_by_side})] = run
-                for run, answer in _as_completed(pending, show):
-                    if "result" in answer:
-                        about = {"method": run.config.method, "level": run.config.level, "seed": run.config.seed}
-                        results[run.name] = {"run": run.name, **about, "varied": run.varied, **answer["result"]}
-                        _append(folder / RESULTS, results[run.name])
-                    else:
-                        failures[run.name] = answer.get("error", "it was stopped from outside; sweep again")
-                        bar.write(f"{run.name}: {failures[run.name]}", file=sys.stderr)
+                with _bar(folder, runs, todo, progress) as (bar, show):
+                    for run, answer in _as_completed(pending, show):
+                        if "result" in answer:
+                            about = {"method": run.config.method, "level": run.config.level, "seed": run.config.seed}
+                            results[run.name] = {"run": run.name, **about, "varied": run.varied, **answer["result"]}
+                            _append(folder / RESULTS, results[run.name])
+                        else:
+                            failures[run.name] = answer.get("error", "it was stopped from outside; sweep again")
+                            bar.write(f"{run.name}: {failures[run.name]}", file=sys.stderr)
         order = {run.name: place for place, run in enumerate(runs)}
         lines = sorted(results.values(), key=lambda line: order.get(line["run"], len(order)))
     return Sweep(config, folder, lines, failures)
@@ -319,7 +319,7 @@ def _dask(address: str) -> Iterator[tuple[Submit, int]]:
         client = Client(address, timeout=10)
     except (OSError, ValueError) as error:
         raise UserError(f"no Dask scheduler answers at {address!r} ({error}); start one with dask scheduler") from None
-    with client:
+    with client:  # leaving it, by an exception too, cancels what is not done
         slots: Counter[str | None] = Counter()
         for worker, threads in client.nthreads().items():
             slots[urlsplit(worker).hostname] += threads
