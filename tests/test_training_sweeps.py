@@ -11,13 +11,13 @@ import threading
 import time
 
 import filelock
+import joblib
 import psutil
 import pytest
 import torch
 
 import metarim_lite as ml
 from metarim_lite.config import from_dict, to_dict
-from metarim_lite.machine import available_cores
 from metarim_lite.training import sweep_worker, sweeps
 from metarim_lite.training.sweeps import SweepConfig, read_results, sweep
 
@@ -71,7 +71,7 @@ def test_every_run_has_a_line_that_training_and_judging_it_by_hand_gives(undistu
     line = undisturbed.results[1]
     assert (line["method"], line["level"], line["seed"]) == ("rim", "MiniGrid-Empty-5x5-v0", 0)
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, available_cores() // 2))
+    torch.set_num_threads(max(1, joblib.cpu_count() // 2))
     try:
         run = ml.train(dataclasses.replace(BASE, method="rim", level=line["level"]), progress=False)
         held_out = ml.LevelBank.generate(line["level"], seeds=range(1_000_000, 1_000_040))

@@ -22,7 +22,6 @@ from typing import Any
 
 from ..config import from_dict
 from ..errors import UserError
-from ..machine import available_cores
 from .checkpoints import make_folder
 from .evaluation import evaluate
 from .shipped import command_of
@@ -46,8 +45,10 @@ def in_own_process(job: dict[str, Any], stop: Callable[[], bool]) -> dict[str, A
     Returns:
         {"result": a line of results.jsonl}, {"error": a sentence} or {"stopped": True}.
     """
+    from joblib import cpu_count  # of this process: its affinity and its container's quota count
+
     log = make_folder(job["folder"]) / "log.txt"
-    env = os.environ | {"OMP_NUM_THREADS": str(max(1, available_cores() // job["side_by_side"]))}
+    env = os.environ | {"OMP_NUM_THREADS": str(max(1, cpu_count() // job["side_by_side"]))}
     process = None
     for _ in range(ATTEMPTS):
         if stop():

@@ -34,7 +34,6 @@ from ..analysis.comparison import label
 from ..config import from_dict, to_dict
 from ..envs.catalogue import check_level_id
 from ..errors import UserError, unknown
-from ..machine import available_cores
 from .checkpoints import STATE, make_folder, replace_file
 from .methods import method
 from .runs import choose_device
@@ -190,6 +189,7 @@ def sweep(
         KeyboardInterrupt: after Ctrl-C.
     """
     from filelock import FileLock, Timeout
+    from joblib import cpu_count
 
     runs = config.runs()
     for level in {level for run in runs for level in run.config.levels}:
@@ -208,7 +208,7 @@ def sweep(
         todo = [run for run in runs if run.name not in results]
         failures: dict[str, str] = {}
         if todo:
-            places = workers or (1 if device.type == "cuda" else available_cores())
+            places = workers or (1 if device.type == "cuda" else cpu_count())
             with _dask(scheduler) if scheduler else _local(min(places, len(todo))) as (submit, side_by_side):
                 _fill_cache(todo, config.episodes, progress)
                 pending = {}
