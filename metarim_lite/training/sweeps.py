@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 
 from ..analysis import comparison_table
 from ..analysis.comparison import label
-from ..config import from_dict, to_dict
+from ..config import from_dict, overlay, to_dict
 from ..envs.catalogue import check_level_id
 from ..errors import UserError, unknown
 from .checkpoints import STATE, make_folder, replace_file
@@ -126,23 +126,11 @@ def _read_variation(text: str) -> list[tuple[str, Any]]:
 
 def _set(config: TrainConfig, setting: str, value: Any) -> TrainConfig:
     """`config` with another value at a dotted name. Time scales start from the method's own."""
-    whole = to_dict(replace(config, timescales=config.scales) if setting.startswith("timescales.") else config)
-    *path, last = setting.split(".")
-    table: Any = whole
-    for name in path:
-        table = table.setdefault(name, {})
-        if not isinstance(table, dict):
-            raise UserError(f"cannot vary {setting!r}: {name!r} holds a single value")
-    usual = table.get(last)
-    if isinstance(usual, dict) or (usual is not None and not _same_kind(usual, value)):
-        raise UserError(f"cannot vary {setting!r} over {value!r}; its value now is {usual!r}")
-    table[last] = value
-    return from_dict(TrainConfig, whole)
-
-
-def _same_kind(usual: Any, value: Any) -> bool:
-    kinds = {float: (int, float), tuple: (list, tuple)}.get(type(usual), (type(usual),))
-    return isinstance(value, kinds) and isinstance(value, bool) == isinstance(usual, bool)
+    if setting.startswith("timescales."):
+        config = replace(config, timescales=config.scales)
+    for name in reversed(setting.split(".")):
+        value = {name: value}
+    return overlay(config, value)
 
 
 @dataclass
