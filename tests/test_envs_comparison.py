@@ -154,6 +154,17 @@ def test_the_oracle_solves_what_needs_hidden_keys_and_far_rooms(level_id):
         assert reward > 0.5
 
 
+def test_the_oracle_does_not_empty_its_hands_for_ever_where_every_free_cell_is_behind_something():
+    env = make_minigrid("BabyAI-SynthS5R2-v0")
+    env.reset(seed=561601)
+    oracle, last = Oracle(env), None
+    for action in (2, 1, 2, 2, 1, 3, 1, 4, 0, 2, 3):
+        oracle.plan(last)
+        env.step(action)
+        last = action
+    assert oracle.plan(last) in (None, *range(7))  # it used to run out of stack here
+
+
 @pytest.mark.parametrize("level_id", ["BabyAI-GoToLocal-v0", "BabyAI-UnlockPickup-v0", "MiniGrid-DoorKey-5x5-v0"])
 def test_the_bot_solves_our_worlds(level_id):
     bank = LevelBank.generate(level_id, range(5), cache=False)
