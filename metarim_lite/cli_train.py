@@ -47,7 +47,8 @@ def train(
     from .training.trainer import make_bank
 
     if run.finished:
-        print(f"held-out levels: {training.evaluate(run.agent, make_bank(config.levels, seeds))}")
+        held_out = make_bank(config.levels, seeds)
+        print(f"held-out levels: {training.evaluate(run.agent, held_out, len(held_out))}")
     print(f"run kept in {folder}")
 
 

@@ -56,6 +56,21 @@ def test_every_key_of_the_metrics_is_documented(written):
     assert [key for key in written if not any(matches(documented, key) for documented in DOCUMENTED)] == []
 
 
+def test_held_out_success_is_about_every_level_that_is_trained_on(monkeypatch):
+    from metarim_lite.training import trainer
+
+    real, played = trainer.evaluate, []
+
+    def spy(agent, bank, episodes):
+        played.append(sorted(bank.level_ids[task] for task in bank.task[:episodes].tolist()))
+        return real(agent, bank, episodes)
+
+    monkeypatch.setattr(trainer, "evaluate", spy)
+    levels = ("BabyAI-GoToObjS4-v0", "MiniGrid-Empty-5x5-v0")
+    train(dataclasses.replace(CONFIG, level=",".join(levels), frames=640), progress=False)
+    assert played == [sorted(10 * levels)]
+
+
 def test_every_documented_key_is_written(written):
     assert [documented for documented in DOCUMENTED if not any(matches(documented, key) for key in written)] == []
     wanted = {"success", "fast/entropy", "slow/grad_norm/attention", "fast/grad_norm/heads", "test/200 blanks"}

@@ -61,14 +61,14 @@ def ship(folder: str | Path, name: str, episodes: int = 1000) -> ShippedRun:
     raw = json.loads((folder / "config.json").read_text())
     config = from_dict(TrainConfig, raw)
     held_out: LevelBank = make_bank(config.levels, range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + episodes), progress=True)
-    result = evaluate(agent, held_out, episodes)
+    result = evaluate(agent, held_out, len(held_out))
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     thinned = [*lines[:-1][:: max(1, len(lines) // 40)], lines[-1]]
     record = {
         "command": command_of(config),
         "config": raw,
         "metrics": [{k: round(line[k], 4) for k in CURVE} for line in thinned],
-        "held_out": {**result.success._asdict(), "episodes": episodes},
+        "held_out": {**result.success._asdict(), "episodes": len(held_out)},
     }
     save_agent(DATA / name, agent, {"command": record["command"]})
     replace_file(DATA / f"{name}.json", (json.dumps(record, indent=1) + "\n").encode())

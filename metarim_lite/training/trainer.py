@@ -55,7 +55,7 @@ class TrainConfig:
     evaluate_every: int = 0
     """Frames between two evaluations on held-out levels while training; 0: none."""
     evaluate_episodes: int = 500
-    """Held-out levels played in each of them."""
+    """Held-out levels, of each level id, played in each of them."""
     imitate: bool = False
     """Learn from what minigrid's bot does in the training levels, not from reward; frames are then steps read."""
     start: str = ""
@@ -265,7 +265,8 @@ def next_report(trainer: Trainer, held_out: LevelBank | None, loop: Loop) -> dic
     line |= {f"success/{kind}": won[kind] / ended[kind] for kind in MISSION_KINDS if ended[kind]}
     beat = config.evaluate_every
     if held_out is not None and beat and counters["frames"] // beat > first // beat:
-        result = evaluate(trainer.agent, held_out, min(config.evaluate_episodes, len(held_out)))
+        episodes = config.evaluate_episodes * len(config.levels)  # `held_out` has them level by level
+        result = evaluate(trainer.agent, held_out, min(episodes, len(held_out)))
         line["held_out_success"] = result.success.value
     told = {k.split("/")[-1]: f"{v:.3f}" for k, v in line.items() if k.endswith(("success", "accuracy"))}
     loop.bar.set_postfix(told)
