@@ -117,7 +117,7 @@ def test_a_run_whose_process_is_killed_goes_on_from_its_checkpoint(tmp_path, und
 
     def kill():
         wait_for(lambda: frames_of(folder) > 0, "the first checkpoint")
-        (child,) = psutil.Process().children()
+        (child,) = [p for p in psutil.Process().children() if "sweep_worker" in " ".join(p.cmdline())]
         child.send_signal(signal.SIGKILL)
         child.wait()
         killed.append(frames_of(folder))
