@@ -66,7 +66,7 @@ def evaluate(
 
     loaded = training.load_agent(agent)
     bank = make_bank((level,), range(training.HELD_OUT_SEEDS, training.HELD_OUT_SEEDS + episodes), progress=True)
-    print(training.evaluate(loaded, bank, episodes, seed=seed, greedy=greedy))
+    print(training.evaluate(loaded, bank, len(bank), seed=seed, greedy=greedy))
 
 
 def continual(

@@ -74,6 +74,17 @@ def test_bad_input_gets_a_sentence(monkeypatch):
         LevelBank.generate("BabyAI-GoToLocal-v0", range(1))
 
 
+def test_seeds_with_which_minigrid_never_ends_are_left_out_with_a_warning():
+    """With this seed a room of SynthS5R2 has no cell left that the agent could stand on and look from."""
+    with pytest.warns(UserWarning, match="never finishes 'BabyAI-SynthS5R2-v0' with seed 249489: left out"):
+        bank = LevelBank.generate("BabyAI-SynthS5R2-v0", [249488, 249489, 249490], cache=False)
+    assert bank.seeds.tolist() == [249488, 249490]
+    alone = LevelBank.generate("BabyAI-SynthS5R2-v0", [249490], cache=False)
+    assert all(torch.equal(bank.tables[name][1:], table) for name, table in alone.tables.items())
+    with pytest.warns(UserWarning), pytest.raises(UserError, match="with seeds .249489.; choose others"):
+        LevelBank.generate("BabyAI-SynthS5R2-v0", [249489], cache=False)
+
+
 def test_generating_prints_nothing(capsys):
     LevelBank.generate("BabyAI-UnblockPickup-v0", range(5), cache=False)  # rejects most of what it samples
     captured = capsys.readouterr()

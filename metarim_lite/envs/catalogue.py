@@ -58,6 +58,11 @@ QUIRKS = (
     ),
     (("BabyAI-UnlockPickup",), "72 steps, by a slip in the source", "comes with the level"),
     (("BabyAI-SynthS5R2",), "two by three rooms with 18 distractors", "comes with the level"),
+    (
+        ("BabyAI-SynthS5R2",),
+        "with a few seeds its rooms are so full that minigrid looks for a place for the agent for ever",
+        "such seeds are left out of a bank, with a warning",
+    ),
     (("BabyAI-PickupDist",), "'a grey object' also describes the walls", "walls are left out: nobody can pick one up"),
     (
         ("BabyAI-PutNextS5N2Carrying", "BabyAI-PutNextS6N3Carrying", "BabyAI-PutNextS7N4Carrying"),

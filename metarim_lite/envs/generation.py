@@ -47,10 +47,18 @@ def check_environment() -> None:
         raise UserError("BABYAI_DONE_ACTIONS is set, which changes when minigrid's missions succeed; unset it")
 
 
+MOST_DRAWS = 500_000  # of random numbers in one reset; the longest that ends needs a few thousand
+
+
+class EndlessReset(UserError):
+    """minigrid looks for ever for a place that its own level does not have."""
+
+
 def make_minigrid(level_id: str) -> Any:
     """minigrid's environment of this id, without gymnasium's wrappers (their time limit and checks).
 
-    Its `reset` keeps silent; everything else is minigrid's.
+    Its `reset` keeps silent, and raises `EndlessReset` where minigrid's would never return: with a few seeds a small
+    room is so full that no place is left for the agent. Everything else is minigrid's.
 
     Raises:
         UserError: an id that is unknown or not supported (with the reason); BABYAI_DONE_ACTIONS is set.
@@ -62,13 +70,22 @@ def make_minigrid(level_id: str) -> Any:
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # gymnasium advises newer versions of some ids
         env = gymnasium.make(level_id, disable_env_checker=True).unwrapped
-    reset = env.reset
+    reset, draw, drawn = env.reset, env._rand_int, 0
 
     def quiet_reset(**kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        nonlocal drawn
+        drawn = 0
         with quiet():
             return reset(**kwargs)
 
-    env.reset = quiet_reset
+    def counted_draw(low: int, high: int) -> int:
+        nonlocal drawn
+        drawn += 1
+        if drawn > MOST_DRAWS:
+            raise EndlessReset(f"minigrid never finishes a level of {level_id!r} with this seed; leave the seed out")
+        return draw(low, high)
+
+    env.reset, env._rand_int = quiet_reset, counted_draw
     return env
 
 
@@ -174,13 +191,17 @@ def pack_goal(env: Any, slot_of: dict[int, int]) -> tuple[Program, int, Sequence
     return never, NO_RULE, NOWHERE, NOWHERE  # ends on the goal, in lava, or with the time
 
 
-def generate_levels(level_id: str, seeds: Sequence[int]) -> list[dict[str, np.ndarray]]:
-    """Reset minigrid's environment with each seed and pack the levels."""
+def generate_levels(level_id: str, seeds: Sequence[int]) -> list[dict[str, np.ndarray] | None]:
+    """Reset minigrid's environment with each seed and pack the levels; None where its reset is endless."""
     env = make_minigrid(level_id)
     levels = []
     for seed in seeds:
-        env.reset(seed=seed)
-        levels.append(pack_level(env))
+        try:
+            env.reset(seed=seed)
+            levels.append(pack_level(env))
+        except EndlessReset:
+            levels.append(None)
+            env = make_minigrid(level_id)  # the old one was left in the middle of its reset
     return levels
 
 
@@ -190,8 +211,8 @@ PATIENCE = 10.0  # seconds of work from which on starting processes pays
 
 def generate_many(
     level_id: str, seeds: Sequence[int], workers: int | None = None, progress: bool = False
-) -> dict[str, np.ndarray]:
-    """`generate_levels` with a progress bar, in several processes where that is faster, stacked.
+) -> list[dict[str, np.ndarray] | None]:
+    """`generate_levels` with a progress bar, in several processes where that is faster.
 
     Args:
         workers: number of processes; None takes all cores if the first levels tell that the work is long.
@@ -199,7 +220,7 @@ def generate_many(
     Raises:
         UserError: fewer than one worker, or what `make_minigrid` and `pack_level` raise.
     """
-    return stack_levels(in_processes(generate_levels, level_id, seeds, workers, level_id if progress else None))
+    return in_processes(generate_levels, level_id, seeds, workers, level_id if progress else None)
 
 
 def in_processes(

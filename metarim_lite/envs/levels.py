@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 from ..errors import UserError
 from .catalogue import check_level_id
 from .cells import EMPTY, WALL
-from .generation import check_environment, generate_many
+from .generation import check_environment, generate_many, stack_levels
 from .missions import decode_mission
 from .storage import SEEDS_PER_FILE, load_tables, read_cache, save_tables, write_cache
 
@@ -50,7 +51,8 @@ class LevelBank:
 
         Args:
             level_id: an id of `supported()`.
-            seeds: whole numbers ≥ 0; each gives one level, always the same.
+            seeds: whole numbers ≥ 0; each gives one level, always the same. The few with which minigrid itself never
+                finishes a level are left out, with a warning.
             progress: show a bar.
             workers: processes to generate with; None decides by how long it will take.
             cache: keep levels on disk and take those that are there (see cache.py).
@@ -68,16 +70,25 @@ class LevelBank:
         have = {seed for bank in known for seed in bank.seeds.tolist()}
         missing = sorted(set(seeds) - have)
         if missing:
-            arrays = generate_many(level_id, missing, workers, progress)
+            made = dict(zip(missing, generate_many(level_id, missing, workers, progress), strict=True))
+            endless = [seed for seed in missing if made[seed] is None]
+            missing = [seed for seed in missing if made[seed] is not None]
+            if endless:
+                named = ", ".join(map(str, endless))
+                warnings.warn(f"minigrid never finishes {level_id!r} with seed {named}: left out", stacklevel=2)
+        if missing:
+            arrays = stack_levels([made[seed] for seed in missing])
             tables = {name: torch.from_numpy(array) for name, array in arrays.items()}
             tables |= {"seeds": torch.tensor(missing), "task": torch.zeros(len(missing), dtype=torch.int64)}
             known.append(cls._of(tables, level_id))
+        if not known:
+            raise UserError(f"minigrid never finishes a level of {level_id!r} with seeds {seeds}; choose others")
         bank = cls.concat(known)
         row = {seed: index for index, seed in enumerate(bank.seeds.tolist())}
         for block in {seed // SEEDS_PER_FILE for seed in missing} if cache else ():
             of_block = [index for seed, index in row.items() if seed // SEEDS_PER_FILE == block]
             write_cache(level_id, block, bank.select(of_block)._all_tables())
-        return bank.select([row[seed] for seed in seeds])
+        return bank.select([row[seed] for seed in seeds if seed in row])
 
     @classmethod
     def _of(cls, tables: dict[str, Tensor] | None, *level_ids: str) -> LevelBank | None:

@@ -37,7 +37,10 @@ def transfer(
     """
     check_tasks(levels)
     banks = held_out_levels(levels, max(1, episodes), progress)
-    return {level: evaluate(agent, bank, episodes, seed=seed) for level, bank in zip(levels, banks, strict=True)}
+    return {
+        level: evaluate(agent, bank, min(episodes, len(bank)), seed=seed)
+        for level, bank in zip(levels, banks, strict=True)
+    }
 
 
 def transfer_table(results: dict[str, Evaluation]) -> str:
