@@ -7,7 +7,9 @@ import functools
 import io
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -368,6 +370,9 @@ def _read(words: list[str]) -> Callable[[], None]:
 
 def main() -> None:
     """Run the command line. Exit status 2 for a mistake the user can mend, with one sentence."""
+    if threading.current_thread() is threading.main_thread():
+        # A script that starts us in the background has us ignore Ctrl-C; kill -INT is to save and stop us there too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         _read(sys.argv[1:])()
     except UserError as error:
