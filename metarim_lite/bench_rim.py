@@ -1,8 +1,9 @@
-"""How near a RIM comes to `nn.LSTM`, PyTorch's fused kernel, of the same width, and how far it is from a plain loop
+"""How near a RIM comes to `nn.LSTM`, PyTorch's fused kernel, of the same width, and how far it is from plain loops
 in the style of public RIM code: `metarim bench rim`."""
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,7 +16,8 @@ from .machine import fit_threads_to_cores, keep_freed_memory
 from .models import RIM, fused
 
 N, ACTIVE = 6, 4
-PLAIN_LOOP = "plain loop (stand-in for public code)"
+PLAIN_LOOP = "plain loop, like public code"
+DENSE_LOOP = "dense loop, like the authors'"
 
 
 class Case(NamedTuple):
@@ -41,8 +43,8 @@ def bench_rim(rounds: int = 7) -> list[dict[str, Any]]:
     """Steps per second (T·B over the time of a span), ours and `nn.LSTM`'s in turns, medians of `rounds`.
 
     Rows: "eager" and "compiled" are forward and backward, "eager forward" is forward alone without gradient.
-    "compiled" is left out where `torch.compile` does not work. Both sides have memory that is kept. A last row per
-    size compares ours, eager, with `plain_loop`, forward and backward.
+    "compiled" is left out where `torch.compile` does not work. Both sides have memory that is kept. The last rows of
+    a size compare ours, eager, with `plain_loop` on batched and on dense weights, forward and backward.
     """
     keep_freed_memory()
     fit_threads_to_cores()
@@ -60,21 +62,41 @@ def bench_rim(rounds: int = 7) -> list[dict[str, Any]]:
                 continue
             rows.append(row("rim", str(case), mode, *_with_peer(alternate(ours, theirs, rounds))))
         rim.kernel = "fused"
-        loop = speed(forward_backward, lambda x, rim=rim: plain_loop(rim, x), rim, x)
         ours = speed(forward_backward, run_rim(rim), rim, x)
-        ours(), loop()
-        speeds = alternate(ours, loop, max(2, rounds // 2))
-        rows.append(row("rim", str(case), "eager", speeds[0], PLAIN_LOOP, speeds[1]))
+        for peer, dense in ((PLAIN_LOOP, None), (DENSE_LOOP, DenseWeights(rim))):
+            loop = speed(forward_backward, functools.partial(plain_loop, rim, dense=dense), dense or rim, x)
+            ours(), loop()
+            speeds = alternate(ours, loop, max(2, rounds // 2))
+            rows.append(row("rim", str(case), "eager", speeds[0], peer, speeds[1]))
     return rows
 
 
-def plain_loop(rim: RIM, x: Tensor) -> tuple[Tensor]:
+class DenseWeights(nn.Module):
+    """The cells' weights of all modules in two dense matrices, the blocks between modules zeroed before each use: how
+    the authors' code makes its recurrence block-diagonal."""
+
+    def __init__(self, rim: RIM) -> None:
+        super().__init__()
+        self.W_in = nn.Parameter(torch.block_diag(*rim.W_in.detach()))  # [N·d_v,N·4H]
+        self.W_h = nn.Parameter(torch.block_diag(*rim.W_h.detach()))  # [N·H,N·4H]
+        self.register_buffer("own_in", torch.block_diag(*torch.ones_like(rim.W_in)))
+        self.register_buffer("own_h", torch.block_diag(*torch.ones_like(rim.W_h)))
+
+    def gates(self, read: Tensor, h: Tensor) -> Tensor:
+        """read [B,N,d_v], h [B,N,H] -> pre-activations [B,N,4H] without bias."""
+        self.W_in.data.mul_(self.own_in)
+        self.W_h.data.mul_(self.own_h)
+        return (read.flatten(1) @ self.W_in + h.flatten(1) @ self.W_h).unflatten(1, (h.shape[1], -1))
+
+
+def plain_loop(rim: RIM, x: Tensor, dense: DenseWeights | None = None) -> tuple[Tensor]:
     """The same RIM as public code writes it, on batch-first inputs and one step at a time: the input is indexed at
     every step and joined with a row of zeros, attention runs over both, the active modules are scattered into a
     mask, each small product is a batched one. Ours to write, nobody's to ship: a stand-in, not their code.
 
     Args:
         rim: LSTM modules, one input head, the paper's switches.  x: [T,B,D].
+        dense: the cells' weights as dense matrices; None: one batched product for all modules.
 
     Returns:
         (outputs [T,B,N·H],)
@@ -97,7 +119,8 @@ def plain_loop(rim: RIM, x: Tensor) -> tuple[Tensor]:
         mask = torch.zeros(B, rim.num_modules).scatter_(1, winners, 1.0).unsqueeze(-1)  # [B,N,1]
         read = weights @ values * mask
 
-        gates = by_module(read, rim.W_in) + by_module(h, rim.W_h) + rim.b.squeeze(1)
+        driven = by_module(read, rim.W_in) + by_module(h, rim.W_h) if dense is None else dense.gates(read, h)
+        gates = driven + rim.b.squeeze(1)
         i, f, o, g = gates.chunk(4, -1)
         new_c = f.sigmoid() * c + i.sigmoid() * g.tanh()
         new_h = o.sigmoid() * new_c.tanh()
