@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from .cli_train import train, train_command
+from .cli_train import from_file, train, train_command
 from .errors import UserError, unknown
 from .training.stages import YARDSTICKS, ContinualConfig
 from .training.sweeps import SweepConfig
@@ -77,6 +77,7 @@ def continual(
     """Train on one task after another; print success on every task after every stage, and what was forgotten.
 
     For example: metarim continual --base.method lstm --yardstick ewc --base.seed 1
+    With `--config FILE.toml` settings come from a file, such as the config.toml of such a run.
 
     Args:
         config: tasks, frames, yardstick; `base` holds the method and all else.
@@ -128,6 +129,8 @@ def sweep(
     folder holds one line for each finished run in results.jsonl. Exit status 1 when runs failed.
 
         metarim sweep --methods lstm rim meta-rim --seeds 0 1 2 3 4 --base.frames 1000000 --vary agent.active=2,4
+
+    With `--config FILE.toml` settings come from a file, such as the config.toml of a sweep.
 
     Args:
         config: the runs; `base` holds all settings that they share.
@@ -349,6 +352,9 @@ def _read(words: list[str]) -> Callable[[], None]:
     if words[:1] == ["train"]:
         words, command = train_command(words)
         commands = COMMANDS | {"train": command}
+    elif words and words[0] in ("continual", "forgetting", "sweep"):
+        words, command = from_file(words, COMMANDS[words[0]])
+        commands = COMMANDS | {words[0]: command}
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):

@@ -1,4 +1,4 @@
-"""`metarim train`: settings from the defaults, a TOML file and the command line, for agents and for sequence tasks."""
+"""Settings from the defaults, a TOML file and the command line; `metarim train`, for agents and for sequence tasks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import tyro
 
 from .config import overlay, read_toml
 from .errors import unknown
+from .models.controller import count_parameters
 from .training.sequences import SEQUENCES, SequenceConfig
 from .training.trainer import TrainConfig
 
@@ -46,6 +47,8 @@ def train(
     seeds = range(training.HELD_OUT_SEEDS, training.HELD_OUT_SEEDS + 1000)
     from .training.trainer import make_bank
 
+    groups = {name: sum(p.numel() for p in group) for name, group in run.agent.parameter_groups().items()}
+    print(f"parameters: {sum(groups.values()):,} ({', '.join(f'{name} {n:,}' for name, n in groups.items() if n)})")
     if run.finished:
         held_out = make_bank(config.levels, seeds)
         print(f"held-out levels: {training.evaluate(run.agent, held_out, len(held_out))}")
@@ -90,7 +93,10 @@ def _train_task(name: str, path: str | None) -> Callable[..., None]:
             tensorboard: also write the metrics as TensorBoard reads them, to FOLDER/tensorboard.
         """
         place = folder or Path("runs") / f"{name}-{config.controller}-s{config.seed}"
-        print(train_sequence(config, folder=place, on_report=_reporter(place, tensorboard)))
+        run = train_sequence(config, folder=place, on_report=_reporter(place, tensorboard))
+        print(run)
+        controller = count_parameters(run.model.controller)
+        print(f"parameters: {count_parameters(run.model):,} ({config.controller} {controller:,})")
         print(f"run kept in {place}")
 
     return _with_default(train, overlay(SEQUENCES[name], read_toml(path) if path else {}))
@@ -116,6 +122,15 @@ def train_command(words: list[str]) -> tuple[list[str], Callable[..., None]]:
     if task is not None:
         return rest, _train_task(task, path)
     return rest, train if path is None else _train_from(path, _take(rest, "--method")[1])
+
+
+def from_file(words: list[str], command: Callable[..., None]) -> tuple[list[str], Callable[..., None]]:
+    """The words without `--config FILE`, and the command with the file's settings as defaults of its config."""
+    rest, path = _take(words, "--config")
+    if path is None:
+        return rest, command
+    config, *_ = inspect.signature(command).parameters.values()
+    return rest, _with_default(command, overlay(config.default, read_toml(path)))
 
 
 def _take(words: list[str], flag: str) -> tuple[list[str], str | None]:

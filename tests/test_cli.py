@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+import metarim_lite as ml
+
 
 def metarim(*words, cwd=None):
     return subprocess.run(
@@ -62,6 +64,9 @@ def test_train_evaluate_replay_and_resume(tmp_path):
     first = metarim(*small, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert "held-out levels: success" in first.stdout
+    agent = ml.load_agent(tmp_path / "run" / "agent.safetensors")
+    counted = sum(p.numel() for p in agent.parameters())
+    assert f"parameters: {counted:,} (encoder " in first.stdout
     again = metarim(*small, cwd=tmp_path)
     assert again.returncode == 0
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

@@ -9,6 +9,7 @@ import metarim_lite as ml
 from metarim_lite.cli import _read
 from metarim_lite.config import from_dict, overlay, read_toml, to_toml
 from metarim_lite.training import METHODS, SEQUENCES, ContinualConfig, SequenceConfig, TimeScales
+from metarim_lite.training.sweeps import SweepConfig
 
 SLOWER = TimeScales(slower=(("attention", 0.1), ("heads", 1e-05)))
 CONFIGS = [
@@ -17,6 +18,7 @@ CONFIGS = [
     *(ml.TrainConfig(timescales=m.timescales) for m in METHODS.values()),
     *SEQUENCES.values(),
     ContinualConfig(base=ml.TrainConfig(timescales=SLOWER)),
+    SweepConfig(seeds=(4, 5), vary=("agent.active=2,4",), base=ml.TrainConfig(timescales=SLOWER)),
 ]
 
 
@@ -72,6 +74,15 @@ def test_a_sequence_task_reads_a_file_over_its_own_settings(toml):
     small = SEQUENCES["copying-small"]
     copying = dataclasses.replace(small.copying, blanks=3)
     assert config == dataclasses.replace(small, updates=7, batch=4, copying=copying)
+
+
+@pytest.mark.parametrize("command", ["sweep", "continual", "forgetting"])
+def test_commands_over_many_runs_read_files_too(toml, command):
+    path = toml("[base]\nframes = 70_000\n[base.agent]\nactive = 3")
+    config = chosen(command, "--config", path, "--base.steps", "20")
+    assert (config.base.frames, config.base.agent.active, config.base.steps) == (70_000, 3, 20)
+    with pytest.raises(ml.UserError, match="did you mean 'frames'"):
+        chosen(command, "--config", toml("[base]\nframe = 3"))
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,13 @@ def test_curves_are_drawn_with_a_sentence_in_words(tmp_path):
     words = metric_curves({"a": AGENT_LINES, "b": AGENT_LINES[:3]}, tmp_path / "agents.png")
     assert words == "Success against frames (millions): a ends at 0.750; b ends at 0.500."
     assert metric_curves({"x": SEQUENCE_LINES}, tmp_path / "tasks.png") == "Loss against updates: x ends at 0.050."
-    for name in ("agents.png", "tasks.png"):
+    imitator = [{"frames": 100, "seconds": 2.0, "episodes": 0, "fast/accuracy": 0.5}]
+    words = metric_curves({"i": imitator}, tmp_path / "imitation.png")
+    assert words == "Fast/accuracy against frames (millions): i ends at 0.500."
+    both = metric_curves({"a": AGENT_LINES, "i": imitator}, tmp_path / "both.png")
+    assert both == "Success against frames (millions): a ends at 0.750."
+    assert "| acts as the bot |" in report_table({"i": imitator})
+    for name in ("agents.png", "tasks.png", "imitation.png", "both.png"):
         assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
 
 

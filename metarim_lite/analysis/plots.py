@@ -71,7 +71,8 @@ def metric_curves(runs: dict[str, Sequence[dict[str, Any]]], path: str | Path) -
     """Learning curves of several runs: a panel for each quantity, a colour for each run.
 
     For agents: success of all missions, of each kind of mission where there are several, and on held-out levels where
-    it was measured. For sequence tasks: loss, and the task's metric on each test split.
+    it was measured; of those that imitate, how often they would act as the bot. For sequence tasks: loss, and the
+    task's metric on each test split.
 
     Arguments:
         runs: name -> the lines of its metrics.jsonl, at least one.
@@ -90,7 +91,8 @@ def metric_curves(runs: dict[str, Sequence[dict[str, Any]]], path: str | Path) -
     keys = list(dict.fromkeys(key for lines in runs.values() for line in lines for key in line))
     kinds = [key for key in keys if key.startswith("success/")]
     if agents:
-        panels = ["success", *(kinds if len(kinds) > 1 else []), *(k for k in keys if k == "held_out_success")]
+        wanted = ["success", *(kinds if len(kinds) > 1 else []), "held_out_success", "fast/accuracy", "slow/accuracy"]
+        panels = [key for key in wanted if key in keys]
     else:
         panels = ["loss", *(key for key in keys if key.startswith("test/"))]
     width = min(3, len(panels))
@@ -111,5 +113,6 @@ def metric_curves(runs: dict[str, Sequence[dict[str, Any]]], path: str | Path) -
         axes.set_visible(False)
     grid.flat[0].legend(frameon=False, fontsize="small")
     figure.savefig(path, dpi=120)
-    ends = "; ".join(f"{name} ends at {lines[-1][panels[0]]:.3f}" for name, lines in runs.items())
+    last = {name: [line[panels[0]] for line in lines if panels[0] in line][-1:] for name, lines in runs.items()}
+    ends = "; ".join(f"{name} ends at {values[0]:.3f}" for name, values in last.items() if values)
     return f"{panels[0].capitalize()} against {unit}: {ends}."

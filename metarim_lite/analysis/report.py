@@ -15,8 +15,8 @@ def report_table(runs: dict[str, Lines]) -> str:
     """A Markdown table with a row for each run.
 
     Success and reward are those of the episodes in the last tenth of training, success with a 95 % interval (of the
-    episodes, not of seeds). `held out` is the last evaluation on held-out levels. For sequence tasks: loss and tests at
-    the last report.
+    episodes, not of seeds); of imitation the share of the bot's actions that are the agent's likeliest. `held out` is
+    the last evaluation on held-out levels. For sequence tasks: loss and tests at the last report.
 
     Arguments:
         runs: name -> the lines of its metrics.jsonl, at least one.
@@ -59,9 +59,10 @@ def _agent_row(name: str, lines: Lines) -> dict[str, str]:
     held_out = [line["held_out_success"] for line in lines if "held_out_success" in line]
     if held_out:
         row["held out"] = f"{held_out[-1]:.3f}"
-    entropies = [value for key, value in end.items() if key.endswith("/entropy")]
-    if entropies:
-        row["entropy"] = f"{entropies[0]:.2f}"
+    for ending, column, digits in (("/accuracy", "acts as the bot", 3), ("/entropy", "entropy", 2)):
+        values = [value for key, value in end.items() if key.endswith(ending)]
+        if values:
+            row[column] = f"{values[0]:.{digits}f}"
     return row | {"frames/s": f"{end['frames'] / end['seconds']:,.0f}", "hours": f"{end['seconds'] / 3600:.2f}"}
 
 

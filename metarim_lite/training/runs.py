@@ -166,13 +166,13 @@ class RunFolder:
     Arguments:
         path: a new folder, or that of the same run.
         config: what decides the run.
-        may_change: the setting that may differ from the kept one, so that a run can be made longer. None: none may.
+        may_change: settings that may differ from the kept ones, so that a run can be made longer.
 
     Raises:
         UserError: the folder cannot be written to, or holds something else.
     """
 
-    def __init__(self, path: str | Path | None, config: Any, may_change: str | None = None) -> None:
+    def __init__(self, path: str | Path | None, config: Any, may_change: tuple[str, ...] = ()) -> None:
         self.path = None if path is None else Path(path)
         with leader_first():
             if self.path is not None and leads():
@@ -210,14 +210,8 @@ class RunFolder:
                 write_checkpoint(self.path, tensors, {"counters": learner.counters, **more})
 
 
-def open_folder(folder: Path, config: Any, may_change: str | None) -> bool:
-    """Write a config into a new folder, or compare it with the one that is there.
-
-    Arguments:
-        may_change: the setting that may differ, so that a run can be made longer. None: none may.
-
-    Returns:
-        Whether there is a checkpoint to go on from.
+def open_folder(folder: Path, config: Any, may_change: tuple[str, ...]) -> None:
+    """Write a config into a new folder, or compare it with the one that is there, but for what may change.
 
     Raises:
         UserError: the folder holds something else.
@@ -228,16 +222,24 @@ def open_folder(folder: Path, config: Any, may_change: str | None) -> bool:
         try:
             theirs = to_dict(from_dict(type(config), json.loads(path.read_text())))
         except (ValueError, TypeError) as error:
-            raise UserError(f"{str(path)!r} is not the config of a run ({error}); choose another folder") from None
-        for key in mine:
-            if key != may_change and json.dumps(mine[key]) != json.dumps(theirs[key]):
+            raise UserError(f"{str(path)!r} is not the config of such a run ({error}); choose another folder") from None
+        now, then = (_flat({k: v for k, v in settings.items() if k not in may_change}) for settings in (mine, theirs))
+        for key in now | then:
+            if now.get(key) != then.get(key):
                 raise UserError(
-                    f"{str(folder)!r} holds another run: its {key} is {theirs[key]!r}, this one's {mine[key]!r}; "
+                    f"{str(folder)!r} holds another run: its {key} is {then.get(key)}, this one's {now.get(key)}; "
                     "choose another folder"
                 )
     replace_file(path, json.dumps(mine, indent=1).encode())
     replace_file(folder / "config.toml", to_toml(config).encode())
-    return (folder / STATE).exists()
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings by dotted name, each as JSON."""
+    flat: dict[str, str] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: json.dumps(value)}
+    return flat
 
 
 def recorded_metrics(folder: Path) -> list[dict[str, Any]]:

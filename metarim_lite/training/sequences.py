@@ -250,7 +250,7 @@ def train_sequence(
     config = config or SequenceConfig()
     trainer = SequenceTrainer(config)
     # A run may be made longer, unless its learning rate was on its way to 0.
-    kept = RunFolder(folder, config, may_change="updates" if config.schedule == "constant" else None)
+    kept = RunFolder(folder, config, may_change=("updates",) if config.schedule == "constant" else ())
     kept.resume(trainer)
     title = f"{config.controller} on {config.task}"
     with looping(trainer, "update", "updates", config.updates, title, progress) as loop:

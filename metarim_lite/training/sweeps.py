@@ -2,7 +2,7 @@
 
 A sweep is a folder that can be killed at any moment and swept again:
 
-    sweep.json       the config
+    config.json      the config; config.toml says the same, for `metarim sweep --config`
     results.jsonl    one line for each finished run; only the sweeping process writes it
     runs/NAME/       ordinary run folders, each resumed from its last checkpoint
 
@@ -31,16 +31,16 @@ from tqdm.auto import tqdm
 
 from ..analysis import comparison_table
 from ..analysis.comparison import label
-from ..config import from_dict, overlay, to_dict
+from ..config import overlay, to_dict
 from ..envs.catalogue import check_level_id
 from ..errors import UserError, unknown
 from .checkpoints import STATE, make_folder, replace_file
 from .methods import method
-from .runs import choose_device
+from .runs import choose_device, open_folder
 from .sweep_worker import POLL, in_own_process, on_dask
 from .trainer import HELD_OUT_SEEDS, TrainConfig, make_bank
 
-RESULTS, CONFIG = "results.jsonl", "sweep.json"
+RESULTS = "results.jsonl"
 REFRESH = 2.0  # seconds between two looks at how far the runs are
 
 
@@ -191,7 +191,7 @@ def sweep(
     except Timeout:
         raise UserError(f"another process is sweeping {str(folder)!r}; wait for it or choose another folder") from None
     with lock:
-        _open(folder, config)
+        open_folder(folder, config, may_change=("methods", "levels", "seeds", "vary", "baseline"))
         results = read_results(folder / RESULTS)
         todo = [run for run in runs if run.name not in results]
         failures: dict[str, str] = {}
@@ -215,24 +215,6 @@ def sweep(
         order = {run.name: place for place, run in enumerate(runs)}
         lines = sorted(results.values(), key=lambda line: order.get(line["run"], len(order)))
     return Sweep(config, folder, lines, failures)
-
-
-def _open(folder: Path, config: SweepConfig) -> None:
-    """Keep the config, after checking that the runs that are there were made with the same settings."""
-    path, mine = folder / CONFIG, to_dict(config)
-    if path.exists():
-        try:
-            theirs = to_dict(from_dict(SweepConfig, json.loads(path.read_text())))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{str(path)!r} is not the config of a sweep ({error}); choose another folder") from None
-        for now, then, prefix in ((mine["base"], theirs["base"], "base."), (mine, theirs, "")):
-            for key in now if prefix else ("episodes",):
-                if json.dumps(now[key]) != json.dumps(then[key]):
-                    raise UserError(
-                        f"{str(folder)!r} holds another sweep: its {prefix}{key} is {then[key]!r}, this one's "
-                        f"{now[key]!r}; choose another folder"
-                    )
-    replace_file(path, json.dumps(mine, indent=1).encode())
 
 
 def read_results(path: Path) -> dict[str, dict[str, Any]]:

@@ -216,7 +216,7 @@ def train(
     progress = progress and leads()
     method(config.method)
     choose_device(config.device)
-    kept = RunFolder(folder, config, may_change="frames")
+    kept = RunFolder(folder, config, may_change=("frames",))
     trainer = Trainer(config, bank, progress, fresh=not kept.resumes)
     kept.resume(trainer)
     if config.evaluate_every and held_out is None:
