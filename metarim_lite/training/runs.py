@@ -51,8 +51,7 @@ for a sequence task (sequences.py):
 
     update                    updates since the beginning
     loss                      the task's loss on training data
-    gradient_norm             norm of the gradient before clipping, 0 where it overflowed
-    skipped                   share of updates that were skipped because the gradient overflowed
+    gradient_norm             norm of the gradient before clipping
     test/SPLIT                the task's metric on a test split
     updates_per_second        updates per second of training (tests apart)
     seconds                   seconds of training since the beginning
