@@ -18,6 +18,11 @@ NUM_TYPES, NUM_COLORS, NUM_STATES = 11, 6, 3  # minigrid's encoding of a cell
 VIEW = 7
 
 
+def look_up(table: nn.Embedding, rows: Tensor) -> Tensor:
+    """Rows of a table: int [...] -> [..., size]. Backward takes a third of the time of calling the `nn.Embedding`."""
+    return table.weight.index_select(0, rows.flatten().long()).unflatten(0, rows.shape)
+
+
 class MissionEncoder(nn.Module):
     """A bag of (position, word) vectors: the order of words counts, the padding (word 0) does not."""
 
@@ -30,7 +35,7 @@ class MissionEncoder(nn.Module):
 
     def forward(self, mission: Int[Tensor, "n L"]) -> Float[Tensor, "n size"]:
         position = torch.arange(mission.shape[1], device=mission.device)
-        vectors = self.bag(position * self.vocabulary_size + mission)  # (n, L) -> (n, L, size)
+        vectors = look_up(self.bag, position * self.vocabulary_size + mission)  # (n, L) -> (n, L, size)
         spoken = (mission != 0).to(vectors.dtype)  # (n, L)
         return torch.einsum("nl,nls->ns", spoken, vectors)
 
@@ -76,8 +81,8 @@ class Encoder(nn.Module):
 
         told = self.mission(mission.reshape(-1, mission.shape[-1]))  # (n, mission_size)
         scale, shift = self.film(told).unsqueeze(1).chunk(2, dim=-1)  # (n, 1, channels) each
-        cells = torch.addcmul(shift, self.cells(code), 1 + scale).relu_()  # (n, 49, channels)
+        cells = torch.addcmul(shift, look_up(self.cells, code), 1 + scale).relu_()  # (n, 49, channels)
 
         x = self.view_out(cells.flatten(1))  # (n, 49 * channels) -> (n, D)
-        x = x + self.mission_out(told) + self.compass_out(direction.reshape(-1))
+        x = x + self.mission_out(told) + look_up(self.compass_out, direction.reshape(-1))
         return x.relu_().view(*lead, -1)
