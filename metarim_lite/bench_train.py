@@ -16,7 +16,7 @@ import torch
 
 from .bench import alternate, row
 from .envs import LevelBank, Observation, Step, encode_mission, make_minigrid
-from .models import Agent
+from .models import Agent, AgentConfig, fused
 from .training import PPOConfig, TrainConfig, Trainer, train
 from .training.methods import method
 from .training.rollouts import Player
@@ -59,9 +59,9 @@ class PlainWorlds:
         )
 
 
-def _ours(name: str, bank: LevelBank) -> Callable[[], float]:
+def _ours(name: str, bank: LevelBank, kernel: str = "fused") -> Callable[[], float]:
     """Frames per second of a method over a whole cycle of its clocks."""
-    config = TrainConfig(method=name, level=LEVEL)
+    config = TrainConfig(method=name, level=LEVEL, agent=AgentConfig(kernel=kernel))
     trainer = Trainer(config, bank)
     cycle = config.scales.slow_every + 1 if config.scales.slow else 2
     for _ in range(cycle):
@@ -162,6 +162,10 @@ def bench_train(rounds: int = 5) -> Iterator[dict[str, Any]]:
     rim, plain, sb3 = _ours("rim", bank), _plain(), _sb3()
     ours, theirs = alternate(rim, plain, rounds)
     yield row("train", "GoToLocal, RIM", "eager", ours, "plain minigrid loop", theirs)
+    compiled = _ours("rim", bank, "compiled")
+    if fused.STEP.fast is not fused.STEP.function:  # else torch.compile does not work here
+        ours, theirs = alternate(compiled, plain, rounds)
+        yield row("train", "GoToLocal, RIM", "compiled", ours, "plain minigrid loop", theirs)
     ours, theirs = alternate(rim, sb3, rounds)
     yield row("train", "GoToLocal, RIM", "eager", ours, "sb3-contrib RecurrentPPO", theirs)
     for name in ("meta-rim", "lstm"):

@@ -1,7 +1,7 @@
 """The same RIM, differentiated by hand: what `rim.py` runs when a span is of the paper's default form.
 
 Autograd records some forty small operations a step and replays each one backward; here a step is one
-function forward and one backward. `step` is `RIM.step` for LSTM modules, one input element and one head;
+function forward and one backward. `step` is `RIM.step` for LSTM modules, one input element and one input head;
 `step_backward` is its derivative, line by line from the bottom up. Two things make it fast: backward adds
 the gradient of every weight in place, where autograd would add up T whole copies of it; and the two
 functions hold no autograd, so that `torch.compile` can fuse each of them.
@@ -31,7 +31,8 @@ tanh_backward = torch.ops.aten.tanh_backward
 
 
 class Weights(NamedTuple):
-    """W, b: gates and query from h. C_qkv, C_out: communication. Each [N,in,out]."""
+    """W, b: gates and query from h. C_qkv, C_out: communication; C_out with C_gate beside it, if there is one. Each
+    [N,in,out]."""
 
     W: Tensor
     b: Tensor
@@ -43,6 +44,7 @@ class Sizes(NamedTuple):
     active: int  # k
     heads: int  # A
     comm_key: int  # d_k of communication
+    gated: bool  # whether messages have a gate
 
 
 class Kept(NamedTuple):
@@ -58,6 +60,8 @@ class Kept(NamedTuple):
     qkv: Tensor  # [N,A·P,B]
     attention: Tensor  # [N,N,A,B], reader first
     read: Tensor  # [N,A·d_v,B]
+    tanh_w: Tensor  # [N,B,H], of a gated message σ(g)·tanh(w); else empty
+    gate: Tensor  # [N,B,H]
 
 
 NUM_TENSORS = 4 + len(Weights._fields)  # h, c, keys, values, weights
@@ -100,20 +104,29 @@ def step(h: Tensor, c: Tensor, k: Tensor, v: Tensor, weights: Weights, sizes: Si
     read = (attention.unsqueeze(3) * value).sum(1)  # [N,N,A,1,B] * [N,A,d_v,B] -> [N,A,d_v,B]
     # An inactive module reads 0, and keeps its state to the bit.
     read = torch.where(active[:, None, None], read, 0.0).flatten(1, 2)  # [N,A·d_v,B]
-    h = torch.baddbmm(offered, read.transpose(1, 2), weights.C_out)
-    return h, c, Kept(q, alpha, ifo, g, tanh_c, m, offered, qkv, attention, read)
+    if sizes.gated:
+        message = torch.bmm(read.transpose(1, 2), weights.C_out)  # [N,B,2H]
+        tanh_w, gate = tanh(message[..., :H]), message[..., H:].sigmoid()
+        h = torch.addcmul(offered, gate, tanh_w)
+    else:
+        tanh_w = gate = offered.new_empty(0)
+        h = torch.baddbmm(offered, read.transpose(1, 2), weights.C_out)
+    return h, c, Kept(q, alpha, ifo, g, tanh_c, m, offered, qkv, attention, read, tanh_w, gate)
 
 
 def step_backward(
     dh: Tensor, dc: Tensor, c: Tensor, k: Tensor, v: Tensor, kept: Kept, weights: Weights, sizes: Sizes
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """From the gradients of the new h and c to those of the old h and c, of k, and of the two products
-    [N,B,4H+d_k] and [N,A·P,B], from which the gradients of weights and values follow."""
-    q, alpha, ifo, g, tanh_c, m, _, qkv, attention, _ = kept
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """From the gradients of the new h and c to those of the old h and c, of k, and of the three products
+    [N,B,4H+d_k], [N,A·P,B] and [N,B,H or 2H], from which the gradients of weights and values follow."""
+    q, alpha, ifo, g, tanh_c, m, _, qkv, attention, _, tanh_w, gate = kept
     H, asks = dh.shape[-1], m.transpose(1, 2).unsqueeze(1)  # [N,B,1] -> [N,1,1,B]
 
     query, key, value = split_heads(qkv, sizes)
-    dread = torch.bmm(weights.C_out, dh.transpose(1, 2)).unflatten(1, (sizes.heads, -1))  # [N,A,d_v,B]
+    dmessage = dh
+    if sizes.gated:
+        dmessage = torch.cat((tanh_backward(dh * gate, tanh_w), sigmoid_backward(dh * tanh_w, gate)), -1)  # [N,B,2H]
+    dread = torch.bmm(weights.C_out, dmessage.transpose(1, 2)).unflatten(1, (sizes.heads, -1))  # [N,A,d_v,B]
     dread = torch.where(asks, dread, 0.0).unsqueeze(1)
     dvalue = (attention.unsqueeze(3) * dread).sum(0)
     dattention = (dread * value).sum(3)  # [N,1,A,d_v,B] * [N,A,d_v,B] -> [N,N,A,B]
@@ -137,7 +150,7 @@ def step_backward(
     dscore = sigmoid_backward(dalpha, alpha)
     dproduct = torch.cat((di, df, do, dg, dscore * k), -1)  # [N,B,4H+d_k]
     dh_old = torch.baddbmm(dh_old, dproduct, weights.W.transpose(1, 2))
-    return dh_old, dc_old, (dscore * q).sum(0), dproduct, dqkv
+    return dh_old, dc_old, (dscore * q).sum(0), dproduct, dqkv, dmessage
 
 
 def run_span(
@@ -201,8 +214,10 @@ class Span(torch.autograd.Function):
             h, c, *kept = flat[t * NUM_KEPT : (t + 1) * NUM_KEPT]
             kept = Kept(*kept)
             dh = dh + douts[t].view(B, N, H).transpose(0, 1)
-            grads.C_out.baddbmm_(kept.read, dh)
-            dh, dc, dkeys[t], dproduct, dqkv = back(dh, dc, c, keys[t], values[:, t], kept, weights, ctx.sizes)
+            dh, dc, dkeys[t], dproduct, dqkv, dmessage = back(
+                dh, dc, c, keys[t], values[:, t], kept, weights, ctx.sizes
+            )
+            grads.C_out.baddbmm_(kept.read, dmessage)
             torch.mul(dproduct[..., : 4 * H], kept.alpha, out=dvalues[:, t])
             grads.C_qkv.baddbmm_(kept.offered.transpose(1, 2), dqkv.transpose(1, 2))
             grads.W.baddbmm_(h.transpose(1, 2), dproduct)

@@ -54,7 +54,7 @@ class RIM(nn.Module):
         softmax_over: "null" (the paper) or "modules" (the authors' Atari code); see `input_attention`.
         kernel: how a span is computed; changes speed, not results. "plain": autograd through `step`.
             "fused" and "compiled": `fused.py`, eagerly or through `torch.compile`; both for LSTM modules with
-            one input element, one input head and the paper's switches. Other forms are run as "plain".
+            one input element and one input head, with or without the output gate. Other forms are run as "plain".
 
     Raises:
         UserError: k > N, a size that is not positive, a switch with an unknown value.
@@ -209,8 +209,8 @@ class RIM(nn.Module):
             outputs, h, c, records = self.walk(h, c, keys, values, W, b, masks, resets, record)
         else:
             outputs, h, c, records = fused.run_span(
-                h, c, keys[:, :, 0, 0], values, fused.Weights(W, b, self.C_qkv, self.C_out),
-                fused.Sizes(self.active, self.comm_heads, self.comm_key_size),
+                h, c, keys[:, :, 0, 0], values, fused.Weights(W, b, self.C_qkv, self.message_weights()),
+                fused.Sizes(self.active, self.comm_heads, self.comm_key_size, self.C_gate is not None),
                 resets, self.kernel == "compiled", record,
             )  # fmt: skip
         diagnostics = None
@@ -221,10 +221,14 @@ class RIM(nn.Module):
 
     def is_plain(self, inputs: Tensor, masks: Masks) -> bool:
         """Whether a span needs the plain step: any form but the one `fused.py` is written for."""
-        form = (self.cell, self.inactive_offer, self.output_gate, self.softmax_over, self.input_heads)
+        form = (self.cell, self.inactive_offer, self.softmax_over, self.input_heads)
         elements = 1 if inputs.dim() == 3 else inputs.shape[2]
-        fits = (*form, elements) == ("lstm", "old", "none", "null", 1, 1) and masks is NO_MASKS
+        fits = (*form, elements) == ("lstm", "old", "null", 1, 1) and masks is NO_MASKS
         return self.kernel == "plain" or not fits
+
+    def message_weights(self) -> Tensor:
+        """C_out [N,A·d_v,H], with C_gate beside it, if there is one: [N,A·d_v,2H]."""
+        return self.C_out if self.C_gate is None else torch.cat((self.C_out, self.C_gate), -1)
 
     def walk(
         self, h: Tensor, c: Tensor, keys: Tensor, values: Tensor, W: Tensor, b: Tensor, masks: Masks,

@@ -38,7 +38,8 @@ def make_controller(config: SequenceConfig) -> RIM | LSTM:
     if c.controller == "lstm":
         return LSTM(c.input_size, c.width)
     sizes = {"key_size": c.key_size, "input_heads": c.input_heads, "comm_heads": c.comm_heads}
-    sizes |= {"comm_key_size": c.comm_key_size, "comm_value_size": c.comm_value_size, "kernel": c.kernel}
+    sizes |= {"comm_key_size": c.comm_key_size, "comm_value_size": c.comm_value_size}
+    sizes |= {"output_gate": c.output_gate, "kernel": c.kernel}
     if c.value_size is not None:
         sizes["value_size"] = c.value_size
     return RIM.as_in_paper(c.input_size, c.width, c.num_modules, c.active, **sizes)
@@ -72,6 +73,8 @@ class SequenceConfig:
     """d_k of one head of the communication attention."""
     comm_value_size: int = 32
     """d_v of one head of the communication attention."""
+    output_gate: str = "none"
+    """Of the messages between modules: "none" (the paper) or "gated" (the authors' code)."""
     kernel: str = "fused"
     """How the RIM computes its spans: "plain", "fused" or "compiled". Changes speed, not results."""
     lr: float = 1e-3
