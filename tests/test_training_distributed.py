@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 import metarim_lite as ml
 from metarim_lite.config import to_dict
 from metarim_lite.training import PPOConfig, TimeScales, distributed, train
+from metarim_lite.training.adaptation import task_worlds
 from metarim_lite.training.distributed import Place
 from metarim_lite.training.rollouts import sample_actions
 
@@ -24,7 +25,18 @@ CONFIG = ml.TrainConfig(
 )  # fmt: skip
 HALF = dataclasses.replace(CONFIG, frames=CONFIG.frames // 2)
 IMITATION = dataclasses.replace(CONFIG, imitate=True, ppo=PPOConfig(epochs=1, minibatches=4))
-RUNS = (("run", HALF), ("kept", CONFIG), ("run", CONFIG), ("imitation", IMITATION))  # "run" is stopped, then goes on
+PER_TASK = dataclasses.replace(
+    CONFIG, method="meta-rim-per-task", ppo=PPOConfig(epochs=2, minibatches=2),
+    timescales=dataclasses.replace(SCALES, adaptation="per-task", tasks=4, inner_steps=2, fast_lr=1.0),
+)  # fmt: skip
+THROUGH = dataclasses.replace(
+    PER_TASK, timescales=dataclasses.replace(PER_TASK.timescales, meta_gradient="through-adaptation")
+)
+RUNS = (
+    ("run", HALF), ("kept", CONFIG), ("run", CONFIG),  # "run" is stopped, then goes on
+    ("imitation", IMITATION), ("tasks", dataclasses.replace(PER_TASK, frames=240)), ("per-task", PER_TASK),
+    ("tasks", PER_TASK), ("through", THROUGH),
+)  # fmt: skip
 
 SCRIPT = """
 import json, sys
@@ -57,7 +69,7 @@ def together(tmp_path_factory):
 def alone(tmp_path_factory):
     """The same in this process."""
     root = tmp_path_factory.mktemp("alone")
-    for name, config in RUNS[1:]:
+    for name, config in dict(RUNS).items():
         train(config, folder=root / name, progress=False)
     return root
 
@@ -66,7 +78,7 @@ def lines_of(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("name", ["kept", "imitation"])
+@pytest.mark.parametrize("name", ["kept", "imitation", "per-task", "through"])
 def test_two_processes_learn_what_one_does_with_all_the_worlds(together, alone, name):
     """Six ticks, fast and slow. Parameters within 1e-5: sums of floats go in another order, all else is equal."""
     ours, theirs = (load_file(root / name / "checkpoint.safetensors") for root in (alone, together))
@@ -80,10 +92,10 @@ def test_two_processes_learn_what_one_does_with_all_the_worlds(together, alone, 
     assert all(new[k.removeprefix("agent/")].shape == v.shape for k, v in ours.items() if k.startswith("agent/"))
 
 
-@pytest.mark.parametrize("name", ["kept", "imitation"])
+@pytest.mark.parametrize("name", ["kept", "imitation", "per-task", "through"])
 def test_numbers_to_watch_are_those_of_all_worlds(together, alone, name):
     ours, theirs = lines_of(alone / name), lines_of(together / name)
-    assert len(ours) == len(theirs) == 6
+    assert len(ours) == len(theirs) == (3 if name in ("per-task", "through") else 6)
     for a, b in zip(ours, theirs, strict=True):
         assert a.keys() == b.keys()
         for key in a.keys() - {"seconds", "frames_per_second", "fast/ratio_error", "slow/ratio_error"}:
@@ -92,24 +104,26 @@ def test_numbers_to_watch_are_those_of_all_worlds(together, alone, name):
     assert all(line.get("fast/ratio_error", 0) < 1e-4 for line in theirs)
 
 
-@pytest.mark.parametrize("name", ["run", "kept", "imitation"])
+@pytest.mark.parametrize("name", ["run", "kept", "imitation", "per-task", "through"])
 def test_all_processes_hold_the_same_agent_bit_for_bit(together, name):
     first, second = (load_file(together / f"{name}-{rank}.safetensors") for rank in (0, 1))
     assert all(torch.equal(first[k], second[k]) for k in first)
 
 
-def test_two_processes_stopped_and_resumed_equal_two_never_stopped(together):
-    stopped, whole = (load_file(together / name / "checkpoint.safetensors") for name in ("run", "kept"))
+@pytest.mark.parametrize("names", [("run", "kept"), ("tasks", "per-task")])
+def test_two_processes_stopped_and_resumed_equal_two_never_stopped(together, names):
+    stopped, whole = (load_file(together / name / "checkpoint.safetensors") for name in names)
+    assert stopped.keys() == whole.keys()
     assert all(torch.equal(stopped[k], whole[k]) for k in whole)
 
 
-def test_one_process_goes_on_with_the_run_of_two(together, alone, tmp_path):
-    longer = dataclasses.replace(CONFIG, frames=CONFIG.frames + 120)
-    folder = together / "run"
-    assert train(longer, folder=folder, progress=False).finished
-    train(longer, folder=alone / "kept", progress=False)
-    a, b = (load_file(f / "checkpoint.safetensors") for f in (alone / "kept", folder))
-    assert torch.equal(a["player/worlds.grid"], b["player/worlds.grid"])
+@pytest.mark.parametrize("name, config, worlds", [("run", CONFIG, "worlds"), ("tasks", PER_TASK, "worlds.3")])
+def test_one_process_goes_on_with_the_run_of_two(together, alone, name, config, worlds):
+    longer = dataclasses.replace(config, frames=config.frames + 120)
+    for root in (together, alone):
+        assert train(longer, folder=root / name, progress=False).finished
+    a, b = (load_file(root / name / "checkpoint.safetensors") for root in (together, alone))
+    assert torch.equal(a[f"player/{worlds}.grid"], b[f"player/{worlds}.grid"])
     assert torch.allclose(a["agent/actor.2.weight"], b["agent/actor.2.weight"], atol=1e-5)
 
 
@@ -161,8 +175,9 @@ def test_worlds_that_do_not_divide_are_refused(monkeypatch):
     monkeypatch.setattr(distributed, "place", lambda: Place(0, 5))
     with pytest.raises(ml.UserError, match="12 worlds cannot be shared by 5 processes"):
         ml.training.Trainer(CONFIG)
-    with pytest.raises(ml.UserError, match="per-task adaptation runs in one process"):
-        distributed.check_share(10, "per-task")
+    monkeypatch.setattr(distributed, "place", lambda: Place(0, 3))
+    with pytest.raises(ml.UserError, match="4 tasks cannot be shared by 3 processes"):
+        task_worlds(ml.LevelBank.generate(CONFIG.level, range(30)), 4, num_envs=12, device="cpu", seed=0)
 
 
 def test_what_one_process_does_is_refused_under_torchrun(monkeypatch):

@@ -31,6 +31,7 @@ from torch.func import functional_call, vmap
 from ..envs import GridWorlds, LevelBank
 from ..errors import UserError
 from ..models import AgentOutput, ControllerState
+from . import distributed
 from .ppo import PPOConfig, Spans, cut_into_spans, minibatch_rows, ppo_loss
 from .rollouts import Player, Rollout, Seen
 from .side_by_side import SideBySide
@@ -59,16 +60,18 @@ def cut_into_tasks(bank: LevelBank, tasks: int) -> list[LevelBank]:
 
 
 def task_worlds(bank: LevelBank, tasks: int, num_envs: int, device: Any, seed: int) -> SideBySide:
-    """As many worlds for each task, side by side, so that a world stays in its task.
+    """As many worlds for each task, side by side, so that a world stays in its task. Of several processes each holds
+    its share of the tasks.
 
     Raises:
-        UserError: the worlds cannot be shared out equally (or see `cut_into_tasks`).
+        UserError: worlds or tasks cannot be shared out equally (or see `cut_into_tasks`).
     """
     banks = cut_into_tasks(bank, tasks)
     if num_envs % len(banks):
         raise UserError(f"{num_envs} worlds cannot be shared by {len(banks)} tasks equally; use a multiple")
     share = num_envs // len(banks)
-    return SideBySide([GridWorlds(b, share, device, seed * len(banks) + i) for i, b in enumerate(banks)])
+    mine = distributed.share_of(len(banks), "tasks")
+    return SideBySide([GridWorlds(banks[i], share, device, seed * len(banks) + i) for i in mine])
 
 
 class TaskAgents(NamedTuple):
@@ -126,6 +129,8 @@ def adapt(
 class TaskLearner:
     """Adapts and learns, tick by tick. Between two ticks nothing is kept but the agent and its slow clock.
 
+    Each process adapts the copies of its own tasks; the gradient of line 4 is summed over all.
+
     Raises:
         UserError: more minibatches than worlds of a task, or clocks without parameters.
     """
@@ -160,6 +165,8 @@ class TaskLearner:
         watched = self.learn(support, movement, query, dice)
         far = sum(m.flatten(1).square().sum(1) for m in movement.values()).sqrt().mean()
         watched |= {"movement": far, "reward_before": played.rewards.mean(), "reward_after": after.rewards.mean()}
+        error = distributed.largest({"ratio_error": watched.pop("ratio_error")})
+        watched = distributed.averaged(watched) | error
         episodes = {k: v + played.episodes[k] for k, v in after.episodes.items()}
         return watched, episodes, T + self.clock.span
 
@@ -174,6 +181,7 @@ class TaskLearner:
             grads = torch.autograd.grad(loss, self.clock.parameters)
             for p, g in zip(self.clock.parameters, grads, strict=True):
                 p.grad = g
+            distributed.sum_gradients(self.clock.parameters)
             for group, parameters in self.clock.by_group.items():
                 watched[f"grad_norm/{group}"] = nn.utils.get_total_norm([p.grad for p in parameters])
             nn.utils.clip_grad_norm_(self.clock.parameters, self.ppo.max_grad_norm)
@@ -200,7 +208,9 @@ class TaskLearner:
 
 def cut_by_task(rollout: Rollout, tasks: int, span: int, ppo: PPOConfig) -> Spans:
     """`cut_into_spans` of each task's worlds alone (advantages are scaled within a task), side by side."""
-    seen, *rest = zip(*(cut_into_spans(_of_task(rollout, i, tasks), span, ppo) for i in range(tasks)), strict=True)
+    seen, *rest = zip(
+        *(cut_into_spans(_of_task(rollout, i, tasks), span, ppo, alone=True) for i in range(tasks)), strict=True
+    )
     *rest, states = rest
     return Spans(
         Seen(*(torch.cat(x, 1) for x in zip(*seen, strict=True))),

@@ -3,7 +3,7 @@
 Every process holds the whole agent and plays its share of the worlds. What it must know of the others is sums:
 
     drawn alike by all      parameters, the dice of all worlds, the order of all sequences in minibatches
-    shared out              worlds, and with them the sequences of each minibatch
+    shared out              worlds, and with them the sequences of each minibatch; per task, whole tasks
     summed over processes   gradients, before clipping; moments of advantages; numbers to watch
 
 So each process takes the same step, and the run is that of one process with all the worlds, up to the order of
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -60,16 +61,16 @@ def leads() -> bool:
     return place().rank == 0
 
 
-def check_share(num_envs: int, adaptation: str) -> None:
-    """
+def share_of(count: int, what: str) -> range:
+    """Which of `count` things are this process's.
+
     Raises:
-        UserError: what cannot be shared by the processes there are.
+        UserError: they cannot be shared equally by the processes there are.
     """
-    size = place().size
-    if num_envs % size:
-        raise UserError(f"{num_envs} worlds cannot be shared by {size} processes equally; use a multiple")
-    if size > 1 and adaptation == "per-task":
-        raise UserError("per-task adaptation runs in one process; start it without torchrun")
+    rank, size = place()
+    if count % size:
+        raise UserError(f"{count} {what} cannot be shared by {size} processes equally; use a multiple")
+    return range(rank * count // size, (rank + 1) * count // size)
 
 
 def check_alone(what: str) -> None:
@@ -99,6 +100,11 @@ def total(numbers: Named) -> Named:
 def largest(numbers: Named) -> Named:
     """The largest over processes of 0-dim tensors."""
     return _reduced(numbers, dist.ReduceOp.MAX)
+
+
+def averaged(numbers: Named) -> Named:
+    """Means over processes of 0-dim tensors."""
+    return {name: x / place().size for name, x in total(numbers).items()}
 
 
 def _reduced(numbers: Named, operation: Any) -> Named:
@@ -163,17 +169,36 @@ class Gathered:
 
     def state_dict(self) -> Named:
         """Tensors with all worlds; every process must ask for them together."""
-        saved = self.player.state_dict()
-        return {k: v if _axis(k) is None else _gather(v, _axis(k)) for k, v in saved.items()}
+        whole: Named = {}
+        for name, x in self.player.state_dict().items():
+            if TASK.match(name):  # worlds of a task of this process: those of each process under names of their own
+                whole |= {_task_of(rank, name, self.tasks): part for rank, part in enumerate(_gather(x))}
+            else:
+                whole[name] = x if _axis(name) is None else torch.cat(_gather(x), _axis(name))
+        return whole
 
     def load_state_dict(self, saved: Named) -> None:
         here = place()
+        own = {_task_of(here.rank, name, self.tasks): name for name in self.player.state_dict()}
 
         def mine(name: str, x: Tensor) -> Tensor:
             axis = _axis(name)
             return x if axis is None else x.chunk(here.size, axis)[here.rank]
 
-        self.player.load_state_dict({k: mine(k, v) for k, v in saved.items()})
+        self.player.load_state_dict({own[k]: v if TASK.match(k) else mine(k, v) for k, v in saved.items() if k in own})
+
+    @property
+    def tasks(self) -> int:
+        """Tasks of one process, where worlds are shared out by task."""
+        return len(getattr(self.player.worlds, "parts", ()))
+
+
+TASK = re.compile(r"worlds\.(\d+)\.")
+
+
+def _task_of(rank: int, name: str, tasks: int) -> str:
+    """The name, among the tasks of all processes, of what one of them calls "worlds.0.grid"."""
+    return TASK.sub(lambda found: f"worlds.{rank * tasks + int(found[1])}.", name)
 
 
 def _axis(name: str) -> int | None:
@@ -181,7 +206,9 @@ def _axis(name: str) -> int | None:
     return None if name in ("dice", "worlds.begun", "demonstrations") else 1 if name == "worlds.registers" else 0
 
 
-def _gather(x: Tensor, axis: int) -> Tensor:
-    parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(place().size)]
-    dist.all_gather([p.view(torch.uint8) for p in parts], x.contiguous().view(torch.uint8))  # bytes: any dtype
-    return torch.cat(parts, axis)
+def _gather(x: Tensor) -> list[Tensor]:
+    """This tensor as each process has it."""
+    bytes_of = x.contiguous().view(-1).view(torch.uint8)  # any dtype
+    parts = [torch.empty_like(bytes_of) for _ in range(place().size)]
+    dist.all_gather(parts, bytes_of)
+    return [part.view(x.dtype).view(x.shape) for part in parts]

@@ -100,15 +100,16 @@ class Spans(NamedTuple):
         return Spans(seen, *picked, ControllerState(*(x.index_select(0, rows) for x in self.state)))
 
 
-def cut_into_spans(rollout: Rollout, span: int, config: PPOConfig) -> Spans:
+def cut_into_spans(rollout: Rollout, span: int, config: PPOConfig, alone: bool = False) -> Spans:
     """Advantages and returns of a rollout, then its T steps cut into T / span spans.
 
-    Advantages are scaled to mean 0 and standard deviation 1 over the whole rollout (of all processes).
+    Advantages are scaled to mean 0 and standard deviation 1 over the whole rollout: that of all processes, or of this
+    one `alone`.
     """
     r = rollout
     advantages = gae(r.rewards, r.values, r.dones, r.last_value, config.gamma, config.lam)
     returns = advantages + r.values
-    mean, deviation = moments(advantages)
+    mean, deviation = (advantages.mean(), advantages.std()) if alone else moments(advantages)
     advantages = (advantages - mean) / (deviation + 1e-8)
 
     def cut(x: Tensor) -> Tensor:  # (T, B, …) -> (S, span, B, …) -> (span, S·B, …)

@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..models import Agent, AgentConfig
 from .adaptation import TaskLearner, task_worlds
 from .checkpoints import save_agent, start_from
-from .distributed import Gathered, check_share, join, leader_first, leads, place, total
+from .distributed import Gathered, join, leader_first, leads, place, share_of, total
 from .evaluation import Evaluation, evaluate
 from .imitation import Reader, imitation_loss
 from .methods import method
@@ -136,12 +136,11 @@ class Trainer(Learner):
         self.config = config
         self.device = choose_device(config.device)
         chosen = method(config.method)
-        check_share(config.num_envs, config.scales.adaptation)
+        mine = share_of(config.num_envs, "worlds")
         with leader_first():
             bank = bank or make_bank(config.levels, range(config.train_levels), progress)
             shown = demonstrate(bank, progress=progress) if config.imitate else None
-        here = place()
-        B = config.num_envs // here.size
+        B = len(mine)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.agent = Agent(chosen.agent_config(config.agent)).to(self.device)
@@ -154,9 +153,9 @@ class Trainer(Learner):
             worlds: Any = task_worlds(bank, config.scales.tasks, config.num_envs, self.device, config.seed)
             self.learner = TaskLearner(self.agent, self.clocks["slow"], config.scales, config.ppo, worlds)
         else:
-            worlds = GridWorlds(bank, B, device=self.device, seed=config.seed, first=here.rank * B)
+            worlds = GridWorlds(bank, B, device=self.device, seed=config.seed, first=mine.start)
         if shown is not None:
-            self.player: Player | Reader = Reader(shown, self.agent, B, config.seed, here.rank * B)
+            self.player: Player | Reader = Reader(shown, self.agent, B, config.seed, mine.start)
         else:
             acting = torch.Generator(device=self.device).manual_seed(2 * config.seed + 1)
             self.player = Player(worlds, self.agent, acting)
