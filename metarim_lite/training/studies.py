@@ -48,8 +48,10 @@ COPYING = dataclasses.replace(
 SMALL = FOUND | {"width": 192, "input_size": 64, "key_size": 32, "comm_heads": 2, "comm_key_size": 16}
 SMALL |= {"comm_value_size": 16, "updates": 1_000, "report_every": 250}
 ADDING = dataclasses.replace(SEQUENCES["adding"], **SMALL)
-DIGITS = dataclasses.replace(SEQUENCES["digits"], **SMALL | {"updates": 3_000})
-BALLS = dataclasses.replace(SEQUENCES["bouncing-balls"], **SMALL | {"updates": 2_000, "batch": 16})
+DIGITS = dataclasses.replace(SEQUENCES["digits"], **SMALL | {"updates": 3_000, "kernel": "compiled"})
+BALLS = dataclasses.replace(
+    SEQUENCES["bouncing-balls"], **SMALL | {"updates": 1_000, "batch": 16, "kernel": "compiled"}
+)
 
 
 @dataclass(frozen=True)
