@@ -55,7 +55,7 @@ class Kept(NamedTuple):
     ifo: Tensor  # [N,B,3H], the three gates
     g: Tensor  # [N,B,H]
     tanh_c: Tensor  # [N,B,H]
-    active: Tensor  # bool [N,B,1]
+    active: Tensor  # [N,B,1], 1 or 0
     offered: Tensor  # [N,B,H], what each module shows to the others
     qkv: Tensor  # [N,A·P,B]
     attention: Tensor  # [N,N,A,B], reader first
@@ -94,6 +94,7 @@ def step(h: Tensor, c: Tensor, k: Tensor, v: Tensor, weights: Weights, sizes: Si
     new_c = f * c + i * g
     tanh_c = tanh(new_c)
     m = active.unsqueeze(-1)  # [N,B,1]
+    on = m.to(h.dtype)  # to multiply with, which is faster than to choose with m
     offered = torch.where(m, o * tanh_c, h)
     c = torch.where(m, new_c, c)
 
@@ -103,7 +104,7 @@ def step(h: Tensor, c: Tensor, k: Tensor, v: Tensor, weights: Weights, sizes: Si
     attention = (query * key).sum(3).softmax(1)  # [N,N,A,B]
     read = (attention.unsqueeze(3) * value).sum(1)  # [N,N,A,1,B] * [N,A,d_v,B] -> [N,A,d_v,B]
     # An inactive module reads 0, and keeps its state to the bit.
-    read = torch.where(active[:, None, None], read, 0.0).flatten(1, 2)  # [N,A·d_v,B]
+    read = (read * on.view(on.shape[0], 1, 1, -1)).flatten(1, 2)  # [N,A·d_v,B]
     if sizes.gated:
         message = torch.bmm(read.transpose(1, 2), weights.C_out)  # [N,B,2H]
         tanh_w, gate = tanh(message[..., :H]), message[..., H:].sigmoid()
@@ -111,7 +112,7 @@ def step(h: Tensor, c: Tensor, k: Tensor, v: Tensor, weights: Weights, sizes: Si
     else:
         tanh_w = gate = offered.new_empty(0)
         h = torch.baddbmm(offered, read.transpose(1, 2), weights.C_out)
-    return h, c, Kept(q, alpha, ifo, g, tanh_c, m, offered, qkv, attention, read, tanh_w, gate)
+    return h, c, Kept(q, alpha, ifo, g, tanh_c, on, offered, qkv, attention, read, tanh_w, gate)
 
 
 def step_backward(
@@ -119,15 +120,15 @@ def step_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """From the gradients of the new h and c to those of the old h and c, of k, and of the three products
     [N,B,4H+d_k], [N,A·P,B] and [N,B,H or 2H], from which the gradients of weights and values follow."""
-    q, alpha, ifo, g, tanh_c, m, _, qkv, attention, _, tanh_w, gate = kept
-    H, asks = dh.shape[-1], m.transpose(1, 2).unsqueeze(1)  # [N,B,1] -> [N,1,1,B]
+    q, alpha, ifo, g, tanh_c, on, _, qkv, attention, _, tanh_w, gate = kept
+    H, asks = dh.shape[-1], on.view(on.shape[0], 1, 1, -1)  # [N,B,1] -> [N,1,1,B]
 
     query, key, value = split_heads(qkv, sizes)
     dmessage = dh
     if sizes.gated:
         dmessage = torch.cat((tanh_backward(dh * gate, tanh_w), sigmoid_backward(dh * tanh_w, gate)), -1)  # [N,B,2H]
     dread = torch.bmm(weights.C_out, dmessage.transpose(1, 2)).unflatten(1, (sizes.heads, -1))  # [N,A,d_v,B]
-    dread = torch.where(asks, dread, 0.0).unsqueeze(1)
+    dread = (dread * asks).unsqueeze(1)
     dvalue = (attention.unsqueeze(3) * dread).sum(0)
     dattention = (dread * value).sum(3)  # [N,1,A,d_v,B] * [N,A,d_v,B] -> [N,N,A,B]
     dscores = attention * (dattention - (dattention * attention).sum(1, keepdim=True)) * sizes.comm_key**-0.5
@@ -136,9 +137,8 @@ def step_backward(
     dqkv = torch.cat((dquery, dkey, dvalue), 2).flatten(1, 2)  # [N,A·P,B]
     doffered = torch.baddbmm(dh, dqkv.transpose(1, 2), weights.C_qkv.transpose(1, 2))
 
-    zero = doffered.new_zeros(())
-    dh_new, dh_old = torch.where(m, doffered, zero), torch.where(m, zero, doffered)
-    dc_new, dc_old = torch.where(m, dc, zero), torch.where(m, zero, dc)
+    dh_new, dc_new = doffered * on, dc * on
+    dh_old, dc_old = doffered - dh_new, dc - dc_new
     i, f, o = ifo.split(H, -1)
     dc_new = dc_new + tanh_backward(dh_new * o, tanh_c)
     di, df = sigmoid_backward(dc_new * g, i), sigmoid_backward(dc_new * c, f)
@@ -248,9 +248,9 @@ def _walk(
 
 def _record(steps: list[tuple[Tensor, Tensor, Kept]]) -> tuple[Tensor, Tensor, Tensor]:
     kept = [k for _, _, k in steps]
-    communication = torch.stack([k.attention * k.active.transpose(1, 2).unsqueeze(1) for k in kept])  # [T,N,N,A,B]
+    communication = torch.stack([k.attention * k.active.view(len(k.active), 1, 1, -1) for k in kept])  # [T,N,N,A,B]
     return (
-        torch.stack([k.active for k in kept]).squeeze(-1),
+        torch.stack([k.active for k in kept]).squeeze(-1).bool(),
         torch.stack([k.alpha for k in kept]).squeeze(-1).detach(),
         communication.permute(0, 4, 3, 1, 2).contiguous().detach(),  # [T,B,A,N,N]
     )
