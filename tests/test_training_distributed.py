@@ -34,7 +34,8 @@ THROUGH = dataclasses.replace(
 )
 RUNS = (
     ("run", HALF), ("kept", CONFIG), ("run", CONFIG),  # "run" is stopped, then goes on
-    ("imitation", IMITATION), ("tasks", dataclasses.replace(PER_TASK, frames=240)), ("per-task", PER_TASK),
+    ("imitation", IMITATION), ("reader", dataclasses.replace(IMITATION, frames=IMITATION.frames // 2)),
+    ("reader", IMITATION), ("tasks", dataclasses.replace(PER_TASK, frames=240)), ("per-task", PER_TASK),
     ("tasks", PER_TASK), ("through", THROUGH),
 )  # fmt: skip
 
@@ -110,7 +111,7 @@ def test_all_processes_hold_the_same_agent_bit_for_bit(together, name):
     assert all(torch.equal(first[k], second[k]) for k in first)
 
 
-@pytest.mark.parametrize("names", [("run", "kept"), ("tasks", "per-task")])
+@pytest.mark.parametrize("names", [("run", "kept"), ("tasks", "per-task"), ("reader", "imitation")])
 def test_two_processes_stopped_and_resumed_equal_two_never_stopped(together, names):
     stopped, whole = (load_file(together / name / "checkpoint.safetensors") for name in names)
     assert stopped.keys() == whole.keys()

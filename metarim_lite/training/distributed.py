@@ -17,7 +17,7 @@ from __future__ import annotations
 import atexit
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -169,17 +169,19 @@ class Gathered:
 
     def state_dict(self) -> Named:
         """Tensors with all worlds; every process must ask for them together."""
-        whole: Named = {}
-        for name, x in self.player.state_dict().items():
+        saved = self.player.state_dict()
+        tasks, whole = _tasks_in(saved), {}
+        for name, x in saved.items():
             if TASK.match(name):  # worlds of a task of this process: those of each process under names of their own
-                whole |= {_task_of(rank, name, self.tasks): part for rank, part in enumerate(_gather(x))}
+                whole |= {_task_of(rank, name, tasks): part for rank, part in enumerate(_gather(x))}
             else:
                 whole[name] = x if _axis(name) is None else torch.cat(_gather(x), _axis(name))
         return whole
 
     def load_state_dict(self, saved: Named) -> None:
         here = place()
-        own = {_task_of(here.rank, name, self.tasks): name for name in self.player.state_dict()}
+        now = self.player.state_dict()
+        own = {_task_of(here.rank, name, _tasks_in(now)): name for name in now}
 
         def mine(name: str, x: Tensor) -> Tensor:
             axis = _axis(name)
@@ -187,13 +189,13 @@ class Gathered:
 
         self.player.load_state_dict({own[k]: v if TASK.match(k) else mine(k, v) for k, v in saved.items() if k in own})
 
-    @property
-    def tasks(self) -> int:
-        """Tasks of one process, where worlds are shared out by task."""
-        return len(getattr(self.player.worlds, "parts", ()))
-
 
 TASK = re.compile(r"worlds\.(\d+)\.")
+
+
+def _tasks_in(names: Iterable[str]) -> int:
+    """How many tasks a process holds, whose player's state has these names; 0 where worlds are not shared by task."""
+    return len({found[1] for found in map(TASK.match, names) if found})
 
 
 def _task_of(rank: int, name: str, tasks: int) -> str:

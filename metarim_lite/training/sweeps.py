@@ -34,7 +34,7 @@ from ..analysis.comparison import label
 from ..config import overlay, to_dict
 from ..envs.catalogue import check_level_id
 from ..errors import UserError, unknown
-from .checkpoints import STATE, make_folder, replace_file
+from .checkpoints import STATE, append_line, make_folder, replace_file
 from .methods import method
 from .runs import choose_device, open_folder
 from .sweep_worker import POLL, in_own_process, on_dask
@@ -208,7 +208,7 @@ def sweep(
                         if "result" in answer:
                             about = {"method": run.config.method, "level": run.config.level, "seed": run.config.seed}
                             results[run.name] = {"run": run.name, **about, "varied": run.varied, **answer["result"]}
-                            _append(folder / RESULTS, results[run.name])
+                            append_line(folder / RESULTS, json.dumps(results[run.name]))
                         else:
                             failures[run.name] = answer.get("error", "it was stopped from outside; sweep again")
                             bar.write(f"{run.name}: {failures[run.name]}", file=sys.stderr)
@@ -239,17 +239,6 @@ def read_results(path: Path) -> dict[str, dict[str, Any]]:
     if whole != content:
         replace_file(path, whole)
     return results
-
-
-def _append(path: Path, line: dict[str, Any]) -> None:
-    """Add a line and wait until the disk has it."""
-    try:
-        with path.open("ab") as f:
-            f.write(json.dumps(line).encode() + b"\n")
-            f.flush()
-            os.fsync(f.fileno())
-    except OSError as error:
-        raise UserError(f"could not write {str(path)!r} ({error.strerror}); make room and sweep again") from None
 
 
 def _fill_cache(todo: list[SweepRun], episodes: int, progress: bool) -> None:

@@ -264,8 +264,8 @@ def next_report(trainer: Trainer, held_out: LevelBank | None, loop: Loop) -> dic
     line |= {f"success/{kind}": won[kind] / ended[kind] for kind in MISSION_KINDS if ended[kind]}
     beat = config.evaluate_every
     if held_out is not None and beat and counters["frames"] // beat > first // beat:
-        episodes = config.evaluate_episodes * len(config.levels)  # `held_out` has them level by level
-        result = evaluate(trainer.agent, held_out, min(episodes, len(held_out)))
+        levels = config.evaluate_episodes * len(config.levels)  # `held_out` has them one id after the other
+        result = evaluate(trainer.agent, held_out, min(levels, len(held_out)))
         line["held_out_success"] = result.success.value
     told = {k.split("/")[-1]: f"{v:.3f}" for k, v in line.items() if k.endswith(("success", "accuracy"))}
     loop.bar.set_postfix(told)
