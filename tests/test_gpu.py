@@ -149,3 +149,14 @@ def test_training_runs_and_its_agent_plays_on_a_cpu(method, bank, tmp_path):
     assert run.finished and all(map(lambda line: line["frames"] > 0, run.metrics))
     agent = ml.load_agent(tmp_path / "run" / "agent.safetensors")
     assert 0 <= ml.evaluate(agent, bank, episodes=8).success.value <= 1
+
+
+@pytest.mark.parametrize("method", ["lstm", "rim", "meta-rim"])
+def test_cuda_graphs_learn_what_plain_passes_learn(method, bank):
+    config = ml.TrainConfig(method=method, frames=B * 200, num_envs=B, device="cuda")
+    plain, graphed = (
+        ml.train(dataclasses.replace(config, cuda_graphs=choice), bank=bank, progress=False) for choice in (False, True)
+    )
+    assert plain.metrics[0]["fast/loss"] == pytest.approx(graphed.metrics[0]["fast/loss"], rel=1e-3)
+    for ours, theirs in zip(graphed.agent.parameters(), plain.agent.parameters(), strict=True):
+        assert (ours - theirs).abs().max() < 1e-2

@@ -20,6 +20,7 @@ from .adaptation import TaskLearner, task_worlds
 from .checkpoints import save_agent, start_from
 from .distributed import Gathered, join, leader_first, leads, place, share_of, total
 from .evaluation import Evaluation, evaluate
+from .graphs import Replayed
 from .imitation import Reader, imitation_loss
 from .methods import method
 from .ppo import PPOConfig, ppo_loss
@@ -60,6 +61,8 @@ class TrainConfig:
     """Learn from what minigrid's bot does in the training levels, not from reward; frames are then steps read."""
     start: str = ""
     """Agent to start from: a file, a run's folder, or the name of a shipped one; empty: new parameters."""
+    cuda_graphs: bool = False
+    """On a GPU, record the agent's passes once and replay them (online): changes speed, not results."""
     agent: AgentConfig = field(default_factory=AgentConfig)
     """Sizes of the agent; the method decides the controller."""
     ppo: PPOConfig = field(default_factory=PPOConfig)
@@ -76,6 +79,8 @@ class TrainConfig:
             raise UserError(
                 f"imitation needs adaptation='online', method {self.method!r} adapts per task; choose another"
             )
+        if self.cuda_graphs and scales.adaptation == "per-task":
+            raise UserError(f"cuda_graphs=True cannot record {self.method!r}, which adapts per task; leave it out")
         if self.steps % scales.fast_span and scales.fast_span < self.steps:
             raise UserError(
                 f"spans of {scales.fast_span} steps do not divide a rollout of {self.steps}; choose one that does"
@@ -135,6 +140,8 @@ class Trainer(Learner):
     ) -> None:
         self.config = config
         self.device = choose_device(config.device)
+        if config.cuda_graphs and self.device.type != "cuda":
+            raise UserError(f"cuda_graphs=True needs a GPU, and this run is on {self.device.type!r}; leave it out")
         chosen = method(config.method)
         mine = share_of(config.num_envs, "worlds")
         with leader_first():
@@ -146,6 +153,7 @@ class Trainer(Learner):
             self.agent = Agent(chosen.agent_config(config.agent)).to(self.device)
         if config.start and fresh:
             start_from(self.agent, config.start)
+        self.passes = Replayed(self.agent) if config.cuda_graphs else self.agent
         self.clocks = make_clocks(self.agent, config.scales)
         self.dice = torch.Generator(device=self.device).manual_seed(2 * config.seed)
         self.learner: TaskLearner | None = None
@@ -171,8 +179,8 @@ class Trainer(Learner):
             watched, episodes, T = self.learner.tick(self.player, config.steps, self.dice)
         else:
             T = clock.span if name == "slow" else max(config.steps, clock.span)
-            rollout = self.player.collect(self.agent, T, clock.span)
-            watched, episodes = clock.update(self.agent, rollout, config.ppo, self.dice, self.loss), rollout.episodes
+            rollout = self.player.collect(self.passes, T, clock.span)
+            watched, episodes = clock.update(self.passes, rollout, config.ppo, self.dice, self.loss), rollout.episodes
         self.counters["tick"] += 1
         self.counters["frames"] += T * config.num_envs
         return {f"{name}/{k}": v for k, v in watched.items()}, total(episodes)
