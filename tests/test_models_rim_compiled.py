@@ -27,6 +27,18 @@ def test_compiled_steps_equal_eager_steps(output_gate):
         torch.testing.assert_close(x, y, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler here")
+def test_spans_of_another_length_are_not_compiled_again():
+    compiled = torch._dynamo.utils.counters["stats"]
+    rim = RIM(5, 4, 3, 2, kernel="compiled")
+    counts = []
+    for T in (3, 4, 7):
+        outputs, _, _ = rim(torch.randn(T, 6, 5))
+        outputs.sum().backward()
+        counts.append(compiled["unique_graphs"])
+    assert counts[0] == counts[1] == counts[2] > 0
+
+
 def test_without_a_compiler_it_runs_eagerly_and_says_so_once(monkeypatch, caplog):
     def no_compiler(function, **_):
         def fails(*_):

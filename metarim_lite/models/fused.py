@@ -167,7 +167,7 @@ def run_span(
     """All steps of a span.
 
     Args:
-        h, c: [N,B,H].  keys: [T,B,d_k].  values: [N,T,B,4H].  resets: bool [T,B] or None.
+        h, c: [N,B,H].  keys: [T,B,d_k].  values: [T,N,B,4H].  resets: bool [T,B] or None.
         compiled: run the steps through `torch.compile` where that works.
         record: also return active bool [T,N,B], attention on the input [T,N,B], communication [T,B,A,N,N].
 
@@ -190,7 +190,9 @@ class Span(torch.autograd.Function):
     def forward(
         ctx: Any, sizes: Sizes, compiled: bool, keep: bool, record: bool, resets: Tensor | None, *tensors: Tensor
     ) -> Any:
-        same_layout = (x.detach().contiguous() for x in tensors)  # so that one compilation serves every span
+        h, c, keys, values, *weights = (x.detach() for x in tensors)
+        same_layout = (h.contiguous(), c.contiguous(), keys, values, *(w.contiguous() for w in weights))
+        # … so that one compilation serves every span: that of keys and values is the same at every step of every T.
         outputs, h, c, steps = _walk(STEP if compiled else step, sizes, resets, keep or record, *same_layout)
         if keep:
             flat = (x for h, c, kept in steps for x in (h, c, *kept))
@@ -214,11 +216,9 @@ class Span(torch.autograd.Function):
             h, c, *kept = flat[t * NUM_KEPT : (t + 1) * NUM_KEPT]
             kept = Kept(*kept)
             dh = dh + douts[t].view(B, N, H).transpose(0, 1)
-            dh, dc, dkeys[t], dproduct, dqkv, dmessage = back(
-                dh, dc, c, keys[t], values[:, t], kept, weights, ctx.sizes
-            )
+            dh, dc, dkeys[t], dproduct, dqkv, dmessage = back(dh, dc, c, keys[t], values[t], kept, weights, ctx.sizes)
             grads.C_out.baddbmm_(kept.read, dmessage)
-            torch.mul(dproduct[..., : 4 * H], kept.alpha, out=dvalues[:, t])
+            torch.mul(dproduct[..., : 4 * H], kept.alpha, out=dvalues[t])
             grads.C_qkv.baddbmm_(kept.offered.transpose(1, 2), dqkv.transpose(1, 2))
             grads.W.baddbmm_(h.transpose(1, 2), dproduct)
             grads.b.add_(dproduct.sum(1, keepdim=True))
@@ -235,7 +235,7 @@ def _walk(
     h, c, keys, values, *rest = tensors
     weights, outputs, steps = Weights(*rest), [], []
     go_on = [None] * len(keys) if resets is None else resets.logical_not().unsqueeze(-1).unbind(0)  # T x [B,1]
-    for k, v, on in zip(keys.unbind(0), values.unbind(1), go_on, strict=True):
+    for k, v, on in zip(keys.unbind(0), values.unbind(0), go_on, strict=True):
         if on is not None:
             h, c = h * on, c * on
         before = h, c

@@ -237,9 +237,8 @@ class RIM(nn.Module):
         """`step` T times: outputs [T,B,N·H], last h and c [N,B,H], and a record of what was active and read."""
         # `unbind` before the loop: x[t] inside it would make backward fill a tensor of full size at each step.
         keep = [None] * len(keys) if resets is None else resets.logical_not().unsqueeze(-1).unbind(0)  # T x [B,1]
-        values = values.unbind(1 if values.dim() == 4 else 0)
         trail, records = [], []
-        for keys_t, values_t, keep_t in zip(keys.unbind(0), values, keep, strict=True):
+        for keys_t, values_t, keep_t in zip(keys.unbind(0), values.unbind(0), keep, strict=True):
             if keep_t is not None:
                 h, c = h * keep_t, c * keep_t
             h, c, *seen = self.step(h, c, keys_t, values_t, W, b, masks)
@@ -253,7 +252,8 @@ class RIM(nn.Module):
         """Keys [T,B,E,A,d_k], over √d_k, and values.
 
         With one element and one head a module's read is one weight times one value, so that the values
-        can be multiplied by the input weights beforehand: [N,T,B,gates]. Else [T,B,E,A,d_v].
+        can be multiplied by the input weights beforehand, those of all modules side by side: [T,N,B,gates].
+        Else [T,B,E,A,d_v].
         """
         x = inputs if inputs.dim() == 4 else inputs.unsqueeze(2)  # [T,B,D] -> [T,B,1,D]
         T, B, E, _ = x.shape
@@ -261,11 +261,12 @@ class RIM(nn.Module):
         if E * self.input_heads > 1:
             return keys, (x @ self.W_v).view(T, B, E, self.input_heads, -1)
         N, D, d_v = self.num_modules, self.input_size, self.value_size
+        W_in = self.W_in.transpose(0, 1).flatten(1)  # [d_v,N·gates]
         if D < d_v:  # of the two orders of x·W_v·W_in the one with fewer products
-            values = torch.bmm(x.view(1, T * B, D).expand(N, -1, -1), self.W_v @ self.W_in)
+            values = x.view(T * B, D) @ (self.W_v @ W_in)
         else:
-            values = torch.bmm((x @ self.W_v).view(1, T * B, d_v).expand(N, -1, -1), self.W_in)
-        return keys, values.view(N, T, B, -1)  # [N,T·B,gates] -> [N,T,B,gates]
+            values = (x.view(T * B, D) @ self.W_v) @ W_in
+        return keys, values.view(T, B, N, -1).transpose(1, 2)  # [T·B,N·gates] -> [T,N,B,gates]
 
     def step(
         self, h: Tensor, c: Tensor, keys: Tensor, values: Tensor, W: Tensor, b: Tensor, masks: Masks
