@@ -45,6 +45,26 @@ def test_a_finished_study_is_not_trained_again_and_one_more_seed_is_added(tmp_pa
 
 
 @pytest.mark.usefixtures("tiny_study")
+def test_what_a_table_holds_of_the_same_settings_is_kept(tmp_path, monkeypatch):
+    first = run_study("tiny", tmp_path, seeds=(0, 1), test_sequences=32, progress=False)
+    other = Setting(dataclasses.replace(TINY, lr=1e-2), "0.00")
+    settings = STUDIES["tiny"].settings | {"RIM 4/2": other}
+    monkeypatch.setitem(STUDIES, "tiny", dataclasses.replace(STUDIES["tiny"], settings=settings))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "table.json").write_bytes((tmp_path / "table.json").read_bytes())
+    second = run_study("tiny", tmp_path / "elsewhere", seeds=(1, 0, 2), test_sequences=32, progress=False)
+    made = {path.parent.name for path in (tmp_path / "elsewhere").glob("*/metrics.jsonl")}
+    assert made == {"rim-4-2-s0", "rim-4-2-s1", "rim-4-2-s2", "lstm-s2"}
+    for split, values in second.rows[1].tests.items():
+        assert values[:2] == first.rows[1].tests[split][::-1]
+    assert second.rows[0].tests != first.rows[0].tests
+
+    (tmp_path / "elsewhere" / "table.json").write_text("{")
+    with pytest.raises(ml.UserError, match="table.json' is damaged"):
+        run_study("tiny", tmp_path / "elsewhere", progress=False)
+
+
+@pytest.mark.usefixtures("tiny_study")
 def test_a_shipped_table_and_model_are_read_back_as_they_were(tmp_path, monkeypatch):
     monkeypatch.setattr(studies, "DATA", tmp_path / "data")
     (tmp_path / "data").mkdir()

@@ -2,8 +2,9 @@
 
     metarim study copying --workers 2
 
-Every run is an ordinary run folder, so a study that was stopped goes on where it was. At the end each model is tested
-on fresh sequences, and the table, with the paper's own numbers beside it, can be shipped with the package.
+Every run is an ordinary run folder, so a study that was stopped goes on where it was, and the runs whose results stand
+in the folder's table.json are not made again. At the end each model is tested on fresh sequences, and the table, with
+the paper's own numbers beside it, can be shipped with the package.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from .sequences import (
 )
 from .shipped import DATA
 
+TABLE = "table.json"
 FINAL_TEST_SEED = 2_000_003  # other sequences than those of the reports
 # Ours, found on single seeds of the RIM and then used for every row: a smaller batch and embedding than the paper's,
 # twice its rate, falling, and gradients clipped at a tenth of what the authors' code allows. In the one run without
@@ -41,7 +43,7 @@ COPYING = dataclasses.replace(
     input_size=64,
     output_gate="gated",
     kernel="compiled",
-    updates=8_000,
+    updates=6_500,
     report_every=500,
     **FOUND,
 )
@@ -49,9 +51,7 @@ SMALL = FOUND | {"width": 192, "input_size": 64, "key_size": 32, "comm_heads": 2
 SMALL |= {"comm_value_size": 16, "updates": 1_000, "report_every": 250}
 ADDING = dataclasses.replace(SEQUENCES["adding"], **SMALL)
 DIGITS = dataclasses.replace(SEQUENCES["digits"], **SMALL | {"updates": 3_000, "kernel": "compiled"})
-BALLS = dataclasses.replace(
-    SEQUENCES["bouncing-balls"], **SMALL | {"updates": 1_000, "batch": 16, "kernel": "compiled"}
-)
+BALLS = dataclasses.replace(SEQUENCES["bouncing-balls"], **SMALL | {"updates": 700, "batch": 16, "kernel": "compiled"})
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,8 @@ class Table:
     command: str
     made_with: str
     rows: tuple[Row, ...] = field(default_factory=tuple)
+    test_sequences: int = 1024
+    """Fresh sequences of each split that each model was tested on."""
 
     def __str__(self) -> str:
         splits = list(self.rows[0].tests)
@@ -171,6 +173,8 @@ def run_study(
 ) -> Table:
     """Make all runs of a study that are not finished yet, then its table.
 
+    Finished is what the folder's table.json holds of the same config, or else a finished run folder.
+
     Arguments:
         name: one of STUDIES.
         folder: where the runs are kept; default runs/study-NAME.
@@ -183,7 +187,7 @@ def run_study(
         The table, which is also written to the folder as table.json.
 
     Raises:
-        UserError: no such study, no seeds, workers < 1.
+        UserError: no such study, no seeds, workers < 1, a damaged table.json.
     """
     if name not in STUDIES:
         raise unknown("study", name, STUDIES)
@@ -194,13 +198,14 @@ def run_study(
     folder = make_folder(folder or Path("runs") / f"study-{name}")
     study, threads = STUDIES[name], max(1, torch.get_num_threads() // workers)
     # Row by row for one seed before the next, so that a study cut short has something of every row.
-    jobs = [(label, seed) for seed in seeds for label in study.settings]
+    found = _finished(folder / TABLE, study, test_sequences)
+    jobs = [(label, seed) for seed in seeds for label in study.settings if (label, seed) not in found]
     results = Parallel(n_jobs=workers)(
         delayed(_run)(dataclasses.replace(study.settings[label].config, seed=seed), folder / run_name(label, seed),
                       threads, test_sequences, progress)
         for label, seed in jobs
     )  # fmt: skip
-    found = dict(zip(jobs, results, strict=True))
+    found |= dict(zip(jobs, results, strict=True))
     rows = []
     for label, setting in study.settings.items():
         tests = {split: tuple(found[label, seed][1][split] for seed in seeds) for split in found[label, seeds[0]][1]}
@@ -208,9 +213,42 @@ def run_study(
         rows.append(Row(label, setting.paper, parameters, to_dict(setting.config), tuple(seeds), tests))
     metric = next(iter(study.settings.values())).config.chosen_task.metric_name
     command = f"metarim study {name} --seeds {' '.join(map(str, seeds))}"
-    table = Table(name, study.question, study.notes, metric, command, f"torch {torch.__version__}", tuple(rows))
-    replace_file(folder / "table.json", _as_json(table))
+    made_with = f"torch {torch.__version__}"
+    table = Table(name, study.question, study.notes, metric, command, made_with, tuple(rows), test_sequences)
+    replace_file(folder / TABLE, _as_json(table))
     return table
+
+
+def _finished(path: Path, study: Study, test_sequences: int) -> dict[tuple[str, int], tuple[int, dict[str, float]]]:
+    """What a table holds of the settings as they are now: (setting, seed) -> parameters and tests, as of `_run`."""
+    if not path.is_file():
+        return {}
+    try:
+        table = _read(path)
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"the table {str(path)!r} is damaged ({error}); delete it, the runs beside it are kept"
+        ) from None
+    return {
+        (row.setting, seed): (row.parameters, {split: values[i] for split, values in row.tests.items()})
+        for row in table.rows
+        for i, seed in enumerate(row.seeds)
+        if table.test_sequences == test_sequences
+        and row.setting in study.settings
+        and row.config == to_dict(study.settings[row.setting].config)
+    }
+
+
+def _read(path: Path) -> Table:
+    """A table from its file.
+
+    Raises:
+        ValueError, TypeError, KeyError, UserError: it is none.
+    """
+    raw = json.loads(path.read_text())
+    rows = [from_dict(Row, row) for row in raw["rows"]]
+    rows = [dataclasses.replace(row, config=to_dict(from_dict(SequenceConfig, row.config))) for row in rows]
+    return dataclasses.replace(from_dict(Table, raw), rows=tuple(rows))
 
 
 def run_name(label: str, seed: int) -> str:
@@ -256,5 +294,4 @@ def shipped_study(name: str) -> Table:
     path = DATA / f"study-{name}.json"
     if not path.is_file():
         raise unknown("shipped study", name, (p.stem.removeprefix("study-") for p in DATA.glob("study-*.json")))
-    raw = json.loads(path.read_text())
-    return dataclasses.replace(from_dict(Table, raw), rows=tuple(from_dict(Row, row) for row in raw["rows"]))
+    return _read(path)
