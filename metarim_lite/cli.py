@@ -169,6 +169,7 @@ def study(
     seeds: tuple[int, ...] = (0, 1, 2),
     workers: int = 1,
     ship: bool = False,
+    shipped: bool = False,
 ) -> None:
     """Make one of the RIM paper's tables on sequence tasks again: several settings, several seeds. Takes hours.
 
@@ -180,9 +181,13 @@ def study(
         seeds: of each setting.
         workers: processes that share the cores.
         ship: put the table, and a model where the study names one, among the data that come with the package.
+        shipped: run nothing, print the table that came with the package.
     """
-    from .training.studies import run_study, ship_study
+    from .training.studies import run_study, ship_study, shipped_study
 
+    if shipped:
+        print(shipped_study(name))
+        return
     folder = folder or Path("runs") / f"study-{name}"
     table = run_study(name, folder, seeds, workers)
     if ship:

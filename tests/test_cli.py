@@ -34,6 +34,7 @@ def test_help_lists_every_command():
         (("sweep", "--methods", "rim", "rin"), "did you mean 'rim'"),
         (("evaluate", "nobody"), "unknown agent 'nobody'"),
         (("bench", "speed"), "unknown bench 'speed'"),
+        (("study", "addding", "--shipped"), "did you mean 'adding'"),
     ],
 )
 def test_a_mistake_gets_one_sentence_and_status_2(words, sentence, tmp_path):
@@ -54,6 +55,12 @@ def test_a_sequence_task_is_trained_by_name(tmp_path):
     done = metarim(*words, "--folder", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "metrics.jsonl").exists() and "run kept in run" in done.stdout
+
+
+def test_a_shipped_table_is_printed_without_running_anything(tmp_path):
+    shown = metarim("study", "adding", "--shipped", cwd=tmp_path)
+    assert shown.returncode == 0 and "| RIM 6/4, 192 units |" in shown.stdout
+    assert not list(tmp_path.iterdir())
 
 
 def test_train_evaluate_replay_and_resume(tmp_path):
