@@ -68,8 +68,10 @@ def test_what_a_table_holds_of_the_same_settings_is_kept(tmp_path, monkeypatch):
 def test_a_shipped_table_and_model_are_read_back_as_they_were(tmp_path, monkeypatch):
     monkeypatch.setattr(studies, "DATA", tmp_path / "data")
     (tmp_path / "data").mkdir()
-    table = run_study("tiny", tmp_path / "runs", seeds=(0,), test_sequences=32, progress=False)
+    table = run_study("tiny", tmp_path / "runs", seeds=(0, 1, 2), test_sequences=32, progress=False)
     ship_study(table, tmp_path / "runs")
+    last = table.rows[0].tests["60 blanks"]
+    assert load_sequence_model(tmp_path / "data" / "study-tiny.safetensors").config.seed == last.index(min(last))
     assert shipped_study("tiny") == dataclasses.replace(table, rows=shipped_study("tiny").rows)
     assert str(shipped_study("tiny")) == str(table)
     assert load_sequence_model(tmp_path / "data" / "study-tiny.safetensors").config.controller == "rim"
