@@ -90,7 +90,11 @@ STUDIES: dict[str, Study] = {
         },
         "The paper trains with batches of 64 and a constant rate of 1e-3; ours are in each row's config. The RIM's "
         "messages have the gate of the authors' code. Without it, as the paper writes them, h can grow from step to "
-        "step: with our rate and 8,000 updates seeds 0 and 1 overflowed at updates 1,196 and 2,963.",
+        "step: with our rate, falling over 8,000 updates, seeds 0 and 1 overflowed at updates 1,196 and 2,963. "
+        "Of the RIM's seeds the first wears away most: two modules are inactive in the silence and keep their part of "
+        "the memory to the bit, but another part is held by a module that is active all the time, in its cell, as an "
+        "LSTM would. Given back the cell states that its active modules had after 50 blanks, it makes no more errors "
+        "at 200 than at 50.",
         model="RIM 6/4, 600 units",
     ),
     "adding": Study(
@@ -108,7 +112,8 @@ STUDIES: dict[str, Study] = {
             "LSTM, 192 units": Setting(_lstm(DIGITS), "84.5 / 52.2 / 21.9 %"),
         },
         "The paper's numbers are for MNIST, trained at 14x14 and tested at 16, 19 and 24, with 600 units: the same "
-        "ratios of resolutions, but other images, and 42 times as many of them.",
+        "ratios of resolutions, but other images, and 42 times as many of them. What the paper finds there is not found "
+        "here: the LSTM keeps more of its accuracy than the RIM at every finer resolution.",
     ),
     "bouncing-balls": Study(
         "trained on 4 balls: how well are frames rolled out with more of them, or behind a curtain?",
