@@ -112,7 +112,7 @@ STUDIES: dict[str, Study] = {
             "LSTM, 192 units": Setting(_lstm(DIGITS), "84.5 / 52.2 / 21.9 %"),
         },
         "The paper's numbers are for MNIST, trained at 14x14 and tested at 16, 19 and 24, with 600 units: the same "
-        "ratios of resolutions, but other images, and 42 times as many of them. What the paper finds there is not found "
+        "ratios of resolutions, but other images, and 42 times as many of them. What the paper finds is not found "
         "here: the LSTM keeps more of its accuracy than the RIM at every finer resolution.",
     ),
     "bouncing-balls": Study(
