@@ -209,7 +209,7 @@ def quick_levels(level, count, actions=3, limit=6):
 def test_plain_training_forgets_and_elastic_weights_and_replay_forget_less():
     """At a door say done, then fetch things: the second task unlearns the first, unless a yardstick hinders it.
 
-    Forgotten with seeds 0, 1, 2: none 0.75, 0.60, 0.82; ewc 0.34, 0.33, 0.13; replay -0.12, -0.13, 0.13.
+    Means over three seeds: a single one may land anywhere, and lands elsewhere on another processor.
     """
     tasks = ("MiniGrid-GoToDoor-5x5-v0", "MiniGrid-Fetch-5x5-N2-v0")
     banks = [quick_levels(task, 8) for task in tasks]
@@ -218,7 +218,7 @@ def test_plain_training_forgets_and_elastic_weights_and_replay_forget_less():
         method="lstm", num_envs=64, steps=10, agent=agent, device="cpu", ppo=PPOConfig(minibatches=4, epochs=4),
         timescales=TimeScales(fast_span=10, fast_lr=5e-3),
     )  # fmt: skip
-    sequence = ContinualConfig(base=base, tasks=tasks, frames=64 * 10 * 20)
+    whole = ContinualConfig(base=base, tasks=tasks, frames=64 * 10 * 20, ewc_strength=1000.0)
 
     def train_stage(trainer):
         while trainer.counters["frames"] < trainer.config.frames:
@@ -227,18 +227,21 @@ def test_plain_training_forgets_and_elastic_weights_and_replay_forget_less():
     def success(trainer, task):
         return ml.evaluate(trainer.agent, ml.LevelBank.concat([banks[task]] * 16), 128).success.value
 
-    first = ContinualTrainer(sequence, banks)
-    train_stage(first)
-    learnt, forgotten = success(first, 0), {}
-    for yardstick in ("none", "ewc", "replay"):
-        trainer = ContinualTrainer(dataclasses.replace(sequence, yardstick=yardstick), banks)
-        trainer.agent.load_state_dict(first.agent.state_dict())
-        trainer.clocks["fast"].optimizer.load_state_dict(first.clocks["fast"].optimizer.state_dict())
-        trainer.counters |= first.counters
-        trainer.end_stage()
-        train_stage(trainer)
-        forgotten[yardstick] = learnt - success(trainer, 0)
-    assert learnt > 0.6 and forgotten["none"] > 0.3, (learnt, forgotten)
+    learnt, forgotten = [], {"none": 0.0, "ewc": 0.0, "replay": 0.0}
+    for seed in range(3):
+        sequence = dataclasses.replace(whole, base=dataclasses.replace(base, seed=seed))
+        first = ContinualTrainer(sequence, banks)
+        train_stage(first)
+        learnt.append(success(first, 0))
+        for yardstick in forgotten:
+            trainer = ContinualTrainer(dataclasses.replace(sequence, yardstick=yardstick), banks)
+            trainer.agent.load_state_dict(first.agent.state_dict())
+            trainer.clocks["fast"].optimizer.load_state_dict(first.clocks["fast"].optimizer.state_dict())
+            trainer.counters |= first.counters
+            trainer.end_stage()
+            train_stage(trainer)
+            forgotten[yardstick] += (learnt[-1] - success(trainer, 0)) / 3
+    assert min(learnt) > 0.6 and forgotten["none"] > 0.3, (learnt, forgotten)
     assert forgotten["ewc"] < 2 / 3 * forgotten["none"], forgotten
     assert forgotten["replay"] < 2 / 3 * forgotten["none"], forgotten
 
