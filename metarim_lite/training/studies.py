@@ -122,8 +122,8 @@ STUDIES: dict[str, Study] = {
             "LSTM, 192 units": Setting(_lstm(BALLS), "figures only"),
         },
         "Frames are 32x32, the paper's 64x64. Neither row predicts 35 frames on its own yet: an answer that never "
-        "changes, the share of lit pixels in training, has 0.382 / 0.507 / 0.568 / 0.630 / 0.328. Rolled out on their own "
-        "answers, both become sure of what is wrong.",
+        "changes, the share of lit pixels in training, has 0.382 / 0.507 / 0.568 / 0.630 / 0.328. Rolled out on their "
+        "own answers, both become sure of what is wrong.",
     ),
 }
 
