@@ -89,6 +89,17 @@ def test_a_roll_out_reads_the_models_own_answers():
     assert torch.equal(model.answer(batch), model.answer(hidden))
 
 
+def test_training_learns_from_the_models_own_answers():
+    config = dataclasses.replace(TINY, task="bouncing-balls", seed=1)
+    trainer = SequenceTrainer(config)
+    batch = trainer.task.sample(config.batch, torch.Generator().manual_seed(config.seed))
+    assert batch.given < len(batch.inputs), "take another seed: this one's first batch is shown all frames"
+    rolled_out = trainer.task.loss(trainer.model.answer(batch), batch).detach()
+    shown_all = trainer.task.loss(trainer.model(batch.inputs)[0], batch).detach()
+    loss = trainer.update()["loss"]
+    assert torch.equal(loss, rolled_out) and not torch.equal(loss, shown_all)
+
+
 def test_tests_are_the_same_at_every_report_and_leave_the_training_data_alone():
     trainer = SequenceTrainer(TINY)
     dice = trainer.dice.get_state()

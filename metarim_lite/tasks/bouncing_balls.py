@@ -48,7 +48,9 @@ class BouncingBalls:
     frames: int = 51
     """Frames of a sequence; a model makes one prediction less."""
     given: int = 15
-    """Frames that a model is shown in testing before it goes on from its own predictions."""
+    """Frames that a model is shown in testing before it goes on from its own predictions. In training it is anything
+    from this number to all of them, drawn for each batch: who never goes on alone does not learn to correct itself,
+    and becomes sure of what is wrong. (Ours.)"""
     radii: tuple[float, float] = (0.08, 0.12)
     """Smallest and largest ball, in sides of the box. Mass is area."""
     speeds: tuple[float, float] = (0.02, 0.05)
@@ -90,10 +92,12 @@ class BouncingBalls:
     def sample(self, B: int, generator: torch.Generator, split: str = "train") -> Batch:
         """Inputs and targets [T,B,size²] with T = frames - 1; targets[t] is the frame after inputs[t].
 
-        In training all frames are given (the model always predicts the next one); in testing the first `given`.
+        In testing the first `given` frames are given, in training a random number between that and all of them.
         Behind the curtain frames are dark, in inputs and targets alike.
         """
-        named = check_split(split, self.tests, B)
+        named, given = check_split(split, self.tests, B), self.given
+        if split == "train":
+            given = int(torch.randint(self.given, self.frames, (), generator=generator, device=generator.device))
         boxes = place_balls(B, int(named.split()[0]), self.radii, self.speeds, generator)
         video = []
         for _ in range(self.frames):
@@ -103,7 +107,7 @@ class BouncingBalls:
         if named == self.tests[-1]:
             film = film * draw_curtains(B, self.size, self.curtain, generator)
         film = film.flatten(2)  # [frames,B,size²]
-        return Batch(film[:-1], film[1:], self.frames - 1 if split == "train" else self.given)
+        return Batch(film[:-1], film[1:], given)
 
     def encoder(self, width: int) -> nn.Module:
         return nn.Sequential(

@@ -214,8 +214,7 @@ class SequenceTrainer(Learner):
             for group in self.optimizer.param_groups:
                 group["lr"] = self.config.lr * (1 - self.counters["update"] / self.config.updates)
         batch = self.task.sample(self.config.batch, self.dice)
-        answers, _, _ = self.model(batch.inputs)
-        loss = self.task.loss(answers, batch)
+        loss = self.task.loss(self.model.answer(batch), batch)
         self.optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)

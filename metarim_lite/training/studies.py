@@ -51,7 +51,9 @@ SMALL = FOUND | {"width": 192, "input_size": 64, "key_size": 32, "comm_heads": 2
 SMALL |= {"comm_value_size": 16, "updates": 1_000, "report_every": 250}
 ADDING = dataclasses.replace(SEQUENCES["adding"], **SMALL)
 DIGITS = dataclasses.replace(SEQUENCES["digits"], **SMALL | {"updates": 3_000, "kernel": "compiled"})
-BALLS = dataclasses.replace(SEQUENCES["bouncing-balls"], **SMALL | {"updates": 700, "batch": 16, "kernel": "compiled"})
+BALLS = dataclasses.replace(
+    SEQUENCES["bouncing-balls"], **SMALL | {"updates": 4_000, "report_every": 500, "batch": 16, "kernel": "compiled"}
+)
 
 
 @dataclass(frozen=True)
