@@ -5,8 +5,12 @@ import tempfile
 
 os.environ.setdefault("METARIM_CACHE", tempfile.mkdtemp(prefix="metarim-test-cache-"))
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

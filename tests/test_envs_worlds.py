@@ -54,7 +54,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(bank):
     assert equal(runs[0], runs[1]) and not equal(runs[0], runs[2])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(1, 9), st.integers(0, 2**62))
 def test_a_world_does_not_depend_on_how_many_others_there_are(bank, num_envs, seed):
     few, many = GridWorlds(bank, num_envs, seed=seed), GridWorlds(bank, 12, seed=seed)

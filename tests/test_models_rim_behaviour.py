@@ -278,6 +278,36 @@ def test_resets_of_the_wrong_shape_or_type_are_refused(rim):
             rim(torch.zeros(T, B, D), None, resets)
 
 
+@pytest.mark.parametrize("make", [RIM, partial(RIM, kernel="plain"), partial(RIM, cell="gru"), LSTM])
+def test_states_and_types_that_do_not_fit_are_refused(make):
+    controller = make(D)
+    _, state, _ = controller(torch.zeros(T, B + 1, D))
+    for wrong in (state, state.h, (state.h[:B],)):
+        with pytest.raises(UserError, match="the state is"):
+            controller(torch.zeros(T, B, D), wrong)
+    for wrong in (torch.zeros(T, B, D).double(), torch.zeros(T, B, D, dtype=torch.long)):
+        with pytest.raises(UserError, match="the controller's parameters torch.float32"):
+            controller(wrong)
+    with pytest.raises(UserError, match="expected a tensor"):
+        controller(torch.zeros(T, B, D).tolist())
+
+
+@pytest.mark.parametrize("make", [RIM, partial(RIM, kernel="plain"), LSTM])
+def test_mixed_precision_gives_nearly_the_same_values_and_gradients(make):
+    torch.manual_seed(0)
+    controller, x = make(D), torch.randn(T, B, D)
+    resets = torch.rand(T, B) < 0.2
+    found = []
+    for mixed in (False, True):
+        controller.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            outputs = controller(x, None, resets, record=False)[0]
+        outputs.float().square().sum().backward()
+        found.append((outputs.float(), *(p.grad.clone() for p in controller.parameters())))
+    for exact, mixed in zip(*found, strict=True):
+        assert (exact - mixed).norm() < 0.1 * exact.norm() and not torch.equal(exact, mixed)
+
+
 def test_backward_frees_what_forward_kept():
     for kernel in KERNELS:
         loss = RIM(D, kernel=kernel)(torch.randn(T, B, D))[0].sum()

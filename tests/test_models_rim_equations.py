@@ -56,7 +56,7 @@ def double_precision():
     torch.set_default_dtype(torch.float32)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.data(), st.integers(0, 10**6), st.sampled_from(["plain", "fused"]), st.sampled_from(["none", "gated"]),
     st.booleans(),
@@ -71,7 +71,7 @@ def test_the_papers_form_with_and_without_the_authors_gate_equals_the_equations(
     compare(rim, T, B, 1, with_resets)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data(), forms, st.integers(0, 10**6), st.integers(1, 3), st.booleans())
 def test_every_variant_equals_the_equations(data, form, seed, E, with_resets):
     torch.manual_seed(seed)

@@ -24,7 +24,7 @@ def copying_by_hand(said, blanks, symbols):
 
 
 @given(st.integers(2, 12), st.integers(1, 12), st.integers(1, 60), st.integers(0, 2**31))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_copying_is_laid_out_as_in_the_authors_code(symbols, recall, blanks, seed):
     inputs, targets = copying_sequences(3, symbols, recall, blanks, dice(seed))
     assert inputs.shape == targets.shape == (blanks + 2 * recall, 3)
@@ -84,7 +84,7 @@ def test_silence_alone_looks_good_in_the_loss_and_not_in_the_metric():
 
 
 @given(st.integers(2, 40), st.integers(0, 2**31))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_target_of_adding_is_the_sum_of_the_two_marked_values(length, seed):
     inputs, targets = adding_sequences(4, length, dice(seed))
     assert inputs.shape == (length, 4, 2) and ((inputs[..., 0] >= 0) & (inputs[..., 0] < 1)).all()

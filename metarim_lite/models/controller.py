@@ -115,16 +115,51 @@ def check_sizes(**sizes: int) -> None:
             raise UserError(f"{name}={size!r} must be a positive whole number: use 1 or more")
 
 
-def check_span(inputs: Tensor, resets: Tensor | None, input_size: int, dims: tuple[int, ...]) -> None:
-    """Raises UserError unless inputs are [T,B,(E,)input_size] with T, B > 0 and resets, if given, [T,B]."""
-    if inputs.dim() not in dims or inputs.shape[-1] != input_size or 0 in inputs.shape:
+def mixed_precision(x: Tensor) -> bool:
+    """Whether `torch.autocast` is on where x is. What is differentiated by hand cannot follow it."""
+    return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
+
+
+def check_span(
+    inputs: Tensor,
+    state: ControllerState | None,
+    resets: Tensor | None,
+    like: Tensor,
+    input_size: int,
+    sizes: tuple[tuple[int, ...], tuple[int, ...]],
+    dims: tuple[int, ...] = (3,),
+) -> None:
+    """Refuses what is no span: inputs are [T,B,(E,)input_size] of a parameter's type, resets [T,B], h and c [B,*sizes].
+
+    Raises:
+        UserError: naming what is wrong.
+    """
+    if (
+        not isinstance(inputs, Tensor)
+        or inputs.dim() not in dims
+        or inputs.shape[-1] != input_size
+        or 0 in inputs.shape
+    ):
         wanted = " or ".join("[T,B,E,D]" if d == 4 else "[T,B,D]" for d in dims)
+        got = f"have shape {list(inputs.shape)}" if hasattr(inputs, "shape") else f"are {inputs!r}"
         raise UserError(
-            f"inputs have shape {list(inputs.shape)}, expected {wanted} with D={input_size} and no axis of "
-            "length 0: time comes first, batch second"
+            f"inputs {got}, expected a tensor {wanted} with D={input_size} and no axis of length 0: time comes first, "
+            "batch second"
+        )
+    if inputs.dtype != like.dtype and not mixed_precision(inputs):
+        raise UserError(
+            f"inputs are {inputs.dtype}, the controller's parameters {like.dtype}: convert one of them with .to(...)"
         )
     if resets is not None and (resets.shape != inputs.shape[:2] or resets.dtype != torch.bool):
         raise UserError(
             f"resets are {resets.dtype} {list(resets.shape)}, expected bool {list(inputs.shape[:2])}: one "
             "flag per step and sequence"
         )
+    if state is not None:
+        wanted = [[inputs.shape[1], *size] for size in sizes]
+        got = [list(x.shape) for x in state] if isinstance(state, tuple) else type(state).__name__
+        if got != wanted:
+            raise UserError(
+                f"the state is {got}, expected h and c of {wanted}: hand on the state of a span of as many sequences, "
+                "or None for the cleared one"
+            )

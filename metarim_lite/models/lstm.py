@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError, unknown
-from .controller import ControllerState, Interventions, check_sizes, check_span, count_parameters
+from .controller import ControllerState, Interventions, check_sizes, check_span, count_parameters, mixed_precision
 from .fused import sigmoid_backward, tanh_backward
 from .rim import RIM
 
@@ -67,9 +67,10 @@ class LSTM(nn.Module):
         """Run a span: inputs [T,B,D], resets bool [T,B] -> outputs [T,B,H], state, None (no diagnostics).
 
         Raises:
-            UserError: interventions are given; an LSTM has no modules to intervene on.
+            UserError: interventions are given; an LSTM has no modules to intervene on. Inputs, state or resets that
+                do not fit.
         """
-        check_span(inputs, resets, self.input_size, dims=(3,))
+        check_span(inputs, state, resets, self.lstm.bias_hh_l0, self.input_size, ((self.hidden_size,),) * 2)
         if interventions is not None and interventions != Interventions():
             raise UserError("interventions need modules, and an LSTM has none: use a RIM controller")
         h, c = self.initial_state(inputs.shape[1], inputs.device, inputs.dtype) if state is None else state
@@ -83,7 +84,7 @@ class LSTM(nn.Module):
         keep = torch.ones_like(inputs[..., :1]) if resets is None else (~resets).unsqueeze(-1).to(inputs.dtype)
         weights = self.lstm
         driven = nn.functional.linear(inputs, weights.weight_ih_l0, weights.bias_ih_l0 + weights.bias_hh_l0)
-        span = walk if plain else Span.apply
+        span = walk if plain or mixed_precision(inputs) else Span.apply
         outputs, h, c = span(h, c, driven, keep, weights.weight_hh_l0.t())[:3]
         return outputs, ControllerState(h, c), None
 

@@ -23,7 +23,16 @@ from torch import Tensor, nn
 from ..errors import UserError, unknown
 from . import fused
 from .attention import SOFTMAX_OVER, choose_active, communicate, input_attention, input_scores
-from .controller import NO_MASKS, ControllerState, Diagnostics, Interventions, Masks, check_sizes, check_span
+from .controller import (
+    NO_MASKS,
+    ControllerState,
+    Diagnostics,
+    Interventions,
+    Masks,
+    check_sizes,
+    check_span,
+    mixed_precision,
+)
 
 GATES = {"lstm": 4, "gru": 3}  # blocks of H pre-activations per module
 OFFERS = ("old", "candidate")
@@ -54,7 +63,8 @@ class RIM(nn.Module):
         softmax_over: "null" (the paper) or "modules" (the authors' Atari code); see `input_attention`.
         kernel: how a span is computed; changes speed, not results. "plain": autograd through `step`.
             "fused" and "compiled": `fused.py`, eagerly or through `torch.compile`; both for LSTM modules with
-            one input element and one input head, with or without the output gate. Other forms are run as "plain".
+            one input element and one input head, with or without the output gate. Other forms, and spans under
+            `torch.autocast`, are run as "plain".
 
     Raises:
         UserError: k > N, a size that is not positive, a switch with an unknown value.
@@ -190,8 +200,12 @@ class RIM(nn.Module):
 
         Returns:
             outputs [T,B,N·H] (the modules' h side by side), the state after the span, and diagnostics or None.
+
+        Raises:
+            UserError: inputs, state, resets or interventions that do not fit.
         """
-        check_span(inputs, resets, self.input_size, dims=(3, 4))
+        N, H, cell = self.num_modules, self.hidden_size, self.hidden_size if self.cell == "lstm" else 0
+        check_span(inputs, state, resets, self.b, self.input_size, ((N, H), (N, cell)), dims=(3, 4))
         T, B = inputs.shape[:2]
         h, c = self.initial_state(B, inputs.device, inputs.dtype) if state is None else state
         h, c = h.transpose(0, 1), c.transpose(0, 1)  # [B,N,H] -> [N,B,H]
@@ -220,11 +234,11 @@ class RIM(nn.Module):
         return outputs, ControllerState(h.transpose(0, 1), c.transpose(0, 1)), diagnostics
 
     def is_plain(self, inputs: Tensor, masks: Masks) -> bool:
-        """Whether a span needs the plain step: any form but the one `fused.py` is written for."""
+        """Whether a span needs the plain step: any form but the one `fused.py` is written for, or mixed precision."""
         form = (self.cell, self.inactive_offer, self.softmax_over, self.input_heads)
         elements = 1 if inputs.dim() == 3 else inputs.shape[2]
         fits = (*form, elements) == ("lstm", "old", "null", 1, 1) and masks is NO_MASKS
-        return self.kernel == "plain" or not fits
+        return self.kernel == "plain" or not fits or mixed_precision(inputs)
 
     def message_weights(self) -> Tensor:
         """C_out [N,A·d_v,H], with C_gate beside it, if there is one: [N,A·d_v,2H]."""
