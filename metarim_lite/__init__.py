@@ -7,8 +7,9 @@ The usual way in:
 >>> run = ml.train(ml.TrainConfig(method="meta-rim", frames=2_000_000))
 >>> ml.evaluate(run.agent, bank)
 
-Rooms: `envs` (worlds as tensors), `models` (what is learned), `training` (how), `tasks` (sequence tasks),
-`analysis` (statistics), `lens` (looking into an agent), `course` (exercises).
+The core: `envs` (worlds as tensors), `models` (what is learned), `training` (how).
+Around it: `runs` (folders that survive a kill), `players` (bots), `tasks` (sequence tasks), `experiments` (the papers'
+tables), `analysis` (statistics), `lens` (looking into an agent), `course` (exercises).
 """
 
 from importlib import import_module
@@ -18,6 +19,7 @@ from .envs import GridWorlds, LevelBank, Observation, Step, encode_mission
 from .errors import UserError
 from .machine import fit_threads_to_cores, keep_freed_memory
 from .models import LSTM, RIM, Agent, AgentConfig, UniformAgent
+from .runs import load_agent, save_agent, shipped_agents
 from .training import (
     METHODS,
     Evaluation,
@@ -27,9 +29,6 @@ from .training import (
     TimeScales,
     TrainConfig,
     evaluate,
-    load_agent,
-    save_agent,
-    shipped_agents,
     train,
 )
 

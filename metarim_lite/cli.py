@@ -64,9 +64,10 @@ def evaluate(
         greedy: take the likeliest action instead of drawing one.
     """
     from . import training
+    from .runs import load_agent
     from .training.trainer import make_bank
 
-    loaded = training.load_agent(agent)
+    loaded = load_agent(agent)
     bank = make_bank((level,), range(training.HELD_OUT_SEEDS, training.HELD_OUT_SEEDS + episodes), progress=True)
     print(training.evaluate(loaded, bank, len(bank), seed=seed, greedy=greedy))
 
@@ -112,7 +113,7 @@ def forgetting(
         seeds: one run for each.
         yardsticks: any of none, replay, ewc, joint.
     """
-    from .training.yardsticks import compare_yardsticks
+    from .experiments.yardsticks import compare_yardsticks
 
     print(compare_yardsticks(config, folder, methods, seeds, yardsticks))
 
@@ -156,10 +157,10 @@ def transfer(agent: Words[str], levels: tuple[str, ...] = (), episodes: int = 50
         levels: which; default: from GoToLocal to mazes.
         episodes: held-out levels of each.
     """
-    from . import training
-    from .training.transfer import GO_TO_LADDER, transfer, transfer_table
+    from .experiments.transfer import GO_TO_LADDER, transfer, transfer_table
+    from .runs import load_agent
 
-    rows = transfer(training.load_agent(agent), levels or GO_TO_LADDER, episodes, progress=True)
+    rows = transfer(load_agent(agent), levels or GO_TO_LADDER, episodes, progress=True)
     print(transfer_table(rows))
 
 
@@ -183,7 +184,7 @@ def study(
         ship: put the table, and a model where the study names one, among the data that come with the package.
         shipped: run nothing, print the table that came with the package.
     """
-    from .training.studies import run_study, ship_study, shipped_study
+    from .experiments.studies import run_study, ship_study, shipped_study
 
     if shipped:
         print(shipped_study(name))
@@ -239,7 +240,7 @@ def compare_minigrid(steps: int = 100_000, levels: str = "all", seed: int = 0, w
         seed: seeds the actions.
         workers: processes.
     """
-    from .envs.compare import compare_minigrid
+    from .players.compare import compare_minigrid
 
     named = levels.split(",") if "," in levels else levels
     rows = compare_minigrid(named, steps=steps, seed=seed, workers=workers, progress=True)
@@ -306,7 +307,7 @@ def report(runs: Words[tuple[Path, ...]], out: Path = Path("curves.png")) -> Non
     """
     from .analysis.plots import metric_curves
     from .analysis.report import report_table
-    from .training.runs import recorded_metrics
+    from .runs.folder import recorded_metrics
 
     lines = {str(folder): recorded_metrics(folder) for folder in runs}
     print(report_table(lines))

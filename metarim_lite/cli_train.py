@@ -13,8 +13,8 @@ import tyro
 
 from .config import overlay, read_toml
 from .errors import unknown
+from .experiments.sequences import SEQUENCES, SequenceConfig
 from .models.controller import count_parameters
-from .training.sequences import SEQUENCES, SequenceConfig
 from .training.trainer import TrainConfig
 
 
@@ -39,7 +39,7 @@ def train(
 
     name = f"{config.method}-{config.level.replace(',', '+')}-s{config.seed}"
     folder = folder or Path("runs") / ("imitate-" * config.imitate + name)
-    from .training.distributed import leads
+    from .runs.distributed import leads
 
     run = training.train(config, folder=folder, on_report=_reporter(folder, tensorboard))
     if not leads():
@@ -56,7 +56,7 @@ def train(
 
 
 def _reporter(folder: Path, tensorboard: bool) -> Callable[[dict[str, Any]], None] | None:
-    from .training.tensorboard import tensorboard_reporter
+    from .runs.tensorboard import tensorboard_reporter
 
     return tensorboard_reporter(folder / "tensorboard") if tensorboard else None
 
@@ -77,7 +77,7 @@ def _train_from(path: str, method: str | None) -> Callable[..., None]:
 
 def _train_task(name: str, path: str | None) -> Callable[..., None]:
     """`metarim train --task NAME`: the train command of a sequence task, with a file's settings as defaults."""
-    from .training.sequences import train_sequence
+    from .experiments.sequences import train_sequence
 
     if name not in SEQUENCES:
         raise unknown("task", name, SEQUENCES)

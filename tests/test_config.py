@@ -8,7 +8,8 @@ import pytest
 import metarim_lite as ml
 from metarim_lite.cli import _read
 from metarim_lite.config import from_dict, overlay, read_toml, to_toml
-from metarim_lite.training import METHODS, SEQUENCES, ContinualConfig, SequenceConfig, TimeScales
+from metarim_lite.experiments import SEQUENCES, SequenceConfig
+from metarim_lite.training import METHODS, ContinualConfig, TimeScales
 from metarim_lite.training.sweeps import SweepConfig
 
 SLOWER = TimeScales(slower=(("attention", 0.1), ("heads", 1e-05)))

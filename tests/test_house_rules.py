@@ -8,16 +8,19 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "metarim_lite"
-ROOMS = ("envs", "models", "training", "tasks", "analysis", "lens", "course")
+ROOMS = ("envs", "models", "training", "runs", "players", "tasks", "experiments", "analysis", "lens", "course")
 LEAVES = {"errors", "config"}
 MAY_IMPORT = {
     "envs": set(),
     "models": set(),
     "tasks": set(),
     "analysis": set(),
-    "training": {"envs", "models", "tasks", "analysis", "data"},
+    "runs": {"models"},
+    "players": {"envs"},
+    "training": {"envs", "models", "runs", "players", "analysis", "data"},
+    "experiments": {"models", "runs", "training", "tasks", "analysis", "data"},
     "lens": {"envs", "models", "analysis"},
-    "course": {"envs", "models", "training", "tasks", "analysis", "lens", "data"},
+    "course": {"envs", "models", "training", "runs", "players", "tasks", "experiments", "analysis", "lens", "data"},
 }
 
 

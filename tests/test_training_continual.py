@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 import metarim_lite as ml
 from metarim_lite.config import from_dict, to_dict
+from metarim_lite.experiments.transfer import transfer, transfer_table
 from metarim_lite.training import METHODS, Trainer, train
 from metarim_lite.training.continual import (
     areas_alone,
@@ -25,7 +26,6 @@ from metarim_lite.training.ppo import PPOConfig, cut_into_spans
 from metarim_lite.training.stages import ContinualConfig, ContinualTrainer, check_shared
 from metarim_lite.training.timescales import TimeScales
 from metarim_lite.training.trainer import make_bank
-from metarim_lite.training.transfer import transfer, transfer_table
 
 TASKS = ("MiniGrid-Empty-5x5-v0", "BabyAI-GoToObjS4-v0", "MiniGrid-GoToDoor-5x5-v0")
 AGENT = ml.AgentConfig(

@@ -13,12 +13,14 @@ from metarim_lite.analysis.plots import metric_curves
 from metarim_lite.analysis.report import report_table
 from metarim_lite.analysis.statistics import wilson
 from metarim_lite.envs.missions import MISSION_KINDS, decode_mission, mission_kinds
-from metarim_lite.training import ContinualConfig, SequenceConfig, runs, train
+from metarim_lite.experiments import SequenceConfig
+from metarim_lite.experiments.sequences import train_sequence
+from metarim_lite.runs import folder as runs
+from metarim_lite.runs.tensorboard import tensorboard_reporter
+from metarim_lite.training import ContinualConfig, train
 from metarim_lite.training.continual import train_sequence_of_tasks
 from metarim_lite.training.rollouts import Player
-from metarim_lite.training.sequences import train_sequence
 from metarim_lite.training.side_by_side import SideBySide
-from metarim_lite.training.tensorboard import tensorboard_reporter
 
 AGENT = ml.AgentConfig(num_modules=4, active=2, hidden_size=8, input_size=16, channels=4, head_size=8)
 CONFIG = ml.TrainConfig(

@@ -31,7 +31,7 @@ from torch.func import functional_call, vmap
 from ..envs import GridWorlds, LevelBank
 from ..errors import UserError
 from ..models import AgentOutput, ControllerState
-from . import distributed
+from ..runs import distributed
 from .ppo import PPOConfig, Spans, cut_into_spans, minibatch_rows, ppo_loss
 from .rollouts import Player, Rollout, Seen
 from .side_by_side import SideBySide

@@ -19,10 +19,10 @@ from ..analysis.forgetting import area_under_curve, summarize
 from ..envs import LevelBank
 from ..errors import UserError
 from ..models import Agent
-from .checkpoints import STATE, replace_file, save_agent
-from .distributed import check_alone
+from ..runs.checkpoints import STATE, replace_file, save_agent
+from ..runs.distributed import check_alone
+from ..runs.folder import RunFolder, looping
 from .evaluation import evaluate
-from .runs import RunFolder, looping
 from .stages import ContinualConfig, ContinualTrainer, check_shared
 from .trainer import HELD_OUT_SEEDS, Trainer, make_bank, next_report, train
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..models import ControllerState
-from .distributed import moments
+from ..runs.distributed import moments
 from .rollouts import Rollout, Seen
 
 

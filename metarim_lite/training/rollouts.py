@@ -11,7 +11,7 @@ from torch import Tensor
 from ..envs import GridWorlds
 from ..envs.missions import MISSION_KINDS
 from ..models import ControllerState
-from .distributed import ALONE, Place, place
+from ..runs.distributed import ALONE, Place, place
 
 
 class Seen(NamedTuple):

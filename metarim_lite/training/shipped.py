@@ -11,7 +11,7 @@ from typing import Any
 from ..config import from_dict
 from ..envs import LevelBank
 from ..errors import UserError, unknown
-from .checkpoints import load_agent, replace_file, save_agent
+from ..runs.checkpoints import load_agent, replace_file, save_agent
 from .evaluation import evaluate
 from .trainer import HELD_OUT_SEEDS, TrainConfig, make_bank
 

@@ -21,8 +21,8 @@ from torch import Tensor
 from ..envs import GridWorlds, LevelBank
 from ..envs.missions import MISSION_LENGTH, VOCABULARY
 from ..errors import UserError, unknown
+from ..runs.checkpoints import STATE
 from .adaptation import TaskLearner, task_worlds
-from .checkpoints import STATE
 from .ewc import ElasticWeights, fisher_diagonal
 from .ppo import cut_into_spans
 from .rollouts import Player

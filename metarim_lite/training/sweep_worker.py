@@ -22,7 +22,7 @@ from typing import Any
 
 from ..config import from_dict
 from ..errors import UserError
-from .checkpoints import make_folder
+from ..runs.checkpoints import make_folder
 from .evaluation import evaluate
 from .shipped import command_of
 from .trainer import HELD_OUT_SEEDS, Run, TrainConfig, make_bank, train

@@ -26,7 +26,7 @@ from torch import nn
 
 from ..errors import UserError, unknown
 from ..models import GROUPS
-from . import distributed
+from ..runs import distributed
 from .ppo import PPOConfig, Spans, cut_into_spans, minibatch_rows, ppo_loss
 from .rollouts import Rollout
 

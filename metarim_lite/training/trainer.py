@@ -1,5 +1,5 @@
 """Play, learn, report, save: an agent in its worlds, tick by tick. At a tick one clock collects a rollout and updates
-its groups. What makes a run survive a kill is in runs.py.
+its groups. What makes a run survive a kill is in metarim_lite/runs.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..envs import GridWorlds, LevelBank, demonstrate
+from ..envs import GridWorlds, LevelBank
 from ..envs.missions import MISSION_KINDS
 from ..errors import UserError
 from ..models import Agent, AgentConfig
+from ..players import demonstrate
+from ..runs.checkpoints import save_agent, start_from
+from ..runs.distributed import Gathered, join, leader_first, leads, place, share_of, total
+from ..runs.folder import Learner, Loop, RunFolder, choose_device, looping
 from .adaptation import TaskLearner, task_worlds
-from .checkpoints import save_agent, start_from
-from .distributed import Gathered, join, leader_first, leads, place, share_of, total
 from .evaluation import Evaluation, evaluate
 from .graphs import Replayed
 from .imitation import Reader, imitation_loss
 from .methods import method
 from .ppo import PPOConfig, ppo_loss
 from .rollouts import Player
-from .runs import Learner, Loop, RunFolder, choose_device, looping
 from .timescales import TimeScales, make_clocks
 
 HELD_OUT_SEEDS = 1_000_000  # held-out levels have seeds from here on, training levels from 0 on

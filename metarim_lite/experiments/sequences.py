@@ -1,6 +1,6 @@
 """Supervised training on sequence tasks: the same RIM and LSTM, the same runs that survive, no worlds and no reward.
 
-    from metarim_lite.training.sequences import SEQUENCES, train_sequence
+    from metarim_lite.experiments.sequences import SEQUENCES, train_sequence
     run = train_sequence(SEQUENCES["copying-small"], folder="runs/copying-small")
     run.metrics[-1]["test/60 blanks"]
 
@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from ..config import from_dict, to_dict
 from ..errors import UserError, unknown
 from ..models import LSTM, RIM, ControllerState, Diagnostics
+from ..runs.checkpoints import fill, read_model, write_model
+from ..runs.distributed import check_alone
+from ..runs.folder import Learner, Loop, RunFolder, choose_device, looping
 from ..tasks import COPYING_SMALL, TASKS, Adding, Batch, BouncingBalls, Copying, Digits, Task
-from .checkpoints import fill, read_model, write_model
-from .distributed import check_alone
-from .runs import Learner, Loop, RunFolder, choose_device, looping
 
 SCHEDULES = ("constant", "linear")
 TEST_SEED = 1_000_003  # test sequences are the same at every report and in every run

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ..envs.catalogue import check_level_id, supported
+from ..envs.engine import GridWorlds, Observation
+from ..envs.generation import make_minigrid
+from ..envs.levels import LevelBank
+from ..envs.missions import decode_mission
 from ..errors import UserError
 from .bot import Planner
-from .catalogue import check_level_id, supported
-from .engine import GridWorlds, Observation
-from .generation import make_minigrid
-from .levels import LevelBank
-from .missions import decode_mission
 from .oracle import Oracle
 
 # Random actions that get something done: more walking, more picking up and toggling than "done".

@@ -21,7 +21,8 @@ import torch
 from ..config import from_dict, to_dict
 from ..errors import UserError, unknown
 from ..models.controller import count_parameters
-from .checkpoints import make_folder, replace_file
+from ..runs.checkpoints import make_folder, replace_file
+from ..training.shipped import DATA
 from .sequences import (
     SEQUENCES,
     SequenceConfig,
@@ -30,7 +31,6 @@ from .sequences import (
     save_sequence_model,
     train_sequence,
 )
-from .shipped import DATA
 
 TABLE = "table.json"
 FINAL_TEST_SEED = 2_000_003  # other sequences than those of the reports

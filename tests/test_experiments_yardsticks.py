@@ -8,11 +8,11 @@ import pytest
 
 import metarim_lite as ml
 from metarim_lite.analysis import mean_interval
+from metarim_lite.experiments.yardsticks import compare_yardsticks
 from metarim_lite.training.continual import train_sequence_of_tasks
 from metarim_lite.training.ppo import PPOConfig
 from metarim_lite.training.stages import ContinualConfig
 from metarim_lite.training.timescales import TimeScales
-from metarim_lite.training.yardsticks import compare_yardsticks
 
 SHORT = ContinualConfig(
     base=ml.TrainConfig(

@@ -31,23 +31,23 @@ and, as means over the minibatches of one clock (CLOCK is fast or slow):
     CLOCK/ratio_error         largest |ratio − 1| before the first update: rounding noise, or something is wrong
     CLOCK/grad_norm/GROUP     norm of the gradient of one group (or part of one) before clipping
 
-where minigrid's bot is imitated (imitation.py):
+where minigrid's bot is imitated (training/imitation.py):
 
     CLOCK/cross_entropy       −log π of the bot's actions, instead of policy_loss
     CLOCK/accuracy            share of the bot's actions that are the agent's likeliest
 
-per task, besides (adaptation.py):
+per task, besides (training/adaptation.py):
 
     CLOCK/movement            how far adaptation moves the copies, as a norm, mean over tasks
     CLOCK/reward_before       mean reward of a step before adaptation
     CLOCK/reward_after        and after it
 
-in a sequence of tasks (continual.py):
+in a sequence of tasks (training/continual.py):
 
     stage                     number of the stage
     task                      level id trained in it
 
-for a sequence task (sequences.py):
+for a sequence task (experiments/sequences.py):
 
     update                    updates since the beginning
     loss                      the task's loss on training data

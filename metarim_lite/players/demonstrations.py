@@ -16,12 +16,12 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from ..envs.engine import GridWorlds
+from ..envs.generation import in_processes
+from ..envs.levels import LevelBank
+from ..envs.storage import SEEDS_PER_FILE, cache_folder, warn_once, write_atomically
 from ..errors import UserError
 from .bot import Bot
-from .engine import GridWorlds
-from .generation import in_processes
-from .levels import LevelBank
-from .storage import SEEDS_PER_FILE, cache_folder, warn_once, write_atomically
 
 BOT = 1  # raise it when the bot plays differently
 GAVE_UP = np.zeros(0, dtype=np.uint8)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .continual import held_out_levels
-from .evaluation import Evaluation, evaluate
-from .stages import check_tasks
+from ..training.continual import held_out_levels
+from ..training.evaluation import Evaluation, evaluate
+from ..training.stages import check_tasks
 
 GO_TO_LADDER = (
     "BabyAI-GoToObj-v0",

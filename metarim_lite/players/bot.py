@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .cells import ACTIONS, MARGIN, SLOT_MASK, SLOT_SHIFT, TYPE, row_stride
-from .generation import make_minigrid, objects_of
+from ..envs.cells import ACTIONS, MARGIN, SLOT_MASK, SLOT_SHIFT, TYPE, row_stride
+from ..envs.generation import make_minigrid, objects_of
 
 if TYPE_CHECKING:
-    from .engine import GridWorlds
+    from ..envs.engine import GridWorlds
 
 DROP = ACTIONS.index("drop")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 from typing import Any
 
+from ..envs.cells import ACTIONS, DIRECTIONS
 from .bot import mission_of
-from .cells import ACTIONS, DIRECTIONS
 
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(len(ACTIONS))
 MOVABLE = ("key", "ball", "box")

@@ -18,10 +18,10 @@ import numpy as np
 from ..analysis import mean_interval
 from ..config import to_dict
 from ..errors import UserError
-from .checkpoints import make_folder, replace_file
-from .continual import ContinualRun, train_sequence_of_tasks
-from .methods import method
-from .stages import YARDSTICKS, ContinualConfig
+from ..runs.checkpoints import make_folder, replace_file
+from ..training.continual import ContinualRun, train_sequence_of_tasks
+from ..training.methods import method
+from ..training.stages import YARDSTICKS, ContinualConfig
 
 MEASURES = ("average_performance", "forgetting", "forgetting_maximum", "backward_transfer", "zero_shot")
 

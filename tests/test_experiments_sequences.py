@@ -15,8 +15,7 @@ from safetensors.torch import load_file
 
 import metarim_lite as ml
 from metarim_lite.config import from_dict, to_dict
-from metarim_lite.tasks import TASKS, Adding, BouncingBalls, Copying, Digits
-from metarim_lite.training.sequences import (
+from metarim_lite.experiments.sequences import (
     SEQUENCES,
     SequenceConfig,
     SequenceModel,
@@ -27,6 +26,7 @@ from metarim_lite.training.sequences import (
     save_sequence_model,
     train_sequence,
 )
+from metarim_lite.tasks import TASKS, Adding, BouncingBalls, Copying, Digits
 
 TINY = SequenceConfig(
     width=32, num_modules=4, active=2, input_size=16, key_size=8, value_size=16, comm_heads=1, comm_key_size=4,
@@ -111,7 +111,7 @@ SCRIPT = """
 import sys, json, torch
 torch.set_num_threads(1)
 from metarim_lite.config import from_dict
-from metarim_lite.training.sequences import SequenceConfig, train_sequence
+from metarim_lite.experiments.sequences import SequenceConfig, train_sequence
 train_sequence(from_dict(SequenceConfig, json.load(open(sys.argv[1]))), folder=sys.argv[2], progress=False)
 """
 

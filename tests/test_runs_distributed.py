@@ -12,9 +12,11 @@ from safetensors.torch import load_file
 
 import metarim_lite as ml
 from metarim_lite.config import to_dict
-from metarim_lite.training import PPOConfig, TimeScales, distributed, train
+from metarim_lite.experiments import train_sequence
+from metarim_lite.runs import distributed
+from metarim_lite.runs.distributed import Place
+from metarim_lite.training import PPOConfig, TimeScales, train
 from metarim_lite.training.adaptation import task_worlds
-from metarim_lite.training.distributed import Place
 from metarim_lite.training.rollouts import sample_actions
 
 AGENT = ml.AgentConfig(num_modules=4, active=2, hidden_size=8, input_size=16, channels=4, head_size=8)
@@ -44,7 +46,7 @@ import json, sys
 import torch
 import metarim_lite as ml
 from metarim_lite.config import from_dict
-from metarim_lite.training import distributed
+from metarim_lite.runs import distributed
 torch.set_num_threads(1)
 for name, config in json.load(open("runs.json")):
     run = ml.train(from_dict(ml.TrainConfig, config), folder=name, progress=False)
@@ -186,4 +188,4 @@ def test_what_one_process_does_is_refused_under_torchrun(monkeypatch):
     with pytest.raises(ml.UserError, match="start it without torchrun"):
         ml.training.train_sequence_of_tasks(ml.training.ContinualConfig())
     with pytest.raises(ml.UserError, match="start it without torchrun"):
-        ml.training.train_sequence()
+        train_sequence()

@@ -6,10 +6,10 @@ import json
 import pytest
 
 import metarim_lite as ml
+from metarim_lite.experiments import studies
+from metarim_lite.experiments.sequences import SEQUENCES, evaluate_sequence, load_sequence_model
+from metarim_lite.experiments.studies import STUDIES, Setting, Study, run_name, run_study, ship_study, shipped_study
 from metarim_lite.models.controller import count_parameters
-from metarim_lite.training import studies
-from metarim_lite.training.sequences import SEQUENCES, evaluate_sequence, load_sequence_model
-from metarim_lite.training.studies import STUDIES, Setting, Study, run_name, run_study, ship_study, shipped_study
 
 TINY = dataclasses.replace(SEQUENCES["copying-small"], width=16, num_modules=4, active=2, updates=4, report_every=2)
 

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save, save_file
 
 import metarim_lite as ml
 from metarim_lite.config import from_dict, to_dict
+from metarim_lite.runs.checkpoints import read_checkpoint, write_checkpoint
 from metarim_lite.training import TimeScales, train
-from metarim_lite.training.checkpoints import read_checkpoint, write_checkpoint
 
 SCALES = TimeScales(fast=("encoder", "modules", "heads"), slow=("attention",), fast_span=5, slow_span=10, slow_every=2)
 AGENT = ml.AgentConfig(num_modules=4, active=2, hidden_size=8, input_size=16, channels=4, head_size=8)
