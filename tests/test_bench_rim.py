@@ -2,7 +2,7 @@
 
 import torch
 
-from metarim_lite.bench_rim import DenseWeights, plain_loop
+from metarim_lite.bench.rim import DenseWeights, plain_loop
 from metarim_lite.models import RIM
 
 CLOSE = {"rtol": 1e-3, "atol": 1e-4}

@@ -1,8 +1,8 @@
 """How long until a level is solved, as the bench tells it."""
 
-from metarim_lite import bench_train
 from metarim_lite.bench import format_row
-from metarim_lite.bench_train import bench_solve
+from metarim_lite.bench import train as bench_train
+from metarim_lite.bench.train import bench_solve
 
 
 def test_a_goal_is_timed_until_it_is_reached_and_a_goal_out_of_reach_is_said_to_be(monkeypatch):

@@ -8,25 +8,25 @@ from typing import Any
 
 
 def _worlds() -> Iterator[dict[str, Any]]:
-    from .bench_worlds import bench_worlds
+    from .worlds import bench_worlds
 
     yield from bench_worlds()
 
 
 def _rim() -> Iterator[dict[str, Any]]:
-    from .bench_rim import bench_rim
+    from .rim import bench_rim
 
     yield from bench_rim()
 
 
 def _train() -> Iterator[dict[str, Any]]:
-    from .bench_train import bench_train
+    from .train import bench_train
 
     yield from bench_train()
 
 
 def _solve() -> Iterator[dict[str, Any]]:
-    from .bench_train import bench_solve
+    from .train import bench_solve
 
     yield from bench_solve()
 

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from .bench import alternate, row
-from .envs import LevelBank, Observation, Step, encode_mission, make_minigrid
-from .models import Agent, AgentConfig, fused
-from .training import PPOConfig, TrainConfig, Trainer, train
-from .training.methods import method
-from .training.rollouts import Player
-from .training.timescales import make_clocks
+from ..envs import LevelBank, Observation, Step, encode_mission, make_minigrid
+from ..models import Agent, AgentConfig, fused
+from ..training import PPOConfig, TrainConfig, Trainer, train
+from ..training.methods import method
+from ..training.rollouts import Player
+from ..training.timescales import make_clocks
+from . import alternate, row
 
 LEVEL = "BabyAI-GoToLocal-v0"
 

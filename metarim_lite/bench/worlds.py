@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from .bench import row
-from .envs import GridWorlds, LevelBank, make_minigrid
+from ..envs import GridWorlds, LevelBank, make_minigrid
+from . import row
 
 LEVELS = ("BabyAI-GoToLocal-v0", "BabyAI-BossLevel-v0")
 SIZES = (16, 64, 256, 1024, 4096, 16384)

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .bench import alternate, row
-from .machine import fit_threads_to_cores, keep_freed_memory
-from .models import RIM, fused
+from ..machine import fit_threads_to_cores, keep_freed_memory
+from ..models import RIM, fused
+from . import alternate, row
 
 N, ACTIVE = 6, 4
 PLAIN_LOOP = "plain loop, like public code"
