@@ -127,8 +127,8 @@ STUDIES: dict[str, Study] = {
         "batch; one that was always shown all frames (700 updates, seed 0) scored 1.39 with 4 balls, worse than an "
         "answer that never changes. That answer, the share of lit pixels in training, has 0.382 / 0.507 / 0.568 / "
         "0.630 / 0.328. Both rows predict the next frame well (0.07 with 4 balls), follow the balls for about five "
-        "frames alone, then answer with little more than where balls are on average. With more balls than in training the "
-        "RIM is ahead in the mean, by less than the seeds differ.",
+        "frames alone, and then answer with little more than where balls are on average. With more balls than in "
+        "training the RIM is ahead in the mean, by less than the seeds differ.",
     ),
 }
 
