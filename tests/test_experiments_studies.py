@@ -93,3 +93,10 @@ def test_every_shipped_table_names_the_settings_that_the_study_has_now(path):
     for row in shipped_study(raw["study"]).rows:
         config = ml.config.from_dict(type(TINY), row.config)
         assert config == study.settings[row.setting].config
+
+
+def test_the_shipped_model_copies_over_200_blanks_as_well_as_its_table_says():
+    model, row = load_sequence_model("copying"), shipped_study("copying").rows[0]
+    said = row.tests["200 blanks"][row.seeds.index(model.config.seed)]
+    found = evaluate_sequence(model, "200 blanks", 128, studies.FINAL_TEST_SEED)
+    assert found < 0.05 and found == pytest.approx(said, abs=0.02)
