@@ -101,8 +101,8 @@ def test_the_loss_is_the_cross_entropy_of_the_bot_s_actions(shown):
     cross_entropy = torch.nn.functional.cross_entropy(out.logits.flatten(0, 1), spans.actions.flatten())
     entropy = torch.distributions.Categorical(logits=out.logits).entropy().mean()
     value_loss = torch.nn.functional.mse_loss(out.value, spans.returns) / 2
-    assert float(watched["cross_entropy"]) == pytest.approx(float(cross_entropy), rel=1e-5)
-    assert float(loss) == pytest.approx(float(cross_entropy + 0.25 * value_loss - 0.125 * entropy), rel=1e-5)
+    assert float(watched["cross_entropy"]) == pytest.approx(cross_entropy.item(), rel=1e-5)
+    assert loss.item() == pytest.approx((cross_entropy + 0.25 * value_loss - 0.125 * entropy).item(), rel=1e-5)
     right = (out.logits.argmax(-1) == spans.actions).float().mean()
     assert float(watched["accuracy"]) == pytest.approx(float(right))
 
