@@ -9,7 +9,7 @@ The usual way in:
 
 The core: `envs` (worlds as tensors), `models` (what is learned), `training` (how).
 Around it: `runs` (folders that survive a kill), `players` (bots), `tasks` (sequence tasks), `experiments` (the papers'
-tables), `analysis` (statistics), `lens` (looking into an agent), `course` (exercises).
+tables), `analysis` (statistics), `lens` (looking into an agent), `course` (exercises), `bench` (speed).
 """
 
 from importlib import import_module

@@ -55,7 +55,7 @@ class LevelBank:
                 finishes a level are left out, with a warning.
             progress: show a bar.
             workers: processes to generate with; None decides by how long it will take.
-            cache: keep levels on disk and take those that are there (see cache.py).
+            cache: keep levels on disk and take those that are there (see storage.py).
 
         Raises:
             UserError: unknown or unsupported level, seeds that are not whole numbers, no seeds,

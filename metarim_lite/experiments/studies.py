@@ -96,10 +96,11 @@ STUDIES: dict[str, Study] = {
         "seeds 0 and 1 overflowed at updates 1,196 and 2,963.) With the gate of the authors' code on the messages, "
         "which our RIM has too, that setting learns but wears away with length: 0.48 / 0.99 / 1.64 after 3,750 "
         "updates (seed 0) and 0.66 / 0.68 / 0.76 after 3,000 (seed 1), when they were stopped. Our setting is in "
-        "each row's config. Of the RIM's seeds the first wears away most: two modules are inactive in the silence "
-        "and keep their part of the memory to the bit, but another part is held by a module that is active all the "
-        "time, in its cell, as an LSTM would. Given back the cell states that its active modules had after 50 "
-        "blanks, it makes no more errors at 200 than at 50.",
+        "each row's config. The RIM's mean at 200 moves with the test: 1,024 other sequences gave 0.053 [0.011, "
+        "0.098], and the LSTMs 2.80 and 1.70. Of the RIM's seeds the first wears away most: two modules are "
+        "inactive in the silence and keep their part of the memory to the bit, but another part is held by a module "
+        "that is active all the time, in its cell, as an LSTM would. Given back the cell states that its active "
+        "modules had after 50 blanks, it makes no more errors at 200 than at 50.",
         model="RIM 6/4, 600 units",
     ),
     "adding": Study(
