@@ -8,7 +8,9 @@ sequences. Source: Goyal et al., Recurrent Independent Mechanisms, arXiv 1909.10
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from ..errors import UserError, unknown
 
 SOFTMAX_OVER = ("null", "modules")
 
@@ -47,6 +49,8 @@ def input_attention(scores: Tensor, over: str = "null") -> tuple[Tensor, Tensor]
         preference: [N,B], larger = more eager. With "null" it falls strictly with the attention on null
             (mean over heads), so that the k most eager are the k with the least attention on null.
     """
+    if over not in SOFTMAX_OVER:
+        raise unknown("softmax_over", over, SOFTMAX_OVER)
     heads, elements = scores.shape[2:]
     if over == "modules":
         weights = scores.softmax(0)
@@ -60,20 +64,29 @@ def input_attention(scores: Tensor, over: str = "null") -> tuple[Tensor, Tensor]
         odds = scores.logsumexp(-1)  # log of (attention on the input / attention on null)
     if heads == 1:
         return weights, odds[:, :, 0]  # the same order as -null, and it never rounds to a tie
-    return weights, -(-odds).sigmoid().mean(-1)  # [N,B,A] -> [N,B]
+    # The odds of the means over heads, in logarithms, which do not round to a tie where -null would.
+    on_input, on_null = nn.functional.logsigmoid(odds), nn.functional.logsigmoid(-odds)  # [N,B,A]
+    return weights, on_input.logsumexp(-1) - on_null.logsumexp(-1)  # [N,B]
 
 
 def choose_active(preference: Tensor, k: int) -> Tensor:
     """The k most eager modules of each sequence: bool [N,B] from preference [N,B].
 
-    Exactly k are chosen, always: of modules that tie, the one with the lower index goes first.
+    Exactly k are chosen, always: of modules that tie, the one with the lower index goes first, and one whose
+    preference is NaN goes last.
+
+    Raises:
+        UserError: preference is no matrix, or k is not in 1 … N.
 
     >>> choose_active(torch.tensor([[1.0], [3.0], [3.0], [2.0]]), 2).flatten().tolist()
     [False, True, True, False]
     >>> choose_active(torch.zeros(4, 1), 2).flatten().tolist()
     [True, True, False, False]
     """
+    if preference.dim() != 2 or not 1 <= k <= len(preference):
+        raise UserError(f"k={k} of preferences {list(preference.shape)}; expected [N,B] and k from 1 to N")
     n = len(preference)
+    preference = preference.nan_to_num(-torch.inf, torch.inf, -torch.inf)
     mine, other = preference.unsqueeze(1), preference.unsqueeze(0)  # [N,1,B], [1,N,B]
     lower_index = torch.ones(n, n, dtype=torch.bool, device=preference.device).tril_(-1).unsqueeze(-1)
     beaten_by = (other > mine) | ((other == mine) & lower_index)  # [N,N,B]

@@ -7,7 +7,9 @@ Agent, training and lens hold "a controller" and never ask which: an `LSTM` and 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +32,8 @@ class Diagnostics(NamedTuple):
 
     active: bool [T,B,N], the k modules that won the competition for the input.
     input_attention: [T,B,N], each module's weight on the real input (all elements together, mean over
-        heads); the rest lies on null. Inactive modules have one too: it is what made them lose.
+        heads); the rest lies on null, unless the modules share out elements. Inactive modules have one too: it is
+        what made them lose.
     communication: [T,B,A,N,N], weight of reader (second last axis) on the module it reads (last axis);
         rows of modules that did not read are zero.
     """
@@ -47,7 +50,7 @@ class Interventions(NamedTuple):
         communication is 0), its state is cleared and stays zero, so that the heads read zeros from it.
         The others compete for the k places; if fewer than k are left, all of them are active.
     frozen: the module competes as usual but neither h nor c changes, even where it wins. Others read the
-        state it was frozen in.
+        state it was frozen in. A reset still clears it.
     forced: always among the k active ones; the rest compete for the remaining places.
     """
 
@@ -58,7 +61,11 @@ class Interventions(NamedTuple):
     def check(self, num_modules: int, active: int) -> None:
         """Raises UserError for a module that does not exist, or forced modules that cannot all be active."""
         for kind, modules in self._asdict().items():
+            if not isinstance(modules, (tuple, list, set, frozenset, range)):
+                raise UserError(f"{kind}={modules!r} must be a tuple of module indices: write {kind}=(2,) for module 2")
             for n in modules:
+                if isinstance(n, bool) or not isinstance(n, Integral):
+                    raise UserError(f"{kind}={modules!r} holds {n!r}; a module is named by its index, a whole number")
                 if not 0 <= n < num_modules:
                     raise UserError(
                         f"{kind}={tuple(modules)} names module {n}, but there are {num_modules} modules: "
@@ -150,16 +157,33 @@ def check_span(
         raise UserError(
             f"inputs are {inputs.dtype}, the controller's parameters {like.dtype}: convert one of them with .to(...)"
         )
-    if resets is not None and (resets.shape != inputs.shape[:2] or resets.dtype != torch.bool):
+    if inputs.device != like.device:
         raise UserError(
-            f"resets are {resets.dtype} {list(resets.shape)}, expected bool {list(inputs.shape[:2])}: one "
+            f"inputs are on {inputs.device}, the controller on {like.device}: move one of them with .to(...)"
+        )
+    if resets is not None and not is_tensor_of(resets, inputs.shape[:2], (torch.bool,), inputs.device):
+        raise UserError(
+            f"resets are {described(resets)}, expected torch.bool {list(inputs.shape[:2])} on {inputs.device}: one "
             "flag per step and sequence"
         )
     if state is not None:
         wanted = [[inputs.shape[1], *size] for size in sizes]
-        got = [list(x.shape) for x in state] if isinstance(state, tuple) else type(state).__name__
-        if got != wanted:
+        parts = list(state) if isinstance(state, tuple) else [state]
+        types = (inputs.dtype, like.dtype)
+        if len(parts) != 2 or not all(
+            is_tensor_of(x, shape, types, inputs.device) for x, shape in zip(parts, wanted, strict=True)
+        ):
             raise UserError(
-                f"the state is {got}, expected h and c of {wanted}: hand on the state of a span of as many sequences, "
-                "or None for the cleared one"
+                f"the state is {', '.join(map(described, parts))}; expected h and c of {like.dtype} {wanted} on "
+                f"{inputs.device}: hand on the state of a span of as many sequences, or None for the cleared one"
             )
+
+
+def is_tensor_of(x: Any, shape: Sequence[int], dtypes: tuple[torch.dtype, ...], device: torch.device) -> bool:
+    """Whether x is a tensor of this shape and one of these types, on this device."""
+    return isinstance(x, Tensor) and list(x.shape) == list(shape) and x.dtype in dtypes and x.device == device
+
+
+def described(x: Any) -> str:
+    """A tensor's type, shape and device, for a message; the type of anything else."""
+    return f"{x.dtype} {list(x.shape)} on {x.device}" if isinstance(x, Tensor) else type(x).__name__

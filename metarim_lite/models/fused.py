@@ -196,8 +196,9 @@ class Span(torch.autograd.Function):
         outputs, h, c, steps = _walk(STEP if compiled else step, sizes, resets, keep or record, *same_layout)
         if keep:
             flat = (x for h, c, kept in steps for x in (h, c, *kept))
-            ctx.save_for_backward(*tensors, *flat)  # here, not on ctx, so that backward frees them
-            ctx.sizes, ctx.compiled, ctx.resets = sizes, compiled, resets
+            # Here, not on ctx, so that backward frees them, and refuses resets that were written over in the meantime.
+            ctx.save_for_backward(resets, *tensors, *flat)
+            ctx.sizes, ctx.compiled = sizes, compiled
         seen = _record(steps) if record else ()
         ctx.mark_non_differentiable(*seen)
         return outputs, h, c, *seen
@@ -206,7 +207,7 @@ class Span(torch.autograd.Function):
     def backward(ctx: Any, douts: Tensor, dh: Tensor, dc: Tensor, *_: Tensor) -> Any:
         if torch.is_grad_enabled():  # create_graph=True: let autograd derive what it can derive once more
             return None, None, None, None, None, *_differentiable(ctx, douts, dh, dc)
-        saved = ctx.saved_tensors
+        resets, *saved = ctx.saved_tensors
         (h0, _, keys, values, *rest), flat = saved[:NUM_TENSORS], saved[NUM_TENSORS:]
         weights, back = Weights(*rest), STEP_BACKWARD if ctx.compiled else step_backward
         grads = Weights(*(torch.zeros_like(w) for w in weights))
@@ -222,9 +223,9 @@ class Span(torch.autograd.Function):
             grads.C_qkv.baddbmm_(kept.offered.transpose(1, 2), dqkv.transpose(1, 2))
             grads.W.baddbmm_(h.transpose(1, 2), dproduct)
             grads.b.add_(dproduct.sum(1, keepdim=True))
-            if ctx.resets is not None:
-                go_on = ctx.resets[t].logical_not().unsqueeze(-1)  # [B,1]
-                dh, dc = dh * go_on, dc * go_on
+            if resets is not None:
+                begins = resets[t].unsqueeze(-1)  # [B,1]
+                dh, dc = dh.masked_fill(begins, 0), dc.masked_fill(begins, 0)
         return None, None, None, None, None, dh, dc, dkeys, dvalues, *grads
 
 
@@ -234,10 +235,10 @@ def _walk(
     """Outputs [T,B,N·H], last h and c, and, if we are to keep them, each step's h, c and `Kept`."""
     h, c, keys, values, *rest = tensors
     weights, outputs, steps = Weights(*rest), [], []
-    go_on = [None] * len(keys) if resets is None else resets.logical_not().unsqueeze(-1).unbind(0)  # T x [B,1]
-    for k, v, on in zip(keys.unbind(0), values.unbind(0), go_on, strict=True):
-        if on is not None:
-            h, c = h * on, c * on
+    begins = [None] * len(keys) if resets is None else resets.unsqueeze(-1).unbind(0)  # T x [B,1]
+    for k, v, now in zip(keys.unbind(0), values.unbind(0), begins, strict=True):
+        if now is not None:
+            h, c = h.masked_fill(now, 0), c.masked_fill(now, 0)
         before = h, c
         h, c, kept = step(h, c, k, v, weights, sizes)
         if keep:
@@ -258,8 +259,11 @@ def _record(steps: list[tuple[Tensor, Tensor, Kept]]) -> tuple[Tensor, Tensor, T
 
 def _differentiable(ctx: Any, *grads: Tensor) -> list[Tensor | None]:
     """The gradients of all tensors, by autograd through the plain steps, with a graph of their own."""
-    tensors = ctx.saved_tensors[:NUM_TENSORS]
-    results = _walk(step, ctx.sizes, ctx.resets, False, *tensors)[:3]
+    resets, *saved = ctx.saved_tensors
+    # Views, since one of them may have been made from another (h from C_out, a step before): we want each one's own
+    # share, and what flows on from there is not ours to add.
+    tensors = [x.view_as(x) for x in saved[:NUM_TENSORS]]
+    results = _walk(step, ctx.sizes, resets, False, *tensors)[:3]
     wanted = [x for x in tensors if x.requires_grad]
     found = iter(torch.autograd.grad(results, wanted, grads, create_graph=True, allow_unused=True))
     return [next(found) if x.requires_grad else None for x in tensors]

@@ -74,18 +74,19 @@ class LSTM(nn.Module):
         if interventions is not None and interventions != Interventions():
             raise UserError("interventions need modules, and an LSTM has none: use a RIM controller")
         h, c = self.initial_state(inputs.shape[1], inputs.device, inputs.dtype) if state is None else state
+        weights = self.lstm
         plain = self.kernel == "plain" or torch._C._are_functorch_transforms_active()
         if not plain and not begins_inside(resets):
             if resets is not None:
-                keep = resets[0].logical_not().unsqueeze(-1)  # [B,1]
-                h, c = h * keep, c * keep
+                begins = resets[0].unsqueeze(-1)  # [B,1]
+                h, c = h.masked_fill(begins, 0), c.masked_fill(begins, 0)
             outputs, (h, c) = self.lstm(inputs, (h.unsqueeze(0).contiguous(), c.unsqueeze(0).contiguous()))
-            return outputs, ControllerState(h[0], c[0]), None
-        keep = torch.ones_like(inputs[..., :1]) if resets is None else (~resets).unsqueeze(-1).to(inputs.dtype)
-        weights = self.lstm
+            kept = weights.weight_hh_l0.dtype  # autocast computes in another type; what is carried on keeps its own
+            return outputs, ControllerState(h[0].to(kept), c[0].to(kept)), None
+        begins = inputs.new_zeros(*inputs.shape[:2], 1, dtype=torch.bool) if resets is None else resets.unsqueeze(-1)
         driven = nn.functional.linear(inputs, weights.weight_ih_l0, weights.bias_ih_l0 + weights.bias_hh_l0)
         span = walk if plain or mixed_precision(inputs) else Span.apply
-        outputs, h, c = span(h, c, driven, keep, weights.weight_hh_l0.t())[:3]
+        outputs, h, c = span(h, c, driven, begins, weights.weight_hh_l0.t())[:3]
         return outputs, ControllerState(h, c), None
 
 
@@ -96,12 +97,12 @@ def begins_inside(resets: Tensor | None) -> bool:
     return resets.device.type != "cpu" or bool(resets[1:].any())
 
 
-def walk(h: Tensor, c: Tensor, driven: Tensor, keep: Tensor, W: Tensor) -> tuple[Tensor, Tensor, Tensor, list]:
-    """The LSTM's equations, step by step. h, c [B,H]; driven [T,B,4H], gates from the input; keep [T,B,1], 0
-    where an episode begins; W [H,4H]. Returns outputs [T,B,H], the last h and c, and what backward needs."""
+def walk(h: Tensor, c: Tensor, driven: Tensor, begins: Tensor, W: Tensor) -> tuple[Tensor, Tensor, Tensor, list]:
+    """The LSTM's equations, step by step. h, c [B,H]; driven [T,B,4H], gates from the input; begins bool
+    [T,B,1]; W [H,4H]. Returns outputs [T,B,H], the last h and c, and what backward needs."""
     H, outputs, kept = h.shape[-1], [], []
-    for driven_t, keep_t in zip(driven.unbind(0), keep.unbind(0), strict=True):
-        h, c = h * keep_t, c * keep_t
+    for driven_t, begins_t in zip(driven.unbind(0), begins.unbind(0), strict=True):
+        h, c = h.masked_fill(begins_t, 0), c.masked_fill(begins_t, 0)
         z = torch.addmm(driven_t, h, W)  # [B,4H], PyTorch's order i, f, g, o
         i_f, g, o = z[:, : 2 * H].sigmoid(), z[:, 2 * H : 3 * H].tanh(), z[:, 3 * H :].sigmoid()
         i, f = i_f.split(H, -1)
@@ -128,10 +129,11 @@ class Span(torch.autograd.Function):
         saved = ctx.saved_tensors
         tensors, kept = saved[:5], saved[5:]
         if torch.is_grad_enabled():  # create_graph=True: let autograd derive what it can derive once more
+            tensors = [x.view_as(x) for x in tensors]  # each one's own share, though one may be made from another
             wanted = [x for x in tensors if x.requires_grad]
             found = iter(torch.autograd.grad(walk(*tensors)[:3], wanted, (douts, dh, dc), create_graph=True))
             return tuple(next(found) if x.requires_grad else None for x in tensors)
-        _, _, driven, keep, W = tensors
+        _, _, driven, begins, W = tensors
         ddriven, W_T = torch.empty_like(driven), W.t().contiguous()
         for t in reversed(range(len(driven))):
             c, i, f, g, o, tanh_c = kept[7 * t + 1 : 7 * t + 7]
@@ -140,7 +142,7 @@ class Span(torch.autograd.Function):
             di, df = sigmoid_backward(dc * g, i), sigmoid_backward(dc * c, f)
             dg, do = tanh_backward(dc * i, g), sigmoid_backward(dh * tanh_c, o)
             torch.cat((di, df, dg, do), -1, out=ddriven[t])
-            dh, dc = (ddriven[t] @ W_T) * keep[t], dc * f * keep[t]
+            dh, dc = (ddriven[t] @ W_T).masked_fill(begins[t], 0), (dc * f).masked_fill(begins[t], 0)
         h = torch.stack(kept[::7])  # [T,B,H]
         return dh, dc, ddriven, None, h.flatten(0, 1).t() @ ddriven.flatten(0, 1)
 

@@ -211,9 +211,12 @@ class RIM(nn.Module):
         h, c = h.transpose(0, 1), c.transpose(0, 1)  # [B,N,H] -> [N,B,H]
         masks = NO_MASKS
         if interventions is not None:
+            if not isinstance(interventions, Interventions):
+                raise UserError(f"interventions are {interventions!r}; write Interventions(off=(1,)), say")
             masks = interventions.masks(self.num_modules, self.active, inputs)
         if masks.alive is not None:
-            h, c = h * masks.alive[:, None, None], c * masks.alive[:, None, None]
+            cut_out = ~masks.alive[:, None, None]
+            h, c = h.masked_fill(cut_out, 0), c.masked_fill(cut_out, 0)
 
         # What does not depend on the state is computed once, for all T·B.
         keys, values = self.keys_and_values(inputs)
@@ -250,11 +253,11 @@ class RIM(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor, Tensor] | None]:  # fmt: skip
         """`step` T times: outputs [T,B,N·H], last h and c [N,B,H], and a record of what was active and read."""
         # `unbind` before the loop: x[t] inside it would make backward fill a tensor of full size at each step.
-        keep = [None] * len(keys) if resets is None else resets.logical_not().unsqueeze(-1).unbind(0)  # T x [B,1]
+        begins = [None] * len(keys) if resets is None else resets.unsqueeze(-1).unbind(0)  # T x [B,1]
         trail, records = [], []
-        for keys_t, values_t, keep_t in zip(keys.unbind(0), values.unbind(0), keep, strict=True):
-            if keep_t is not None:
-                h, c = h * keep_t, c * keep_t
+        for keys_t, values_t, begins_t in zip(keys.unbind(0), values.unbind(0), begins, strict=True):
+            if begins_t is not None:
+                h, c = h.masked_fill(begins_t, 0), c.masked_fill(begins_t, 0)
             h, c, *seen = self.step(h, c, keys_t, values_t, W, b, masks)
             trail.append(h.transpose(0, 1))
             if record:
@@ -277,9 +280,9 @@ class RIM(nn.Module):
         N, D, d_v = self.num_modules, self.input_size, self.value_size
         W_in = self.W_in.transpose(0, 1).flatten(1)  # [d_v,N·gates]
         if D < d_v:  # of the two orders of x·W_v·W_in the one with fewer products
-            values = x.view(T * B, D) @ (self.W_v @ W_in)
+            values = x.reshape(T * B, D) @ (self.W_v @ W_in)
         else:
-            values = (x.view(T * B, D) @ self.W_v) @ W_in
+            values = (x.reshape(T * B, D) @ self.W_v) @ W_in
         return keys, values.view(T, B, N, -1).transpose(1, 2)  # [T·B,N·gates] -> [T,N,B,gates]
 
     def step(
@@ -297,13 +300,15 @@ class RIM(nn.Module):
         # 1. Each module asks: Q_n = h_n W_n^q, A_n = softmax(Q_n Kᵀ / √d_k) V.
         recurrent, query = torch.baddbmm(b, h, W).split((self.b.shape[-1], self.b_q.shape[-1]), -1)
         scores = input_scores(query.view(N, B, self.input_heads, -1), keys)  # [N,B,A,E]
+        if masks.alive is not None and self.softmax_over == "modules":  # a lesioned module takes no share
+            scores = scores.masked_fill(~masks.alive[:, None, None, None], -math.inf)
         weights, preference = input_attention(scores, self.softmax_over)
         driven = self.read_input(weights, values)  # [N,B,gates]
 
         # 2. The k with the least attention on null are active.
         preference = preference.detach()
         if masks.rivalry is not None:
-            preference = preference + masks.rivalry
+            preference = torch.where(masks.rivalry == 0, preference, masks.rivalry)
         active = choose_active(preference, self.active)  # bool [N,B]
         if masks.alive is not None:
             active = active & masks.alive.unsqueeze(-1)
@@ -312,10 +317,13 @@ class RIM(nn.Module):
         # 3. Active modules update; inactive ones keep h and c, and gradient flows through that identity.
         candidate, new_c = self.cell_step(h, c, driven, recurrent)
         m = writes.unsqueeze(-1)  # [N,B,1]
-        offered = candidate if self.inactive_offer == "candidate" else torch.where(m, candidate, h)
+        if self.inactive_offer == "old":
+            offered = torch.where(m, candidate, h)
+        else:  # "candidate"; a frozen module still offers the state it was frozen in
+            offered = candidate if masks.thawed is None else torch.where(masks.thawed[:, None, None], candidate, h)
         c = torch.where(m, new_c, c)
 
-        # 4. Active modules read all modules; what inactive ones offer is their old state.
+        # 4. Active modules read all modules.
         sizes = (self.comm_key_size, self.comm_key_size, self.comm_value_size)
         query, key, value = torch.bmm(offered, self.C_qkv).view(N, B, self.comm_heads, -1).split(sizes, -1)
         read, communication = communicate(query, key, value, masks.alive)  # [N,B,A·d_v], [B,A,N,N]
