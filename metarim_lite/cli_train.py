@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from .config import overlay, read_toml
-from .errors import unknown
+from .errors import UserError, unknown
 from .experiments.sequences import SEQUENCES, SequenceConfig
 from .models.controller import count_parameters
 from .training.trainer import TrainConfig
@@ -99,7 +99,10 @@ def _train_task(name: str, path: str | None) -> Callable[..., None]:
         print(f"parameters: {count_parameters(run.model):,} ({config.controller} {controller:,})")
         print(f"run kept in {place}")
 
-    return _with_default(train, overlay(SEQUENCES[name], read_toml(path) if path else {}))
+    values = read_toml(path) if path else {}
+    if values.get("task", SEQUENCES[name].task) != SEQUENCES[name].task:
+        raise UserError(f"{path!r} holds settings of the task {values['task']!r}, not of {name!r}: change --task")
+    return _with_default(train, overlay(SEQUENCES[name], values))
 
 
 def _with_default(command: Callable[..., None], config: Any) -> Callable[..., None]:

@@ -55,6 +55,8 @@ def test_a_sequence_task_is_trained_by_name(tmp_path):
     done = metarim(*words, "--folder", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "metrics.jsonl").exists() and "run kept in run" in done.stdout
+    other = metarim("train", "--task", "adding", "--config", "run/config.toml", cwd=tmp_path)
+    assert other.returncode == 2 and "settings of the task 'copying', not of 'adding'" in other.stderr
 
 
 def test_a_shipped_table_is_printed_without_running_anything(tmp_path):

@@ -1,9 +1,10 @@
 """Studies: tables of settings and seeds that can be stopped, gone on with, shipped and read again."""
 
 import dataclasses
-import json
+import math
 
 import pytest
+import torch
 
 import metarim_lite as ml
 from metarim_lite.experiments import studies
@@ -17,12 +18,12 @@ TINY = dataclasses.replace(SEQUENCES["copying-small"], width=16, num_modules=4, 
 @pytest.fixture
 def tiny_study(monkeypatch):
     settings = {"RIM 4/2": Setting(TINY, "0.00"), "LSTM": Setting(dataclasses.replace(TINY, controller="lstm"), "")}
-    monkeypatch.setitem(STUDIES, "tiny", Study("does it run?", settings, "Tiny.", model="RIM 4/2"))
+    monkeypatch.setitem(STUDIES, "tiny", Study("does it run?", settings, "Tiny.", "RIM 4/2", test_sequences=32))
 
 
 @pytest.mark.usefixtures("tiny_study")
 def test_a_table_holds_what_the_models_in_the_run_folders_score(tmp_path):
-    table = run_study("tiny", tmp_path, seeds=(3, 4), test_sequences=32, progress=False)
+    table = run_study("tiny", tmp_path, seeds=(3, 4), progress=False)
     assert [row.setting for row in table.rows] == ["RIM 4/2", "LSTM"]
     for row in table.rows:
         for i, seed in enumerate(row.seeds):
@@ -36,9 +37,9 @@ def test_a_table_holds_what_the_models_in_the_run_folders_score(tmp_path):
 
 @pytest.mark.usefixtures("tiny_study")
 def test_a_finished_study_is_not_trained_again_and_one_more_seed_is_added(tmp_path):
-    first = run_study("tiny", tmp_path, seeds=(0,), test_sequences=32, progress=False)
+    first = run_study("tiny", tmp_path, seeds=(0,), progress=False)
     lines = {path: path.read_text() for path in tmp_path.glob("*/metrics.jsonl")}
-    both = run_study("tiny", tmp_path, seeds=(0, 1), test_sequences=32, progress=False)
+    both = run_study("tiny", tmp_path, seeds=(0, 1), progress=False)
     assert all(path.read_text() == text for path, text in lines.items()) and len(lines) == 2
     for old, new in zip(first.rows, both.rows, strict=True):
         assert {split: values[:1] for split, values in new.tests.items()} == old.tests
@@ -46,13 +47,13 @@ def test_a_finished_study_is_not_trained_again_and_one_more_seed_is_added(tmp_pa
 
 @pytest.mark.usefixtures("tiny_study")
 def test_what_a_table_holds_of_the_same_settings_is_kept(tmp_path, monkeypatch):
-    first = run_study("tiny", tmp_path, seeds=(0, 1), test_sequences=32, progress=False)
+    first = run_study("tiny", tmp_path, seeds=(0, 1), progress=False)
     other = Setting(dataclasses.replace(TINY, lr=1e-2), "0.00")
     settings = STUDIES["tiny"].settings | {"RIM 4/2": other}
     monkeypatch.setitem(STUDIES, "tiny", dataclasses.replace(STUDIES["tiny"], settings=settings))
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "table.json").write_bytes((tmp_path / "table.json").read_bytes())
-    second = run_study("tiny", tmp_path / "elsewhere", seeds=(1, 0, 2), test_sequences=32, progress=False)
+    second = run_study("tiny", tmp_path / "elsewhere", seeds=(1, 0, 2), progress=False)
     made = {path.parent.name for path in (tmp_path / "elsewhere").glob("*/metrics.jsonl")}
     assert made == {"rim-4-2-s0", "rim-4-2-s1", "rim-4-2-s2", "lstm-s2"}
     for split, values in second.rows[1].tests.items():
@@ -68,18 +69,58 @@ def test_what_a_table_holds_of_the_same_settings_is_kept(tmp_path, monkeypatch):
 def test_a_shipped_table_and_model_are_read_back_as_they_were(tmp_path, monkeypatch):
     monkeypatch.setattr(studies, "DATA", tmp_path / "data")
     (tmp_path / "data").mkdir()
-    table = run_study("tiny", tmp_path / "runs", seeds=(0, 1, 2), test_sequences=32, progress=False)
+    table = run_study("tiny", tmp_path / "runs", seeds=(0, 1, 2), progress=False)
     ship_study(table, tmp_path / "runs")
     last = table.rows[0].tests["60 blanks"]
     assert load_sequence_model(tmp_path / "data" / "study-tiny.safetensors").config.seed == last.index(min(last))
     assert shipped_study("tiny") == dataclasses.replace(table, rows=shipped_study("tiny").rows)
     assert str(shipped_study("tiny")) == str(table)
     assert load_sequence_model(tmp_path / "data" / "study-tiny.safetensors").config.controller == "rim"
+    best = load_sequence_model(tmp_path / "runs" / run_name("RIM 4/2", last.index(min(last))) / "model.safetensors")
+    shipped, trained = load_sequence_model(tmp_path / "data" / "study-tiny.safetensors").parameters(), best.parameters()
+    for halved, whole in zip(shipped, trained, strict=True):
+        assert halved.dtype == torch.float32 and torch.equal(halved, whole.half().float())
     with pytest.raises(ml.UserError, match="did you mean 'tiny'"):
         shipped_study("tyni")
 
 
+@pytest.mark.usefixtures("tiny_study")
+def test_nothing_is_shipped_without_a_model_that_works(tmp_path, monkeypatch):
+    monkeypatch.setattr(studies, "DATA", tmp_path / "data")
+    (tmp_path / "data").mkdir()
+    table = run_study("tiny", tmp_path / "runs", seeds=(0, 1), progress=False)
+
+    def with_last(*values):
+        return dataclasses.replace(
+            table, rows=tuple(dataclasses.replace(row, tests=row.tests | {"60 blanks": values}) for row in table.rows)
+        )
+
+    for values, folder in (((math.nan, math.inf), "runs"), ((0.1, 0.2), "elsewhere")):
+        with pytest.raises(ml.UserError, match="no model to ship|there is no file"):
+            ship_study(with_last(*values), tmp_path / folder)
+        assert not list((tmp_path / "data").iterdir())
+    ship_study(with_last(math.nan, 0.2), tmp_path / "runs")
+    assert load_sequence_model(tmp_path / "data" / "study-tiny.safetensors").config.seed == 1
+
+
+@pytest.mark.usefixtures("tiny_study")
+def test_a_stopped_run_lets_the_others_finish_and_then_stops_the_study(tmp_path, monkeypatch):
+    real, seen = studies.train_sequence, []
+
+    def stopped_once(config, folder, **options):
+        seen.append((config.controller, config.seed))
+        run = real(config, folder, **options)
+        return dataclasses.replace(run, finished=False) if len(seen) == 1 else run
+
+    monkeypatch.setattr(studies, "train_sequence", stopped_once)
+    with pytest.raises(KeyboardInterrupt):
+        run_study("tiny", tmp_path, seeds=(0, 1), progress=False)
+    assert len(seen) == 4 and not (tmp_path / "table.json").exists()
+
+
 def test_mistakes_get_one_sentence(tmp_path):
+    with pytest.raises(ml.UserError, match="name one twice"):
+        run_study("copying", tmp_path, seeds=(0, 1, 0))
     with pytest.raises(ml.UserError, match="did you mean 'copying'"):
         run_study("copyng", tmp_path)
     with pytest.raises(ml.UserError, match="at least one seed and one worker"):
@@ -88,9 +129,11 @@ def test_mistakes_get_one_sentence(tmp_path):
 
 @pytest.mark.parametrize("path", sorted(studies.DATA.glob("study-*.json")), ids=lambda p: p.stem)
 def test_every_shipped_table_names_the_settings_that_the_study_has_now(path):
-    raw, study = json.loads(path.read_text()), STUDIES[path.stem.removeprefix("study-")]
-    assert [row["setting"] for row in raw["rows"]] == list(study.settings)
-    for row in shipped_study(raw["study"]).rows:
+    name = path.stem.removeprefix("study-")
+    table, study = shipped_study(name), STUDIES[name]
+    assert (table.study, table.notes, table.test_sequences) == (name, study.notes, study.test_sequences)
+    assert [row.setting for row in table.rows] == list(study.settings)
+    for row in table.rows:
         config = ml.config.from_dict(type(TINY), row.config)
         assert config == study.settings[row.setting].config
 

@@ -47,6 +47,7 @@ def test_a_comparison_holds_what_single_runs_give_and_goes_on_where_it_was(tmp_p
         ({"methods": ["lstmm"]}, "did you mean 'lstm"),
         ({"yardsticks": ["replai"]}, "did you mean 'replay'"),
         ({"seeds": []}, "at least one method, one yardstick and one seed"),
+        ({"seeds": [0, 1, 0]}, "name one twice"),
     ],
 )
 def test_comparisons_that_cannot_be_made_are_refused_before_any_run(tmp_path, asked, said):

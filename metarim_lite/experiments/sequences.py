@@ -30,6 +30,7 @@ from ..tasks import COPYING_SMALL, TASKS, Adding, Batch, BouncingBalls, Copying,
 
 SCHEDULES = ("constant", "linear")
 TEST_SEED = 1_000_003  # test sequences are the same at every report and in every run
+AT_ONCE = 1024  # sequences of a test that are answered together; more of them would only need more memory
 
 
 def make_controller(config: SequenceConfig) -> RIM | LSTM:
@@ -171,10 +172,17 @@ def evaluate_sequence(model: SequenceModel, split: str, sequences: int = 1024, s
 
     The generator lives on the CPU, so that test sequences are the same on every device.
     """
-    batch = model.config.chosen_task.sample(sequences, torch.Generator().manual_seed(seed), split)
-    device = next(model.parameters()).device
-    batch = batch._replace(inputs=batch.inputs.to(device), targets=batch.targets.to(device))
-    return model.config.chosen_task.metric(model.answer(batch), batch).item()
+    task, dice, device = model.config.chosen_task, torch.Generator().manual_seed(seed), next(model.parameters()).device
+    total, answered = 0.0, 0
+    while answered < sequences:
+        asked = min(AT_ONCE, sequences - answered)
+        batch = task.sample(asked, dice, split)
+        batch = batch._replace(inputs=batch.inputs.to(device), targets=batch.targets.to(device))
+        B = batch.inputs.shape[1]
+        total, answered = total + B * task.metric(model.answer(batch), batch).item(), answered + B
+        if B < asked:  # the task has no more
+            break
+    return total / answered
 
 
 @dataclass

@@ -72,6 +72,8 @@ def compare_yardsticks(
     config = config or ContinualConfig()
     if not (methods and seeds and yardsticks):
         raise UserError("a comparison needs at least one method, one yardstick and one seed")
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"seeds {tuple(seeds)} name one twice; the same run again is no further evidence")
     for name in methods:
         method(name)
     jobs = {

@@ -20,6 +20,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
@@ -165,12 +166,14 @@ def write_model(path: str | Path, model: nn.Module, header: dict[str, Any]) -> P
 def read_model(path: Path, key: str, made_by: str) -> tuple[dict[str, Tensor], Any]:
     """Parameters and the field `key` of the header, from a file written by `write_model`.
 
+    A file may hold its numbers at half precision, to be smaller; they come back as float32.
+
     Raises:
         UserError: the file is damaged or foreign.
     """
     content = path.read_bytes()
     try:
-        saved = load_bytes(content)
+        saved = {k: v.float() if v.dtype == torch.float16 else v for k, v in load_bytes(content).items()}
         size = int.from_bytes(content[:8], "little")
         return saved, json.loads(json.loads(content[8 : 8 + size])["__metadata__"][key])
     except (SafetensorError, ValueError, KeyError, TypeError):

@@ -230,6 +230,12 @@ def open_folder(folder: Path, config: Any, may_change: tuple[str, ...]) -> None:
                     f"{str(folder)!r} holds another run: its {key} is {then.get(key)}, this one's {now.get(key)}; "
                     "choose another folder"
                 )
+        for key in may_change:
+            if isinstance(mine[key], (int, float)) and mine[key] < theirs[key]:
+                raise UserError(
+                    f"{str(folder)!r} holds a run of {key}={theirs[key]}; it can be made longer, not shorter "
+                    f"({mine[key]}): choose another folder"
+                )
     replace_file(path, json.dumps(mine, indent=1).encode())
     replace_file(folder / "config.toml", to_toml(config).encode())
 

@@ -69,13 +69,16 @@ class BouncingBalls:
                 f"{self.given} given frames of {self.frames} leave nothing to roll out; give at most {self.frames - 2}"
             )
         for name, top in (("radii", 0.5), ("speeds", 1.0)):
-            low, high = getattr(self, name)
-            if not 0 < low <= high < top:
+            pair = getattr(self, name)
+            if len(pair) != 2 or not all(isinstance(x, (int, float)) for x in pair) or not 0 < pair[0] <= pair[1] < top:
                 raise UserError(
-                    f"BouncingBalls.{name} is {(low, high)}; it must be two numbers, 0 < smallest <= largest < {top}"
+                    f"BouncingBalls.{name} is {pair}; it must be two numbers, 0 < smallest <= largest < {top}"
                 )
-        if not 0 < self.curtain < 1:
-            raise UserError(f"BouncingBalls.curtain is {self.curtain}; it must lie between 0 and 1")
+        if not isinstance(self.curtain, (int, float)) or not 0 < round(self.curtain * self.size) < self.size:
+            raise UserError(
+                f"BouncingBalls.curtain is {self.curtain}; it must hide something and not everything of {self.size} "
+                "pixels: take a share between 0 and 1"
+            )
 
     @property
     def input_size(self) -> int:
