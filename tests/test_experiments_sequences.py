@@ -68,7 +68,7 @@ def test_learning_lowers_the_loss_of_next_frames():
 
 @pytest.mark.parametrize("controller", ["lstm", "rim"])
 def test_a_tiny_controller_learns_to_copy(controller):
-    """Chance is ln 3 = 1.10. Rate and seed are such that the number of threads, and so the rounding, does not matter."""
+    """Chance is ln 3 = 1.10. With this rate and seed the rounding, another on more threads, does not matter."""
     config = dataclasses.replace(TINY, controller=controller, updates=250, report_every=250, batch=32)
     config = dataclasses.replace(config, lr=1e-2, schedule="linear", clip=0.1, seed=4)
     assert train_sequence(config, progress=False).metrics[-1]["test/2 blanks"] < 0.1
