@@ -204,6 +204,20 @@ def test_a_run_can_be_made_longer_but_not_another(tmp_path):
     assert (tmp_path / "run" / "config.json").read_bytes() == kept
 
 
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    other = "import sys; from filelock import FileLock; FileLock(sys.argv[1]).acquire(); print(flush=True); input()"
+    train_sequence(dataclasses.replace(TINY, updates=6), tmp_path, progress=False)
+    before = (tmp_path / "metrics.jsonl").read_bytes(), (tmp_path / "checkpoint.safetensors").read_bytes()
+    words = [sys.executable, "-c", other, str(tmp_path / ".training")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        with pytest.raises(ml.UserError, match="another process is training in"):
+            train_sequence(TINY, tmp_path, progress=False)
+        assert before == ((tmp_path / "metrics.jsonl").read_bytes(), (tmp_path / "checkpoint.safetensors").read_bytes())
+        holder.kill()
+    assert train_sequence(TINY, tmp_path, progress=False).finished
+
+
 def test_a_linear_schedule_falls_from_the_rate_towards_0_and_its_run_keeps_its_length(tmp_path):
     config = dataclasses.replace(TINY, schedule="linear", updates=4, report_every=2)
     trainer, rates = SequenceTrainer(config), []

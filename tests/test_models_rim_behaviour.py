@@ -1,5 +1,6 @@
 """What a RIM promises: who is active, what stands still, what cannot leak, what resets and spans mean."""
 
+import math
 from functools import partial
 
 import pytest
@@ -319,3 +320,17 @@ def test_backward_frees_what_forward_kept():
 def test_no_intervention_is_the_same_as_none(rim):
     x = torch.randn(T, B, D)
     assert torch.equal(rim(x)[0], rim(x, interventions=Interventions())[0])
+
+
+def test_forget_gates_start_where_they_are_told_and_nothing_else_changes():
+    torch.manual_seed(0)
+    kept = RIM(3, 4, 4, 2)
+    torch.manual_seed(0)
+    forgets = RIM(3, 4, 4, 2, forget_bias=-0.5)
+    assert (kept.b[..., 4:8] == 1).all() and (forgets.b[..., 4:8] == -0.5).all()
+    with torch.no_grad():
+        forgets.b[..., 4:8] += 1.5
+    assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), forgets.parameters(), strict=True))
+    for wrong in ("1", None, True, math.nan):
+        with pytest.raises(UserError, match="forget_bias"):
+            RIM(3, 4, 4, 2, forget_bias=wrong)

@@ -40,7 +40,7 @@ def make_controller(config: SequenceConfig) -> RIM | LSTM:
         return LSTM(c.input_size, c.width)
     sizes = {"key_size": c.key_size, "input_heads": c.input_heads, "comm_heads": c.comm_heads}
     sizes |= {"comm_key_size": c.comm_key_size, "comm_value_size": c.comm_value_size}
-    sizes |= {"output_gate": c.output_gate, "kernel": c.kernel}
+    sizes |= {"output_gate": c.output_gate, "forget_bias": c.forget_bias, "kernel": c.kernel}
     if c.value_size is not None:
         sizes["value_size"] = c.value_size
     return RIM.as_in_paper(c.input_size, c.width, c.num_modules, c.active, **sizes)
@@ -76,6 +76,8 @@ class SequenceConfig:
     """d_v of one head of the communication attention."""
     output_gate: str = "none"
     """Of the messages between modules: "none" (the paper) or "gated" (the authors' code)."""
+    forget_bias: float = 1.0
+    """Where the forget gates of a RIM's modules start. Those of an LSTM start near 0, as PyTorch's do."""
     kernel: str = "fused"
     """How the RIM computes its spans: "plain", "fused" or "compiled". Changes speed, not results."""
     lr: float = 1e-3
@@ -263,7 +265,7 @@ def train_sequence(
     kept = RunFolder(folder, config, may_change=("updates",) if config.schedule == "constant" else ())
     kept.resume(trainer)
     title = f"{config.controller} on {config.task}"
-    with looping(trainer, "update", "updates", config.updates, title, progress) as loop:
+    with looping(trainer, "update", "updates", config.updates, title, progress, kept.path) as loop:
         while trainer.counters["update"] < config.updates and not loop.stopped():
             line = _next_report(trainer, loop)
             kept.report(line, trainer)

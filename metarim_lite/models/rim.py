@@ -61,6 +61,9 @@ class RIM(nn.Module):
             bottleneck, and is here to be compared.
         output_gate: "none" (the paper) or "gated" (the authors' code): σ(o G)·tanh(o W) of what was read.
         softmax_over: "null" (the paper) or "modules" (the authors' Atari code); see `input_attention`.
+        forget_bias: where the forget gates of LSTM modules start (ours). At 1 an active module keeps most of its
+            cell from step to step, which learns fastest. At 0 it keeps half, so that what is to be remembered for
+            long is learned by modules that are inactive meanwhile and keep it to the bit.
         kernel: how a span is computed; changes speed, not results. "plain": autograd through `step`.
             "fused" and "compiled": `fused.py`, eagerly or through `torch.compile`; both for LSTM modules with
             one input element and one input head, with or without the output gate. Other forms, and spans under
@@ -87,6 +90,7 @@ class RIM(nn.Module):
         inactive_offer: str = "old",
         output_gate: str = "none",
         softmax_over: str = "null",
+        forget_bias: float = 1.0,
         kernel: str = "fused",
     ):
         super().__init__()
@@ -112,6 +116,9 @@ class RIM(nn.Module):
         self.comm_key_size, self.comm_value_size, self.comm_heads = comm_key_size, comm_value_size, comm_heads
         self.cell, self.inactive_offer = cell, inactive_offer
         self.output_gate, self.softmax_over, self.kernel = output_gate, softmax_over, kernel
+        if isinstance(forget_bias, bool) or not isinstance(forget_bias, (int, float)) or not math.isfinite(forget_bias):
+            raise UserError(f"forget_bias={forget_bias!r} must be a number: 1 keeps most, 0 half, below 0 less")
+        self.forget_bias = forget_bias
         self.output_size = num_modules * hidden_size
 
         D, H, N, gates = input_size, hidden_size, num_modules, GATES[cell] * hidden_size
@@ -145,7 +152,7 @@ class RIM(nn.Module):
         self.b_q.normal_(0, 1, generator=generator)
         self.b.zero_()
         if self.cell == "lstm":
-            self.b[..., self.hidden_size : 2 * self.hidden_size] = 1  # forget gates start open
+            self.b[..., self.hidden_size : 2 * self.hidden_size] = self.forget_bias
 
     def initial_state(
         self, batch: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None

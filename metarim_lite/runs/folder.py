@@ -60,6 +60,7 @@ for a sequence task (experiments/sequences.py):
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import threading
@@ -71,6 +72,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 from torch.optim import Optimizer
 from tqdm.auto import tqdm
@@ -79,6 +81,8 @@ from ..config import from_dict, to_dict, to_toml
 from ..errors import UserError
 from .checkpoints import STATE, append_line, fill, make_folder, read_checkpoint, replace_file, write_checkpoint
 from .distributed import leader_first, leads, place
+
+log = logging.getLogger(__name__)
 
 
 class Learner:
@@ -329,17 +333,48 @@ class Loop:
 
 
 @contextmanager
-def looping(learner: Learner, count: str, unit: str, total: int, title: str, progress: bool) -> Iterator[Loop]:
+def looping(
+    learner: Learner, count: str, unit: str, total: int, title: str, progress: bool, folder: Path | None
+) -> Iterator[Loop]:
     """A bar from where the learner is to `total`, and a Ctrl-C that waits for the end of a tick.
 
     Arguments:
         count: the counter that says how far the run is.
         unit: what it counts.
+        folder: that of the run, if it has one; no other process may train in it meanwhile.
+
+    Raises:
+        UserError: another process trains in the folder.
     """
     done, scale = learner.counters[count], unit == "frames"
     bar = tqdm(total=total, initial=done, unit=f" {unit}", unit_scale=scale, desc=title, disable=not progress)
-    with bar, stop_at_next_tick() as stopped:
+    with alone_in(folder), bar, stop_at_next_tick() as stopped:
         yield Loop(learner, count, unit, bar, stopped)
+
+
+@contextmanager
+def alone_in(folder: Path | None) -> Iterator[None]:
+    """Nobody else trains in this folder inside the block; two would write over each other's checkpoints.
+
+    Raises:
+        UserError: somebody does.
+    """
+    if folder is None or not leads():
+        yield
+        return
+    lock = FileLock(folder / ".training")  # not .lock, which a sweep holds from before a run to after its evaluation
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError(
+            f"another process is training in {str(folder)!r}; wait for it, stop it, or choose another folder"
+        ) from None
+    except (NotImplementedError, OSError):  # a file system without locks, such as a mounted drive
+        log.warning("%s cannot be locked: do not train in it from two processes", folder)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

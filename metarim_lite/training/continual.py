@@ -139,7 +139,7 @@ def train_sequence_of_tasks(
         rows = [_row(trainer.agent, held_out, base.evaluate_episodes)]
 
     title = f"{base.method}, {config.yardstick}"
-    with looping(trainer, "frames", "frames", config.frames * S, title, progress) as loop:
+    with looping(trainer, "frames", "frames", config.frames * S, title, progress, kept.path) as loop:
         while trainer.counters["stage"] < S and not loop.stopped():
             stage = trainer.counters["stage"]
             if trainer.counters["frames"] < trainer.config.frames:

@@ -232,7 +232,7 @@ def train(
         with leader_first():
             held_out = make_bank(config.levels, seeds, progress)
 
-    with looping(trainer, "frames", "frames", config.frames, config.method, progress) as loop:
+    with looping(trainer, "frames", "frames", config.frames, config.method, progress, kept.path) as loop:
         while trainer.counters["frames"] < config.frames and not loop.stopped():
             line = next_report(trainer, held_out, loop)
             kept.report(line, trainer)
