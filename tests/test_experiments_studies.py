@@ -1,6 +1,7 @@
 """Studies: tables of settings and seeds that can be stopped, gone on with, shipped and read again."""
 
 import dataclasses
+import json
 import math
 
 import pytest
@@ -60,9 +61,14 @@ def test_what_a_table_holds_of_the_same_settings_is_kept(tmp_path, monkeypatch):
         assert values[:2] == first.rows[1].tests[split][::-1]
     assert second.rows[0].tests != first.rows[0].tests
 
-    (tmp_path / "elsewhere" / "table.json").write_text("{")
-    with pytest.raises(ml.UserError, match="table.json' is damaged"):
-        run_study("tiny", tmp_path / "elsewhere", progress=False)
+    whole = json.loads((tmp_path / "elsewhere" / "table.json").read_text())
+    for damage in ({}, [], {"60 blanks": [1.0]}, {"60 blanks": 1.0}, {"60 blanks": ["a", "b", "c"]}):
+        tests = whole["rows"][1]["tests"] | damage if isinstance(damage, dict) and damage else damage
+        text = json.dumps(whole | {"rows": [whole["rows"][0], whole["rows"][1] | {"tests": tests}]})
+        for content in ("{", text):
+            (tmp_path / "elsewhere" / "table.json").write_text(content)
+            with pytest.raises(ml.UserError, match="table.json' is damaged"):
+                run_study("tiny", tmp_path / "elsewhere", progress=False)
 
 
 @pytest.mark.usefixtures("tiny_study")

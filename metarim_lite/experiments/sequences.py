@@ -116,8 +116,10 @@ class SequenceConfig:
                 raise UserError(f"SequenceConfig.{name} is {value!r}; it must be a whole number of at least 1")
         for name in ("lr", "clip"):
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
                 raise UserError(f"SequenceConfig.{name} is {value!r}; it must be a number above 0")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise UserError(f"SequenceConfig.seed is {self.seed!r}; it must be a whole number from 0 to 2^63 - 1")
         with torch.device("meta"):  # without memory, only so that impossible sizes are refused here
             make_controller(self)
 

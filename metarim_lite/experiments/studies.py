@@ -82,7 +82,8 @@ class Study:
 
 
 def _lstm(config: SequenceConfig, **changes: Any) -> SequenceConfig:
-    return dataclasses.replace(config, controller="lstm", **changes)
+    """The same with an LSTM, whose forget gates start where PyTorch has them."""
+    return dataclasses.replace(config, controller="lstm", forget_bias=SequenceConfig.forget_bias, **changes)
 
 
 STUDIES: dict[str, Study] = {
@@ -254,7 +255,7 @@ def _finished(path: Path, study: Study) -> dict[tuple[str, int], tuple[int, dict
         return {}
     try:
         table = _read(path)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"the table {str(path)!r} is damaged ({error}); delete it, the runs beside it are kept"
         ) from None
@@ -272,11 +273,17 @@ def _read(path: Path) -> Table:
     """A table from its file.
 
     Raises:
-        ValueError, TypeError, KeyError, UserError: it is none.
+        ValueError, TypeError, KeyError, AttributeError, UserError: it is none.
     """
-    raw = json.loads(path.read_text())
-    rows = [from_dict(Row, row) for row in raw["rows"]]
-    rows = [dataclasses.replace(row, config=to_dict(from_dict(SequenceConfig, row.config))) for row in rows]
+    raw, rows = json.loads(path.read_text()), []
+    for row in (from_dict(Row, row) for row in raw["rows"]):
+        config = from_dict(SequenceConfig, row.config)
+        measured = [row.tests[split] for split in config.chosen_task.tests]
+        if any(
+            len(of_seeds) != len(row.seeds) or not all(isinstance(x, float) for x in of_seeds) for of_seeds in measured
+        ):
+            raise ValueError(f"{row.setting!r} lacks one number for each seed and test")
+        rows.append(dataclasses.replace(row, config=to_dict(config)))
     return dataclasses.replace(from_dict(Table, raw), rows=tuple(rows))
 
 
