@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from ..errors import UserError
+
 NUM_TYPES, NUM_COLORS, NUM_STATES = 11, 6, 3  # minigrid's encoding of a cell
 VIEW = 7
 
@@ -59,7 +61,6 @@ class Encoder(nn.Module):
         mission_length: int = 72,
     ) -> None:
         super().__init__()
-        self.channels = channels
         self.cells = nn.Embedding(NUM_TYPES * NUM_COLORS * NUM_STATES, channels)
         self.mission = MissionEncoder(vocabulary_size, mission_length, mission_size)
         self.film = nn.Linear(mission_size, 2 * channels)
@@ -74,6 +75,12 @@ class Encoder(nn.Module):
         direction: Int[Tensor, "*lead"],
         mission: Int[Tensor, "*lead L"],
     ) -> Float[Tensor, "*lead D"]:
+        """One vector for each view, compass and mission.
+
+        Raises:
+            UserError: shapes that do not belong together, numbers that are not whole, a mission that is too long.
+        """
+        self.check(image, direction, mission)
         lead = direction.shape
         image = image.reshape(-1, VIEW * VIEW, 3).int()  # (*lead, 7, 7, 3) -> (n, 49, 3)
         kind, color, state = image.unbind(-1)
@@ -86,3 +93,19 @@ class Encoder(nn.Module):
         x = self.view_out(cells.flatten(1))  # (n, 49 * channels) -> (n, D)
         x = x + self.mission_out(told) + look_up(self.compass_out, direction.reshape(-1))
         return x.relu_().view(*lead, -1)
+
+    def check(self, image: Tensor, direction: Tensor, mission: Tensor) -> None:
+        """Looks at shapes and types only: to look at the numbers would make an accelerator wait."""
+        lead, longest = tuple(direction.shape), self.mission.max_length
+        for name, x, tail in (("image", image, (VIEW, VIEW, 3)), ("mission", mission, mission.shape[-1:])):
+            if tuple(x.shape) != (*lead, *tail):
+                wanted = [*lead, *(tail if name == "image" else "L")]
+                raise UserError(f"{name} has shape {list(x.shape)}; expected {wanted} beside a direction {list(lead)}")
+        if 0 in lead or mission.shape[-1] > longest:
+            raise UserError(
+                f"direction {list(lead)}, mission {list(mission.shape)}: expected at least one world and step, and "
+                f"missions of at most {longest} words"
+            )
+        for name, x in (("image", image), ("direction", direction), ("mission", mission)):
+            if x.is_floating_point() or x.is_complex():
+                raise UserError(f"{name} is {x.dtype}; it holds codes, which are whole numbers")
