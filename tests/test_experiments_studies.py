@@ -9,7 +9,7 @@ import torch
 
 import metarim_lite as ml
 from metarim_lite.experiments import studies
-from metarim_lite.experiments.sequences import SEQUENCES, evaluate_sequence, load_sequence_model
+from metarim_lite.experiments.sequences import SEQUENCES, SequenceModel, evaluate_sequence, load_sequence_model
 from metarim_lite.experiments.studies import STUDIES, Setting, Study, run_name, run_study, ship_study, shipped_study
 from metarim_lite.models.controller import count_parameters
 
@@ -139,9 +139,13 @@ def test_every_shipped_table_names_the_settings_that_the_study_has_now(path):
     table, study = shipped_study(name), STUDIES[name]
     assert (table.study, table.notes, table.test_sequences) == (name, study.notes, study.test_sequences)
     assert [row.setting for row in table.rows] == list(study.settings)
+    assert [row.paper for row in table.rows] == [setting.paper for setting in study.settings.values()]
+    first = next(iter(study.settings.values())).config
+    assert (table.question, table.metric) == (study.question, first.chosen_task.metric_name)
     for row in table.rows:
         config = ml.config.from_dict(type(TINY), row.config)
         assert config == study.settings[row.setting].config
+        assert row.parameters == count_parameters(SequenceModel(config))
 
 
 def test_the_shipped_model_copies_over_200_blanks_as_well_as_its_table_says():

@@ -43,6 +43,16 @@ def test_energy_is_conserved_and_nothing_overlaps_or_leaves_the_box(M):
         assert (balls.position - room).min() > -1e-12 and (1 - room - balls.position).min() > -1e-12
 
 
+def test_speeds_radii_and_directions_are_uniform():
+    balls = place_balls(2_000, 2, (0.08, 0.12), (0.02, 0.1), dice())
+    turned = torch.atan2(balls.velocity[..., 1], balls.velocity[..., 0])
+    for values, low, high in (
+        (balls.velocity.norm(dim=-1), 0.02, 0.1), (balls.radius, 0.08, 0.12), (turned, -math.pi, math.pi)
+    ):  # fmt: skip
+        shares = torch.histc((values - low) / (high - low), 10, 0, 1) / values.numel()
+        assert shares.sum() == pytest.approx(1) and (shares - 0.1).abs().max() < 0.024  # five standard deviations
+
+
 def test_balls_do_meet_in_these_tests():
     """Without it the test above could pass with balls that fly through each other."""
     balls = place_balls(12, 8, (0.08, 0.12), (0.02, 0.1), dice())

@@ -49,6 +49,20 @@ def test_all_symbols_are_equally_likely_at_every_place():
     assert (shares - 0.25).abs().max() < 0.015  # five standard deviations
 
 
+def test_no_symbol_tells_of_another():
+    inputs, _ = copying_sequences(20_000, 4, 3, 5, dice())
+    triples = ((inputs[0] - 1) * 4 + inputs[1] - 1) * 4 + inputs[2] - 1
+    shares = torch.bincount(triples, minlength=64) / 20_000
+    assert (shares - 1 / 64).abs().max() < 0.0045  # five standard deviations
+
+
+def test_neither_mark_tells_of_the_other():
+    inputs, _ = adding_sequences(20_000, 8, dice())
+    marks = inputs[..., 1]  # [T,B]
+    shares = torch.bincount(marks[:4].argmax(0) * 4 + marks[4:].argmax(0), minlength=16) / 20_000
+    assert (shares - 1 / 16).abs().max() < 0.009  # five standard deviations
+
+
 @pytest.mark.parametrize("task", [Copying(), COPYING_SMALL])
 def test_a_model_that_knows_only_the_symbols_scores_their_logarithm_at_every_length(task):
     for split in task.tests:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import metarim_lite as ml
+from metarim_lite.models import RIM, ControllerState
 from metarim_lite.tasks import Digits
 from metarim_lite.tasks.digits import HELD_OUT, digit_images, read_pixels
 
@@ -37,6 +38,22 @@ def test_training_and_test_images_are_disjoint_and_together_all():
     labels = torch.cat((train.targets, test.targets)).numpy()
     theirs = datasets.load_digits()
     assert rows((images * 16).astype(int), labels) == rows(theirs.data.astype(int), theirs.target)
+
+
+def test_the_images_for_testing_are_the_last_in_scikit_learns_order_where_other_writers_stand():
+    theirs = datasets.load_digits()
+    test = Digits().sample(HELD_OUT, dice(), "8x8")
+    images, last = (test.inputs.squeeze(-1).t() * 16).int().numpy(), theirs.data[-HELD_OUT:].astype(int)
+    assert rows(images, test.targets.numpy()) == rows(last, theirs.target[-HELD_OUT:])
+
+
+def test_who_wins_at_a_black_pixel_depends_on_the_state():
+    """It would not if the pixel looked like null: all scores would be 0, and the first modules win every time."""
+    torch.manual_seed(0)
+    encoder, rim = Digits().encoder(40), RIM(40, 8, 6, 4)
+    state = ControllerState(torch.randn(100, 6, 8, generator=dice()), torch.zeros(100, 6, 8))
+    active = rim(encoder(torch.zeros(1, 100, 1)), state, record=True)[2].active[0]
+    assert (active.sum(-1) == 4).all() and active.float().mean(0).max() < 0.95
 
 
 def test_pixels_come_row_by_row():
