@@ -207,7 +207,7 @@ def test_parameter_groups_are_disjoint_and_exhaustive(rim):
 
 
 def test_no_step_waits_for_the_device():
-    """Fake tensors have no values: `.item()`, `.cpu()`, `.numpy()` or a branch on data would raise."""
+    """Fake tensors have no values: `.item()`, `.numpy()` or a branch on data would raise."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode():
@@ -218,7 +218,19 @@ def test_no_step_waits_for_the_device():
             assert seen.active.shape == (T, B, 6) and rim.W_e.grad is not None
 
 
-@pytest.mark.parametrize("make", [RIM, partial(RIM, kernel="plain"), LSTM], ids=["fused", "plain", "lstm"])
+READS_NOTHING = {
+    "fused": RIM,
+    "plain": partial(RIM, kernel="plain"),
+    "gru": partial(RIM, cell="gru"),
+    "heads": partial(RIM, input_heads=2),
+    "modules": partial(RIM, softmax_over="modules"),
+    "candidate": partial(RIM, inactive_offer="candidate"),
+    "gated": partial(RIM, output_gate="gated"),
+    "lstm": LSTM,
+}
+
+
+@pytest.mark.parametrize("make", READS_NOTHING.values(), ids=READS_NOTHING)
 @pytest.mark.parametrize("with_resets", [False, True])
 def test_a_span_on_the_meta_device_reads_no_number_forward_or_backward(make, with_resets):
     """A meta tensor has no memory: whatever asks for a value, and would make a GPU's host wait, raises."""

@@ -21,7 +21,9 @@ def both_kernels(kernel, output_gate="none"):
 @pytest.mark.parametrize("output_gate", ["none", "gated"])
 def test_compiled_steps_equal_eager_steps(output_gate):
     (compiled, active), (eager, wanted) = both_kernels("compiled", output_gate), both_kernels("fused", output_gate)
-    assert fused.STEP.fast is not fused.STEP.function, "it fell back to eager steps"
+    for step in (fused.STEP, fused.STEP_BACKWARD):
+        assert step.fast is not None, "it was never called"
+        assert step.fast is not step.function, "it fell back to eager steps"
     assert torch.equal(active, wanted)
     for x, y in zip(compiled, eager, strict=True):
         torch.testing.assert_close(x, y, rtol=1e-5, atol=1e-5)
@@ -37,6 +39,17 @@ def test_spans_of_another_length_are_not_compiled_again():
         outputs.sum().backward()
         counts.append(compiled["unique_graphs"])
     assert counts[0] == counts[1] == counts[2] > 0
+
+
+def test_an_exhausted_memory_is_no_missing_compiler(monkeypatch):
+    def out_of_memory(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "compile", lambda function, **_: out_of_memory)
+    step = fused.OrEager(lambda x: x + 1)
+    with pytest.raises(torch.OutOfMemoryError):
+        step(1)
+    assert step.fast is out_of_memory
 
 
 def test_without_a_compiler_it_runs_eagerly_and_says_so_once(monkeypatch, caplog):

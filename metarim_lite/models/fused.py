@@ -280,6 +280,8 @@ class OrEager:
             self.fast = torch.compile(self.function, dynamic=False)
         try:
             return self.fast(*args)
+        except torch.OutOfMemoryError:
+            raise
         except Exception as error:  # whatever a missing or broken compiler raises; a real mistake raises again below
             result = self.function(*args)
             self.fast = self.function
