@@ -25,8 +25,9 @@ MEAN_SQUARE = 0.23  # of a pixel, over all images
 def digit_images() -> tuple[Tensor, Tensor]:
     """scikit-learn's digits: images float32 [1797,8,8] in [0,1], labels int64 [1797].
 
-    They are put in a fixed random order, since scikit-learn keeps the writers together; the last `HELD_OUT` are
-    for testing.
+    In scikit-learn's order, where like images stand near each other (the nearest neighbour in pixels names 95.6 % of
+    the last 360 rightly, and 98.9 % of 360 drawn at random): the last `HELD_OUT`, for testing, seem to be mostly by
+    writers who wrote none for training. MNIST keeps its writers apart, too.
 
     Raises:
         UserError: scikit-learn is not installed.
@@ -36,9 +37,8 @@ def digit_images() -> tuple[Tensor, Tensor]:
     except ImportError:
         raise UserError("the digits come with scikit-learn, which is missing; `pip install scikit-learn`") from None
     digits = load_digits()
-    order = torch.randperm(len(digits.target), generator=torch.Generator().manual_seed(0))
     images = torch.as_tensor(digits.images, dtype=torch.float32) / 16  # scikit-learn counts from 0 to 16
-    return images[order], torch.as_tensor(digits.target, dtype=torch.int64)[order]
+    return images, torch.as_tensor(digits.target, dtype=torch.int64)
 
 
 def read_pixels(images: Tensor, size: int) -> Tensor:
@@ -85,7 +85,10 @@ class Digits:
         return Batch(read_pixels(images[chosen], size), labels[chosen], size * size)
 
     def encoder(self, width: int) -> nn.Module:
-        return unit_encoder(self.input_size, width, MEAN_SQUARE)
+        """Half of all pixels are 0. Without a bias they would start as the zero vector, as null to every module."""
+        encoder = unit_encoder(self.input_size, width, MEAN_SQUARE)
+        nn.init.normal_(encoder.bias)
+        return encoder
 
     def decoder(self, width: int) -> nn.Module:
         return nn.Linear(width, self.output_size)
