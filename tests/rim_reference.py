@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 
-def lstm_cell(H, a, h, c, W_in, W_h, b):
+def lstm_cell(H, a, h, c, W_in, W_h, b, bound):
     i, f, o, g = (a @ W_in + h @ W_h + b).split(H)
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    c = torch.where(c.abs() > bound, bound * c.sign(), c)
     return torch.sigmoid(o) * torch.tanh(c), c
 
 
-def gru_cell(H, a, h, c, W_in, W_h, b):
+def gru_cell(H, a, h, c, W_in, W_h, b, _):
     from_input, from_state = (a @ W_in).split(H), (h @ W_h + b).split(H)
     r, z = (torch.sigmoid(x + y) for x, y in zip(from_input[:2], from_state[:2], strict=True))
     return (1 - z) * torch.tanh(from_input[2] + r * from_state[2]) + z * h, c
@@ -24,6 +25,7 @@ def reference_rim(rim, inputs: Tensor, h0: Tensor, c0: Tensor, resets: Tensor | 
     N, H, k = rim.num_modules, rim.hidden_size, rim.active
     A_in, A, d_k, d_comm = rim.input_heads, rim.comm_heads, rim.key_size, rim.comm_key_size
     cell = lstm_cell if rim.cell == "lstm" else gru_cell
+    bound = math.inf if rim.cell_clip is None else rim.cell_clip
     T, B, E, D = inputs.shape
     outputs, actives, attentions, comms = [], [], [], []
     h = [[h0[b, n] for n in range(N)] for b in range(B)]
@@ -51,7 +53,7 @@ def reference_rim(rim, inputs: Tensor, h0: Tensor, c0: Tensor, resets: Tensor | 
             candidate, offered, new_h = {}, [], list(h[b])
             for n in range(N):
                 read = torch.cat([p @ v for p, v in zip(P[n], V.chunk(A_in, 1), strict=True)])
-                candidate[n] = cell(H, read, h[b][n], c[b][n], rim.W_in[n], rim.W_h[n], rim.b[n, 0])
+                candidate[n] = cell(H, read, h[b][n], c[b][n], rim.W_in[n], rim.W_h[n], rim.b[n, 0], bound)
                 shows = n in active or rim.inactive_offer == "candidate"
                 offered.append(candidate[n][0] if shows else h[b][n])
             qkv = [(offered[m] @ rim.C_qkv[m]).view(A, -1) for m in range(N)]

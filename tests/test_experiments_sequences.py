@@ -205,7 +205,8 @@ def test_a_run_can_be_made_longer_but_not_another(tmp_path):
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
-    other = "import sys; from filelock import FileLock; FileLock(sys.argv[1]).acquire(); print(flush=True); input()"
+    other = "import sys; from filelock import FileLock; lock = FileLock(sys.argv[1])"  # named, or it is freed at once
+    other += "; lock.acquire(); print(flush=True); input()"
     train_sequence(dataclasses.replace(TINY, updates=6), tmp_path, progress=False)
     before = (tmp_path / "metrics.jsonl").read_bytes(), (tmp_path / "checkpoint.safetensors").read_bytes()
     words = [sys.executable, "-c", other, str(tmp_path / ".training")]
@@ -297,6 +298,8 @@ def test_the_default_is_the_papers_setting():
         ({"seed": -1}, "SequenceConfig.seed is -1"),
         ({"seed": 2**64}, "SequenceConfig.seed is"),
         ({"batch": 0}, "SequenceConfig.batch is 0"),
+        ({"cell_clip": -1.0}, "cell_clip=-1.0 with cell='lstm'; it must be None or"),
+        ({"cell_clip": 3.0, "controller": "lstm"}, "set it to None for an LSTM"),
         ({"updates": 1.5}, "SequenceConfig.updates is 1.5"),
     ],
 )

@@ -1,6 +1,5 @@
 """What a RIM promises: who is active, what stands still, what cannot leak, what resets and spans mean."""
 
-import math
 from functools import partial
 
 import pytest
@@ -267,6 +266,10 @@ def test_the_papers_sizes():
         ({"cell": "ltsm"}, "did you mean 'lstm'"),
         ({"softmax_over": "module"}, "did you mean 'modules'"),
         ({"kernel": "fuse"}, "did you mean 'fused'"),
+        ({"cell_clip": 0}, "cell_clip=0 with cell='lstm'; it must be None or"),
+        ({"cell_clip": True}, "cell_clip=True"),
+        ({"cell_clip": float("nan")}, "cell_clip=nan"),
+        ({"cell_clip": 3.0, "cell": "gru"}, "cell_clip=3.0 with cell='gru'"),
     ],
 )
 def test_impossible_sizes_and_unknown_switches_get_one_sentence(wrong, says):
@@ -334,15 +337,14 @@ def test_no_intervention_is_the_same_as_none(rim):
     assert torch.equal(rim(x)[0], rim(x, interventions=Interventions())[0])
 
 
-def test_forget_gates_start_where_they_are_told_and_nothing_else_changes():
-    torch.manual_seed(0)
-    kept = RIM(3, 4, 4, 2)
-    torch.manual_seed(0)
-    forgets = RIM(3, 4, 4, 2, forget_bias=-0.5)
-    assert (kept.b[..., 4:8] == 1).all() and (forgets.b[..., 4:8] == -0.5).all()
-    with torch.no_grad():
-        forgets.b[..., 4:8] += 1.5
-    assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), forgets.parameters(), strict=True))
-    for wrong in ("1", None, True, math.nan):
-        with pytest.raises(UserError, match="forget_bias"):
-            RIM(3, 4, 4, 2, forget_bias=wrong)
+def test_cells_stay_within_their_bound_and_come_to_rest_at_it():
+    """The same gates without a bound count on, by 1 a step."""
+    ends = []
+    for bound, kernel in ((None, "fused"), (2.0, "fused"), (2.0, "plain")):
+        rim = RIM(3, 4, 4, 2, cell_clip=bound, kernel=kernel)
+        with torch.no_grad():
+            for weight in (rim.W_in, rim.W_h):
+                weight.zero_()
+            rim.b.fill_(100.0)  # all gates are open, g = tanh(100) = 1
+        ends.append([rim(torch.ones(steps, 2, 3))[1].c.max().item() for steps in (3, 30, 60)])
+    assert ends == [[3, 30, 60], [2, 2, 2], [2, 2, 2]]

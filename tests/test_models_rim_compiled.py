@@ -9,18 +9,18 @@ import torch
 from metarim_lite.models import RIM, fused
 
 
-def both_kernels(kernel, output_gate="none"):
+def both_kernels(kernel, **switches):
     torch.manual_seed(0)
-    rim, x = RIM(5, 4, 3, 2, kernel=kernel, output_gate=output_gate), torch.randn(4, 3, 5)
+    rim, x = RIM(5, 4, 3, 2, kernel=kernel, **switches), torch.randn(4, 3, 5)
     outputs, state, seen = rim(x, None, torch.rand(4, 3) < 0.3)
     outputs.square().sum().backward()
     return [outputs, *state, seen.input_attention, seen.communication, *(p.grad for p in rim.parameters())], seen.active
 
 
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler here")
-@pytest.mark.parametrize("output_gate", ["none", "gated"])
-def test_compiled_steps_equal_eager_steps(output_gate):
-    (compiled, active), (eager, wanted) = both_kernels("compiled", output_gate), both_kernels("fused", output_gate)
+@pytest.mark.parametrize("switches", [{}, {"output_gate": "gated"}, {"cell_clip": 0.2}])
+def test_compiled_steps_equal_eager_steps(switches):
+    (compiled, active), (eager, wanted) = both_kernels("compiled", **switches), both_kernels("fused", **switches)
     for step in (fused.STEP, fused.STEP_BACKWARD):
         assert step.fast is not None, "it was never called"
         assert step.fast is not step.function, "it fell back to eager steps"

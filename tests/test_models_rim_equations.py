@@ -59,14 +59,16 @@ def double_precision():
 @settings(max_examples=40)
 @given(
     st.data(), st.integers(0, 10**6), st.sampled_from(["plain", "fused"]), st.sampled_from(["none", "gated"]),
-    st.booleans(),
+    st.booleans(), st.sampled_from([None, 0.5]),
 )  # fmt: skip
-def test_the_papers_form_with_and_without_the_authors_gate_equals_the_equations(data, seed, kernel, gate, with_resets):
+def test_the_papers_form_with_and_without_the_authors_gate_equals_the_equations(
+    data, seed, kernel, gate, with_resets, cell_clip
+):
     torch.manual_seed(seed)
     D, H, N, T, B, d_k, d_v, A, c_k, c_v = (data.draw(sizes) for _ in range(10))
     rim = RIM(
         D, H, N, data.draw(st.integers(1, N)), key_size=d_k, value_size=d_v, comm_heads=A, comm_key_size=c_k,
-        comm_value_size=c_v, kernel=kernel, output_gate=gate,
+        comm_value_size=c_v, kernel=kernel, output_gate=gate, cell_clip=cell_clip,
     )  # fmt: skip
     compare(rim, T, B, 1, with_resets)
 

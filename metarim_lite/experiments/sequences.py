@@ -40,7 +40,7 @@ def make_controller(config: SequenceConfig) -> RIM | LSTM:
         return LSTM(c.input_size, c.width)
     sizes = {"key_size": c.key_size, "input_heads": c.input_heads, "comm_heads": c.comm_heads}
     sizes |= {"comm_key_size": c.comm_key_size, "comm_value_size": c.comm_value_size}
-    sizes |= {"output_gate": c.output_gate, "forget_bias": c.forget_bias, "kernel": c.kernel}
+    sizes |= {"output_gate": c.output_gate, "cell_clip": c.cell_clip, "kernel": c.kernel}
     if c.value_size is not None:
         sizes["value_size"] = c.value_size
     return RIM.as_in_paper(c.input_size, c.width, c.num_modules, c.active, **sizes)
@@ -76,8 +76,8 @@ class SequenceConfig:
     """d_v of one head of the communication attention."""
     output_gate: str = "none"
     """Of the messages between modules: "none" (the paper) or "gated" (the authors' code)."""
-    forget_bias: float = 1.0
-    """Where the forget gates of a RIM's modules start. Those of an LSTM start near 0, as PyTorch's do."""
+    cell_clip: float | None = None
+    """Bound on the numbers in the cells of a RIM's modules; None: none (the paper)."""
     kernel: str = "fused"
     """How the RIM computes its spans: "plain", "fused" or "compiled". Changes speed, not results."""
     lr: float = 1e-3
@@ -114,6 +114,8 @@ class SequenceConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UserError(f"SequenceConfig.{name} is {value!r}; it must be a whole number of at least 1")
+        if self.controller == "lstm" and self.cell_clip is not None:
+            raise UserError(f"cell_clip={self.cell_clip!r} is for a RIM's modules; set it to None for an LSTM")
         for name in ("lr", "clip"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
@@ -318,4 +320,4 @@ def load_sequence_model(path: str | Path, device: str = "cpu") -> SequenceModel:
 
 def baseline(config: SequenceConfig, **changes: Any) -> SequenceConfig:
     """The same run with an LSTM, of the same width unless `changes` says otherwise."""
-    return dataclasses.replace(config, controller="lstm", **changes)
+    return dataclasses.replace(config, controller="lstm", cell_clip=None, **changes)

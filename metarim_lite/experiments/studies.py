@@ -27,6 +27,7 @@ from ..training.shipped import DATA
 from .sequences import (
     SEQUENCES,
     SequenceConfig,
+    baseline,
     evaluate_sequence,
     load_sequence_model,
     save_sequence_model,
@@ -81,18 +82,13 @@ class Study:
     """Fresh sequences of each split that each model is tested on, or all where a task has fewer."""
 
 
-def _lstm(config: SequenceConfig, **changes: Any) -> SequenceConfig:
-    """The same with an LSTM, whose forget gates start where PyTorch has them."""
-    return dataclasses.replace(config, controller="lstm", forget_bias=SequenceConfig.forget_bias, **changes)
-
-
 STUDIES: dict[str, Study] = {
     "copying": Study(
         "trained with 50 blanks: is the memory still there after 200?",
         {
             "RIM 6/4, 600 units": Setting(COPYING, "0.00 at 50, 0.00 at 200"),
-            "LSTM, 300 units": Setting(_lstm(COPYING, width=300), "0.00 at 50, 4.32 at 200"),
-            "LSTM, 600 units": Setting(_lstm(COPYING), "0.00 at 50, 3.56 at 200"),
+            "LSTM, 300 units": Setting(baseline(COPYING, width=300), "0.00 at 50, 4.32 at 200"),
+            "LSTM, 600 units": Setting(baseline(COPYING), "0.00 at 50, 3.56 at 200"),
         },
         "The paper trains with batches of 64 and a constant rate of 1e-3, the authors' code clips gradients at 1. "
         "So trained, with messages as the paper writes them, seed 0 stood at 1.63 / 1.63 / 1.62 after 750 updates "
@@ -114,7 +110,7 @@ STUDIES: dict[str, Study] = {
         "trained on 50 numbers: is the sum still right after 200?",
         {
             "RIM 6/4, 192 units": Setting(ADDING, "0 at 50, 0 at 200"),
-            "LSTM, 192 units": Setting(_lstm(ADDING), ""),
+            "LSTM, 192 units": Setting(baseline(ADDING), ""),
         },
         "The paper says that every RIM it tried has error 0 there. A model that always says 1 has 0.167.",
     ),
@@ -122,7 +118,7 @@ STUDIES: dict[str, Study] = {
         "trained on 8x8 pixels, read one by one: is the digit still recognised at finer resolutions?",
         {
             "RIM 6/4, 192 units": Setting(DIGITS, "90.0 / 73.4 / 38.1 %"),
-            "LSTM, 192 units": Setting(_lstm(DIGITS), "84.5 / 52.2 / 21.9 %"),
+            "LSTM, 192 units": Setting(baseline(DIGITS), "84.5 / 52.2 / 21.9 %"),
         },
         "The paper's numbers are for MNIST, trained at 14x14 and tested at 16, 19 and 24, with 600 units: the same "
         "ratios of resolutions, but other images, and 42 times as many of them. Here the last 360 images, in "
@@ -135,7 +131,7 @@ STUDIES: dict[str, Study] = {
         "trained on 4 balls: how well are frames rolled out with more of them, or behind a curtain?",
         {
             "RIM 6/4, 192 units": Setting(BALLS, "figures only"),
-            "LSTM, 192 units": Setting(_lstm(BALLS), "figures only"),
+            "LSTM, 192 units": Setting(baseline(BALLS), "figures only"),
         },
         "Frames are 32x32, the paper's 64x64. In training a model goes on alone from some frame on, drawn for each "
         "batch; one that was always shown all frames (700 updates, seed 0) scored 1.39 with 4 balls, worse than an "

@@ -45,6 +45,7 @@ class Sizes(NamedTuple):
     heads: int  # A
     comm_key: int  # d_k of communication
     gated: bool  # whether messages have a gate
+    cell_clip: float | None  # bound of |c|
 
 
 class Kept(NamedTuple):
@@ -92,6 +93,8 @@ def step(h: Tensor, c: Tensor, k: Tensor, v: Tensor, weights: Weights, sizes: Si
     ifo, g = z[..., : 3 * H].sigmoid(), tanh(z[..., 3 * H :])
     i, f, o = ifo.split(H, -1)
     new_c = f * c + i * g
+    if sizes.cell_clip is not None:
+        new_c = new_c.clamp(-sizes.cell_clip, sizes.cell_clip)
     tanh_c = tanh(new_c)
     m = active.unsqueeze(-1)  # [N,B,1]
     on = m.to(h.dtype)  # to multiply with, which is faster than to choose with m
@@ -141,6 +144,8 @@ def step_backward(
     dh_old, dc_old = doffered - dh_new, dc - dc_new
     i, f, o = ifo.split(H, -1)
     dc_new = dc_new + tanh_backward(dh_new * o, tanh_c)
+    if sizes.cell_clip is not None:
+        dc_new = dc_new * ((f * c + i * g).abs() <= sizes.cell_clip)
     di, df = sigmoid_backward(dc_new * g, i), sigmoid_backward(dc_new * c, f)
     do, dg = sigmoid_backward(dh_new * tanh_c, o), tanh_backward(dc_new * i, g)
     dc_old = torch.addcmul(dc_old, dc_new, f)

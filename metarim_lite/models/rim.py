@@ -61,9 +61,9 @@ class RIM(nn.Module):
             bottleneck, and is here to be compared.
         output_gate: "none" (the paper) or "gated" (the authors' code): σ(o G)·tanh(o W) of what was read.
         softmax_over: "null" (the paper) or "modules" (the authors' Atari code); see `input_attention`.
-        forget_bias: where the forget gates of LSTM modules start (ours). At 1 an active module keeps most of its
-            cell from step to step, which learns fastest. At 0 it keeps half, so that what is to be remembered for
-            long is learned by modules that are inactive meanwhile and keep it to the bit.
+        cell_clip: bound on the size of the numbers in the cells of LSTM modules (ours). None: none (the paper). A
+            module that stays active while nothing happens may count up in its cell without end; after a silence
+            longer than any in training it then stands where it never stood. Bounded, it comes to rest.
         kernel: how a span is computed; changes speed, not results. "plain": autograd through `step`.
             "fused" and "compiled": `fused.py`, eagerly or through `torch.compile`; both for LSTM modules with
             one input element and one input head, with or without the output gate. Other forms, and spans under
@@ -90,7 +90,7 @@ class RIM(nn.Module):
         inactive_offer: str = "old",
         output_gate: str = "none",
         softmax_over: str = "null",
-        forget_bias: float = 1.0,
+        cell_clip: float | None = None,
         kernel: str = "fused",
     ):
         super().__init__()
@@ -116,9 +116,13 @@ class RIM(nn.Module):
         self.comm_key_size, self.comm_value_size, self.comm_heads = comm_key_size, comm_value_size, comm_heads
         self.cell, self.inactive_offer = cell, inactive_offer
         self.output_gate, self.softmax_over, self.kernel = output_gate, softmax_over, kernel
-        if isinstance(forget_bias, bool) or not isinstance(forget_bias, (int, float)) or not math.isfinite(forget_bias):
-            raise UserError(f"forget_bias={forget_bias!r} must be a number: 1 keeps most, 0 half, below 0 less")
-        self.forget_bias = forget_bias
+        if cell_clip is not None:
+            number = isinstance(cell_clip, (int, float)) and not isinstance(cell_clip, bool)
+            if not number or not 0 < cell_clip < math.inf or cell != "lstm":
+                raise UserError(
+                    f"cell_clip={cell_clip!r} with cell={cell!r}; it must be None or, for LSTM modules, above 0"
+                )
+        self.cell_clip = cell_clip
         self.output_size = num_modules * hidden_size
 
         D, H, N, gates = input_size, hidden_size, num_modules, GATES[cell] * hidden_size
@@ -152,7 +156,7 @@ class RIM(nn.Module):
         self.b_q.normal_(0, 1, generator=generator)
         self.b.zero_()
         if self.cell == "lstm":
-            self.b[..., self.hidden_size : 2 * self.hidden_size] = self.forget_bias
+            self.b[..., self.hidden_size : 2 * self.hidden_size] = 1  # forget gates start open
 
     def initial_state(
         self, batch: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -234,7 +238,7 @@ class RIM(nn.Module):
         else:
             outputs, h, c, records = fused.run_span(
                 h, c, keys[:, :, 0, 0], values, fused.Weights(W, b, self.C_qkv, self.message_weights()),
-                fused.Sizes(self.active, self.comm_heads, self.comm_key_size, self.C_gate is not None),
+                fused.Sizes(self.active, self.comm_heads, self.comm_key_size, self.C_gate is not None, self.cell_clip),
                 resets, self.kernel == "compiled", record,
             )  # fmt: skip
         diagnostics = None
@@ -354,6 +358,8 @@ class RIM(nn.Module):
             gates = driven + recurrent
             i, f, o = gates[..., : 3 * H].sigmoid().split(H, -1)  # one sigmoid over three gates
             c = f * c + i * gates[..., 3 * H :].tanh()
+            if self.cell_clip is not None:
+                c = c.clamp(-self.cell_clip, self.cell_clip)
             return o * c.tanh(), c
         r, z = (driven + recurrent)[..., : 2 * H].sigmoid().split(H, -1)
         proposal = (driven[..., 2 * H :] + r * recurrent[..., 2 * H :]).tanh()
