@@ -298,8 +298,8 @@ def test_the_default_is_the_papers_setting():
         ({"seed": -1}, "SequenceConfig.seed is -1"),
         ({"seed": 2**64}, "SequenceConfig.seed is"),
         ({"batch": 0}, "SequenceConfig.batch is 0"),
-        ({"cell_clip": -1.0}, "cell_clip=-1.0 with cell='lstm'; it must be None or"),
-        ({"cell_clip": 3.0, "controller": "lstm"}, "set it to None for an LSTM"),
+        ({"cell_clip": -1.0}, "cell_clip=-1.0 must be a number above 0"),
+        ({"cell_clip": -1.0, "controller": "lstm"}, "cell_clip=-1.0 must be a number above 0"),
         ({"updates": 1.5}, "SequenceConfig.updates is 1.5"),
     ],
 )

@@ -52,6 +52,37 @@ def test_without_resets_it_is_nn_lstm_exactly():
         assert torch.equal(outputs, wanted) and torch.equal(state.h, h[0]) and torch.equal(state.c, c[0])
 
 
+def bounded_by_hand(lstm, x, state, resets):
+    """The equations, with the cell held within its bound at every step."""
+    (h, c), outputs, p = state, [], lstm.lstm
+    for x_t, begins in zip(x, resets.unsqueeze(-1), strict=True):
+        h, c = torch.where(begins, 0, h), torch.where(begins, 0, c)
+        z = x_t @ p.weight_ih_l0.T + p.bias_ih_l0 + h @ p.weight_hh_l0.T + p.bias_hh_l0
+        i, f, g, o = z.chunk(4, -1)  # PyTorch's order
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        c = torch.where(c.abs() > lstm.cell_clip, lstm.cell_clip * c.sign(), c)
+        h = o.sigmoid() * c.tanh()
+        outputs.append(h)
+    return torch.stack(outputs), ControllerState(h, c)
+
+
+@settings(max_examples=20)
+@given(*[st.integers(1, 6)] * 4, st.sampled_from(["fused", "plain"]), st.sampled_from([0, 0.3]), st.integers(0, 10**6))
+def test_a_bounded_cell_equals_the_equations_in_values_and_gradients(T, B, D, H, kernel, rate, seed):
+    torch.manual_seed(seed)
+    lstm, x = LSTM(D, H, cell_clip=0.2, kernel=kernel).double(), torch.randn(T, B, D, dtype=torch.float64)
+    state = ControllerState(*(torch.randn(B, H, dtype=torch.float64, requires_grad=True) for _ in range(2)))
+    resets = torch.rand(T, B) < rate
+    probe = torch.randn(T, B, H, dtype=torch.float64)
+    leaves = [x.requires_grad_(), *state, *lstm.parameters()]
+    results = []
+    for outputs, end in (lstm(x, state, resets)[:2], bounded_by_hand(lstm, x, state, resets)):
+        loss = (outputs * probe).sum() + end.h.square().sum() + end.c.square().sum()
+        results.append([outputs, *end, *torch.autograd.grad(loss, leaves, materialize_grads=True)])
+    for ours, wanted in zip(*results, strict=True):
+        assert (ours - wanted).abs().max() < 1e-10
+
+
 def test_one_span_equals_two_halves_with_the_state_carried_over():
     lstm, x, resets = LSTM(5, 7), torch.randn(20, 3, 5), torch.rand(20, 3) < 0.2
     whole, end, _ = lstm(x, None, resets)

@@ -266,10 +266,10 @@ def test_the_papers_sizes():
         ({"cell": "ltsm"}, "did you mean 'lstm'"),
         ({"softmax_over": "module"}, "did you mean 'modules'"),
         ({"kernel": "fuse"}, "did you mean 'fused'"),
-        ({"cell_clip": 0}, "cell_clip=0 with cell='lstm'; it must be None or"),
+        ({"cell_clip": 0}, "cell_clip=0 must be a number above 0, or None"),
         ({"cell_clip": True}, "cell_clip=True"),
         ({"cell_clip": float("nan")}, "cell_clip=nan"),
-        ({"cell_clip": 3.0, "cell": "gru"}, "cell_clip=3.0 with cell='gru'"),
+        ({"cell_clip": 3.0, "cell": "gru"}, "bounds the cells of LSTM modules; with cell='gru'"),
     ],
 )
 def test_impossible_sizes_and_unknown_switches_get_one_sentence(wrong, says):

@@ -37,7 +37,7 @@ def make_controller(config: SequenceConfig) -> RIM | LSTM:
     """The RIM, or the LSTM of the same width."""
     c = config
     if c.controller == "lstm":
-        return LSTM(c.input_size, c.width)
+        return LSTM(c.input_size, c.width, cell_clip=c.cell_clip)
     sizes = {"key_size": c.key_size, "input_heads": c.input_heads, "comm_heads": c.comm_heads}
     sizes |= {"comm_key_size": c.comm_key_size, "comm_value_size": c.comm_value_size}
     sizes |= {"output_gate": c.output_gate, "cell_clip": c.cell_clip, "kernel": c.kernel}
@@ -77,7 +77,7 @@ class SequenceConfig:
     output_gate: str = "none"
     """Of the messages between modules: "none" (the paper) or "gated" (the authors' code)."""
     cell_clip: float | None = None
-    """Bound on the numbers in the cells of a RIM's modules; None: none (the paper)."""
+    """Bound on the numbers in the cells, of a RIM's modules or of an LSTM; None: none (the paper)."""
     kernel: str = "fused"
     """How the RIM computes its spans: "plain", "fused" or "compiled". Changes speed, not results."""
     lr: float = 1e-3
@@ -114,8 +114,6 @@ class SequenceConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UserError(f"SequenceConfig.{name} is {value!r}; it must be a whole number of at least 1")
-        if self.controller == "lstm" and self.cell_clip is not None:
-            raise UserError(f"cell_clip={self.cell_clip!r} is for a RIM's modules; set it to None for an LSTM")
         for name in ("lr", "clip"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
@@ -320,4 +318,4 @@ def load_sequence_model(path: str | Path, device: str = "cpu") -> SequenceModel:
 
 def baseline(config: SequenceConfig, **changes: Any) -> SequenceConfig:
     """The same run with an LSTM, of the same width unless `changes` says otherwise."""
-    return dataclasses.replace(config, controller="lstm", cell_clip=None, **changes)
+    return dataclasses.replace(config, controller="lstm", **changes)

@@ -122,6 +122,13 @@ def check_sizes(**sizes: int) -> None:
             raise UserError(f"{name}={size!r} must be a positive whole number: use 1 or more")
 
 
+def check_bound(cell_clip: float | None) -> None:
+    """Raises UserError unless it is None or a number above 0."""
+    number = isinstance(cell_clip, (int, float)) and not isinstance(cell_clip, bool)
+    if cell_clip is not None and not (number and 0 < cell_clip < math.inf):
+        raise UserError(f"cell_clip={cell_clip!r} must be a number above 0, or None for cells without a bound")
+
+
 def mixed_precision(x: Tensor) -> bool:
     """Whether `torch.autocast` is on where x is. What is differentiated by hand cannot follow it."""
     return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError, unknown
-from .controller import ControllerState, Interventions, check_sizes, check_span, count_parameters, mixed_precision
+from .controller import (
+    ControllerState,
+    Interventions,
+    check_bound,
+    check_sizes,
+    check_span,
+    count_parameters,
+    mixed_precision,
+)
 from .fused import sigmoid_backward, tanh_backward
 from .rim import RIM
 
@@ -26,21 +34,25 @@ class LSTM(nn.Module):
 
     Args:
         input_size: D.  hidden_size: H.
+        cell_clip: bound on the numbers in the cell, as of a RIM's modules; None: none.
         kernel: changes speed, not results. "fused": PyTorch's own kernel where no episode begins inside the
-            span, else a loop differentiated by hand. "plain": autograd through that loop, which, unlike
-            PyTorch's kernel on a CPU, can be differentiated twice.
+            span and the cell has no bound, else a loop differentiated by hand. "plain": autograd through that
+            loop, which, unlike PyTorch's kernel on a CPU, can be differentiated twice.
 
     Raises:
-        UserError: a size that is not positive, an unknown kernel.
+        UserError: a size or bound that is not positive, an unknown kernel.
     """
 
-    def __init__(self, input_size: int, hidden_size: int = 192, *, kernel: str = "fused"):
+    def __init__(
+        self, input_size: int, hidden_size: int = 192, *, cell_clip: float | None = None, kernel: str = "fused"
+    ):
         super().__init__()
         check_sizes(input_size=input_size, hidden_size=hidden_size)
+        check_bound(cell_clip)
         if kernel not in KERNELS:
             raise unknown("kernel", kernel, KERNELS)
         self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, hidden_size
-        self.kernel = kernel
+        self.cell_clip, self.kernel = cell_clip, kernel
         self.lstm = nn.LSTM(input_size, hidden_size)
 
     def initial_state(
@@ -76,7 +88,7 @@ class LSTM(nn.Module):
         h, c = self.initial_state(inputs.shape[1], inputs.device, inputs.dtype) if state is None else state
         weights = self.lstm
         plain = self.kernel == "plain" or torch._C._are_functorch_transforms_active()
-        if not plain and not begins_inside(resets):
+        if not plain and self.cell_clip is None and not begins_inside(resets):
             if resets is not None:
                 begins = resets[0].unsqueeze(-1)  # [B,1]
                 h, c = h.masked_fill(begins, 0), c.masked_fill(begins, 0)
@@ -86,7 +98,7 @@ class LSTM(nn.Module):
         begins = inputs.new_zeros(*inputs.shape[:2], 1, dtype=torch.bool) if resets is None else resets.unsqueeze(-1)
         driven = nn.functional.linear(inputs, weights.weight_ih_l0, weights.bias_ih_l0 + weights.bias_hh_l0)
         span = walk if plain or mixed_precision(inputs) else Span.apply
-        outputs, h, c = span(h, c, driven, begins, weights.weight_hh_l0.t())[:3]
+        outputs, h, c = span(h, c, driven, begins, weights.weight_hh_l0.t(), self.cell_clip)[:3]
         return outputs, ControllerState(h, c), None
 
 
@@ -97,9 +109,11 @@ def begins_inside(resets: Tensor | None) -> bool:
     return resets.device.type != "cpu" or bool(resets[1:].any())
 
 
-def walk(h: Tensor, c: Tensor, driven: Tensor, begins: Tensor, W: Tensor) -> tuple[Tensor, Tensor, Tensor, list]:
+def walk(
+    h: Tensor, c: Tensor, driven: Tensor, begins: Tensor, W: Tensor, cell_clip: float | None
+) -> tuple[Tensor, Tensor, Tensor, list]:
     """The LSTM's equations, step by step. h, c [B,H]; driven [T,B,4H], gates from the input; begins bool
-    [T,B,1]; W [H,4H]. Returns outputs [T,B,H], the last h and c, and what backward needs."""
+    [T,B,1]; W [H,4H]; bound of |c|. Returns outputs [T,B,H], the last h and c, and what backward needs."""
     H, outputs, kept = h.shape[-1], [], []
     for driven_t, begins_t in zip(driven.unbind(0), begins.unbind(0), strict=True):
         h, c = h.masked_fill(begins_t, 0), c.masked_fill(begins_t, 0)
@@ -108,6 +122,8 @@ def walk(h: Tensor, c: Tensor, driven: Tensor, begins: Tensor, W: Tensor) -> tup
         i, f = i_f.split(H, -1)
         before = h, c
         c = f * c + i * g
+        if cell_clip is not None:
+            c = c.clamp(-cell_clip, cell_clip)
         tanh_c = c.tanh()
         h = o * tanh_c
         outputs.append(h)
@@ -119,8 +135,9 @@ class Span(torch.autograd.Function):
     """`walk`, differentiated by hand."""
 
     @staticmethod
-    def forward(ctx: Any, *tensors: Tensor) -> Any:
-        outputs, h, c, kept = walk(*(x.detach() for x in tensors))
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        *tensors, ctx.cell_clip = inputs
+        outputs, h, c, kept = walk(*(x.detach() for x in tensors), ctx.cell_clip)
         ctx.save_for_backward(*tensors, *(x for step in kept for x in step))
         return outputs, h, c
 
@@ -131,20 +148,24 @@ class Span(torch.autograd.Function):
         if torch.is_grad_enabled():  # create_graph=True: let autograd derive what it can derive once more
             tensors = [x.view_as(x) for x in tensors]  # each one's own share, though one may be made from another
             wanted = [x for x in tensors if x.requires_grad]
-            found = iter(torch.autograd.grad(walk(*tensors)[:3], wanted, (douts, dh, dc), create_graph=True))
-            return tuple(next(found) if x.requires_grad else None for x in tensors)
+            found = iter(
+                torch.autograd.grad(walk(*tensors, ctx.cell_clip)[:3], wanted, (douts, dh, dc), create_graph=True)
+            )
+            return *(next(found) if x.requires_grad else None for x in tensors), None
         _, _, driven, begins, W = tensors
         ddriven, W_T = torch.empty_like(driven), W.t().contiguous()
         for t in reversed(range(len(driven))):
             c, i, f, g, o, tanh_c = kept[7 * t + 1 : 7 * t + 7]
             dh = dh + douts[t]
             dc = dc + tanh_backward(dh * o, tanh_c)
+            if ctx.cell_clip is not None:
+                dc = dc * ((f * c + i * g).abs() <= ctx.cell_clip)
             di, df = sigmoid_backward(dc * g, i), sigmoid_backward(dc * c, f)
             dg, do = tanh_backward(dc * i, g), sigmoid_backward(dh * tanh_c, o)
             torch.cat((di, df, dg, do), -1, out=ddriven[t])
             dh, dc = (ddriven[t] @ W_T).masked_fill(begins[t], 0), (dc * f).masked_fill(begins[t], 0)
         h = torch.stack(kept[::7])  # [T,B,H]
-        return dh, dc, ddriven, None, h.flatten(0, 1).t() @ ddriven.flatten(0, 1)
+        return dh, dc, ddriven, None, h.flatten(0, 1).t() @ ddriven.flatten(0, 1), None
 
 
 def matched_lstm_size(input_size: int, *args: Any, **sizes: Any) -> int:

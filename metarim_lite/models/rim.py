@@ -29,6 +29,7 @@ from .controller import (
     Diagnostics,
     Interventions,
     Masks,
+    check_bound,
     check_sizes,
     check_span,
     mixed_precision,
@@ -116,12 +117,9 @@ class RIM(nn.Module):
         self.comm_key_size, self.comm_value_size, self.comm_heads = comm_key_size, comm_value_size, comm_heads
         self.cell, self.inactive_offer = cell, inactive_offer
         self.output_gate, self.softmax_over, self.kernel = output_gate, softmax_over, kernel
-        if cell_clip is not None:
-            number = isinstance(cell_clip, (int, float)) and not isinstance(cell_clip, bool)
-            if not number or not 0 < cell_clip < math.inf or cell != "lstm":
-                raise UserError(
-                    f"cell_clip={cell_clip!r} with cell={cell!r}; it must be None or, for LSTM modules, above 0"
-                )
+        check_bound(cell_clip)
+        if cell_clip is not None and cell != "lstm":
+            raise UserError(f"cell_clip={cell_clip!r} bounds the cells of LSTM modules; with cell={cell!r} use None")
         self.cell_clip = cell_clip
         self.output_size = num_modules * hidden_size
 
