@@ -36,6 +36,14 @@ def test_a_table_holds_what_the_models_in_the_run_folders_score(tmp_path):
     assert "| RIM 4/2 |" in str(table) and "metarim study tiny --seeds 3 4" in str(table)
 
 
+def test_a_test_that_overflowed_is_said_and_not_averaged_away():
+    table = shipped_study("adding")
+    row = table.rows[0]
+    tests = row.tests | {"200 numbers": (math.nan, 0.5, math.inf)}
+    shown = str(dataclasses.replace(table, rows=(dataclasses.replace(row, tests=tests),)))
+    assert "| overflowed in 2 of 3 |" in shown and "nan" not in shown and "inf" not in shown
+
+
 @pytest.mark.usefixtures("tiny_study")
 def test_a_finished_study_is_not_trained_again_and_one_more_seed_is_added(tmp_path):
     first = run_study("tiny", tmp_path, seeds=(0,), progress=False)
@@ -146,6 +154,12 @@ def test_every_shipped_table_names_the_settings_that_the_study_has_now(path):
         config = ml.config.from_dict(type(TINY), row.config)
         assert config == study.settings[row.setting].config
         assert row.parameters == count_parameters(SequenceModel(config))
+
+
+def test_the_shipped_table_has_the_papers_contrast_at_200_blanks():
+    means = {row.setting: sum(row.tests["200 blanks"]) / len(row.seeds) for row in shipped_study("copying").rows}
+    assert means["RIM 6/4, 600 units"] <= 0.05
+    assert min(mean for setting, mean in means.items() if setting.startswith("LSTM")) >= 1
 
 
 def test_the_shipped_model_copies_over_200_blanks_as_well_as_its_table_says():

@@ -68,7 +68,8 @@ class RIM(nn.Module):
         kernel: how a span is computed; changes speed, not results. "plain": autograd through `step`.
             "fused" and "compiled": `fused.py`, eagerly or through `torch.compile`; both for LSTM modules with
             one input element and one input head, with or without the output gate. Other forms, and spans under
-            `torch.autocast`, are run as "plain".
+            `torch.autocast`, are run as "plain", and forward-mode derivatives need it. Each new number of sequences
+            is compiled anew; PyTorch gives up after its limit of 8, and steps are eager from then on.
 
     Raises:
         UserError: k > N, a size that is not positive, a switch with an unknown value.
