@@ -179,7 +179,7 @@ def study(
     Args:
         name: copying, adding, bouncing-balls or digits.
         folder: where the runs are kept; default runs/study-NAME.
-        seeds: of each setting.
+        seeds: of each setting; others that the folder's table has stay in it.
         workers: processes that share the cores.
         ship: put the table, and a model where the study names one, among the data that come with the package.
         shipped: run nothing, print the table that came with the package.
@@ -394,6 +394,11 @@ def main() -> None:
         raise SystemExit(130) from None
     except BrokenPipeError:  # whoever read our output, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # of a file that no part of ours reads or writes in a way of its own
+        if error.filename is None:
+            raise
+        print(f"metarim: {error.filename!r}: {error.strerror}; name a file that may be used so", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

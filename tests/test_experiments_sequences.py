@@ -204,6 +204,15 @@ def test_a_run_can_be_made_longer_but_not_another(tmp_path):
     assert (tmp_path / "run" / "config.json").read_bytes() == kept
 
 
+def test_a_run_may_go_on_with_another_kernel(tmp_path):
+    train_sequence(dataclasses.replace(TINY, updates=6, kernel="plain"), tmp_path / "run", progress=False)
+    moved = train_sequence(dataclasses.replace(TINY, kernel="fused"), tmp_path / "run", progress=False)
+    whole = train_sequence(TINY, progress=False)
+    assert moved.finished and moved.config.kernel == "fused"
+    for a, b in zip(moved.model.parameters(), whole.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
     other = "import sys; from filelock import FileLock; lock = FileLock(sys.argv[1])"  # named, or it is freed at once
     other += "; lock.acquire(); print(flush=True); input()"
@@ -248,6 +257,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     monkeypatch.setattr(Copying, "loss", poisoned)
     with pytest.raises(ml.UserError, match="loss is not finite at 5 updates; the last good checkpoint is kept"):
         train_sequence(TINY, tmp_path / "run", progress=False)
+    calls.clear()
+    with pytest.raises(ml.UserError, match="loss is not finite at 5 updates; there was no checkpoint yet"):
+        train_sequence(TINY, progress=False)
     resumed = train_sequence(TINY, tmp_path / "run", progress=False)
     assert resumed.finished
     whole = train_sequence(TINY, progress=False)

@@ -52,6 +52,10 @@ def test_a_finished_study_is_not_trained_again_and_one_more_seed_is_added(tmp_pa
     assert all(path.read_text() == text for path, text in lines.items()) and len(lines) == 2
     for old, new in zip(first.rows, both.rows, strict=True):
         assert {split: values[:1] for split, values in new.tests.items()} == old.tests
+    again = run_study("tiny", tmp_path, seeds=(1,), progress=False)
+    assert again.command == "metarim study tiny --seeds 1 0"
+    for old, new in zip(both.rows, again.rows, strict=True):
+        assert {split: values[::-1] for split, values in new.tests.items()} == old.tests
 
 
 @pytest.mark.usefixtures("tiny_study")

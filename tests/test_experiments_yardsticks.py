@@ -8,6 +8,7 @@ import pytest
 
 import metarim_lite as ml
 from metarim_lite.analysis import mean_interval
+from metarim_lite.cli import _read
 from metarim_lite.experiments.yardsticks import compare_yardsticks
 from metarim_lite.training.continual import train_sequence_of_tasks
 from metarim_lite.training.ppo import PPOConfig
@@ -27,6 +28,11 @@ SHORT = ContinualConfig(
 def test_a_comparison_holds_what_single_runs_give_and_goes_on_where_it_was(tmp_path):
     one = compare_yardsticks(SHORT, tmp_path, ["lstm"], [0], ["none", "joint"], progress=False)
     kept = {path: path.read_bytes() for path in tmp_path.glob("*-s0/metrics.jsonl")}
+    words = one.command.split()
+    asked = _read(words[1:]).keywords
+    base = dataclasses.replace(asked["config"].base, method=SHORT.base.method, seed=SHORT.base.seed)
+    assert words[0] == "metarim" and dataclasses.replace(asked["config"], base=base) == SHORT
+    assert (asked["methods"], asked["seeds"], asked["yardsticks"]) == (("lstm",), (0,), ("none", "joint"))
     both = compare_yardsticks(SHORT, tmp_path, ["lstm"], [0, 1], ["none", "joint"], progress=False)
     assert kept and all(path.read_bytes() == content for path, content in kept.items()), "finished runs were repeated"
     for seed in (0, 1):

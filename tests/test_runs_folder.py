@@ -324,6 +324,17 @@ def test_unknown_config_keys_are_refused_with_the_nearest():
         from_dict(ml.TrainConfig, {"agent": {"num_module": 3}})
 
 
+def test_a_file_that_cannot_be_read_gets_one_sentence(tmp_path):
+    # A folder stands in for a file without permission: who runs tests as root may read every file.
+    for name in ("state.json", "checkpoint.safetensors", "config.json", "metrics.jsonl"):
+        folder = tmp_path / name
+        train(SHORT, folder=folder, progress=False)
+        (folder / name).unlink()
+        (folder / name).mkdir()
+        with pytest.raises(ml.UserError, match="cannot read .*Is a directory"):
+            train(dataclasses.replace(SHORT, frames=2 * SHORT.frames), folder=folder, progress=False)
+
+
 def test_the_command_kept_with_a_shipped_agent_gives_its_config_back():
     from metarim_lite.cli import _read
     from metarim_lite.training.shipped import command_of

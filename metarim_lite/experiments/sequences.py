@@ -25,7 +25,8 @@ from ..errors import UserError, unknown
 from ..models import LSTM, RIM, ControllerState, Diagnostics
 from ..runs.checkpoints import fill, read_model, write_model
 from ..runs.distributed import check_alone
-from ..runs.folder import Learner, Loop, RunFolder, choose_device, looping
+from ..runs.folder import Learner, RunFolder, choose_device
+from ..runs.loop import Loop, looping
 from ..tasks import COPYING_SMALL, TASKS, Adding, Batch, BouncingBalls, Copying, Digits, Task
 
 SCHEDULES = ("constant", "linear")
@@ -258,13 +259,14 @@ def train_sequence(
 
     Raises:
         UserError: an unknown device, a folder of another run, a damaged checkpoint, a loss that is not finite
-            (the last good checkpoint stays).
+            (what checkpoint there is stays).
     """
     check_alone("a sequence task")
     config = config or SequenceConfig()
     trainer = SequenceTrainer(config)
     # A run may be made longer, unless its learning rate was on its way to 0.
-    kept = RunFolder(folder, config, may_change=("updates",) if config.schedule == "constant" else ())
+    longer = ("updates",) if config.schedule == "constant" else ()
+    kept = RunFolder(folder, config, may_change=("kernel", *longer))
     kept.resume(trainer)
     title = f"{config.controller} on {config.task}"
     with looping(trainer, "update", "updates", config.updates, title, progress, kept.path) as loop:

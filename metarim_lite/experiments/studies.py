@@ -22,7 +22,7 @@ import torch
 from ..config import from_dict, to_dict
 from ..errors import UserError, unknown
 from ..models.controller import count_parameters
-from ..runs.checkpoints import make_folder, replace_file
+from ..runs.checkpoints import make_folder, read_file, replace_file
 from ..training.shipped import DATA
 from .sequences import (
     SEQUENCES,
@@ -215,7 +215,7 @@ def run_study(
     Arguments:
         name: one of STUDIES.
         folder: where the runs are kept; default runs/study-NAME.
-        seeds: of each setting.
+        seeds: of each setting. Others that the folder's table has of every setting stay in it.
         workers: processes that share the cores.
         progress: show a bar for each run.
 
@@ -238,6 +238,8 @@ def run_study(
     study, threads = STUDIES[name], max(1, torch.get_num_threads() // workers)
     # Row by row for one seed before the next, so that a study cut short has something of every row.
     found = _finished(folder / TABLE, study)
+    before = dict.fromkeys(seed for _, seed in found)
+    seeds = [*seeds, *(s for s in before if s not in seeds and all((label, s) in found for label in study.settings))]
     jobs = [(label, seed) for seed in seeds for label in study.settings if (label, seed) not in found]
     results = Parallel(n_jobs=workers)(
         delayed(_run)(dataclasses.replace(study.settings[label].config, seed=seed), folder / run_name(label, seed),
@@ -286,7 +288,7 @@ def _read(path: Path) -> Table:
     Raises:
         ValueError, TypeError, KeyError, AttributeError, UserError: it is none.
     """
-    raw, rows = json.loads(path.read_text()), []
+    raw, rows = json.loads(read_file(path)), []
     for row in (from_dict(Row, row) for row in raw["rows"]):
         config = from_dict(SequenceConfig, row.config)
         measured = [row.tests[split] for split in config.chosen_task.tests]

@@ -21,7 +21,9 @@ from ..errors import UserError
 from ..runs.checkpoints import make_folder, replace_file
 from ..training.continual import ContinualRun, train_sequence_of_tasks
 from ..training.methods import method
+from ..training.shipped import flags
 from ..training.stages import YARDSTICKS, ContinualConfig
+from ..training.trainer import TrainConfig
 
 MEASURES = ("average_performance", "forgetting", "forgetting_maximum", "backward_transfer", "zero_shot")
 
@@ -94,7 +96,8 @@ def compare_yardsticks(
 
     words = [f"--methods {' '.join(methods)}", f"--seeds {' '.join(map(str, seeds))}"]
     words += [f"--yardsticks {' '.join(yardsticks)}"] if tuple(yardsticks) != YARDSTICKS else []
-    command = " ".join(["metarim forgetting", *words])
+    ours = replace(config, base=replace(config.base, method=TrainConfig.method, seed=0), yardstick="none")
+    command = " ".join(["metarim forgetting", *words]) + "".join(flags(ours, ContinualConfig()))
     matrices = rows(lambda of_seeds: [run.success.tolist() for run in of_seeds])
     found = Comparison(command, config, tuple(seeds), matrices, rows(_measures))
     replace_file(place / "comparison.json", (json.dumps(to_dict(found), indent=1) + "\n").encode())

@@ -50,6 +50,21 @@ def make_folder(path: str | Path) -> Path:
     return path
 
 
+def read_file(path: Path) -> bytes:
+    """What is in a file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: there is one, but we may not read it.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(f"cannot read {str(path)!r} ({error.strerror}); make it a file that you may read") from None
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old content or the new, never a part.
 
@@ -100,22 +115,24 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The checkpoint of a run: (tensors, state).
 
     Raises:
-        UserError: a file is missing, damaged, or belongs to another checkpoint.
+        UserError: a file is missing, damaged, cannot be read, or belongs to another checkpoint.
     """
     try:
-        state = json.loads((folder / STATE).read_text())
-        digest = state["digest"]
+        content = read_file(folder / STATE)
     except FileNotFoundError:
         raise UserError(
             f"{str(folder / STATE)!r} is missing; the checkpoint is incomplete, start the run in a new folder"
         ) from None
+    try:
+        state = json.loads(content)
+        digest = state["digest"]
     except (ValueError, KeyError, TypeError):
         raise UserError(
             f"{str(folder / STATE)!r} is damaged (not the JSON of a run); start the run in a new folder"
         ) from None
     for name in (TENSORS, TENSORS + ".next"):
         path = folder / name
-        content = path.read_bytes() if path.exists() else b""
+        content = read_file(path) if path.exists() else b""
         if hashlib.sha256(content).hexdigest() == digest:
             if path.name != TENSORS:
                 path.replace(folder / TENSORS)
@@ -169,9 +186,9 @@ def read_model(path: Path, key: str, made_by: str) -> tuple[dict[str, Tensor], A
     A file may hold its numbers at half precision, to be smaller; they come back as float32.
 
     Raises:
-        UserError: the file is damaged or foreign.
+        UserError: the file is damaged, foreign, or cannot be read.
     """
-    content = path.read_bytes()
+    content = read_file(path)
     try:
         saved = {k: v.float() if v.dtype == torch.float16 else v for k, v in load_bytes(content).items()}
         size = int.from_bytes(content[:8], "little")

@@ -1,11 +1,11 @@
-"""What all runs share: a folder that survives a kill, and the loop around the ticks of a learner.
+"""What all runs share: a folder that survives a kill.
 
     config.json              what decides the run; config.toml says the same, for `metarim train --config`
     metrics.jsonl            one line per report
     checkpoint.safetensors   the whole run as tensors at the last report, with state.json beside it (checkpoints.py)
 
-Whoever learns advances in ticks. Between two ticks a `Learner` is a set of tensors and counters, which is what a
-checkpoint holds. So a run goes on after a kill as if nothing had happened.
+Whoever learns advances in ticks (loop.py). Between two ticks a `Learner` is a set of tensors and counters, which is
+what a checkpoint holds. So a run goes on after a kill as if nothing had happened.
 
 A line of metrics.jsonl is about the ticks since the line before. Its keys, for an agent:
 
@@ -60,29 +60,26 @@ for a sequence task (experiments/sequences.py):
 from __future__ import annotations
 
 import json
-import logging
-import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 from torch.optim import Optimizer
-from tqdm.auto import tqdm
 
 from ..config import from_dict, to_dict, to_toml
 from ..errors import UserError
-from .checkpoints import STATE, append_line, fill, make_folder, read_checkpoint, replace_file, write_checkpoint
-from .distributed import leader_first, leads, place
-
-log = logging.getLogger(__name__)
+from .checkpoints import (
+    STATE,
+    append_line,
+    fill,
+    make_folder,
+    read_checkpoint,
+    read_file,
+    replace_file,
+    write_checkpoint,
+)
+from .distributed import leader_first, leads
 
 
 class Learner:
@@ -130,7 +127,10 @@ class Learner:
                     part.load_state_dict(saved[name])
             self.dice.set_state(tensors["dice"].cpu())
         except RuntimeError as error:  # torch knows its generators: not every state is one
-            raise UserError(f"{what} is damaged: {str(error).splitlines()[0]}; start the run in a new folder") from None
+            raise UserError(
+                f"{what} is damaged or was made on another kind of device: {str(error).splitlines()[0]}; go on with it "
+                "there, or start the run in a new folder"
+            ) from None
         self.counters = dict(counters)
 
 
@@ -170,7 +170,8 @@ class RunFolder:
     Arguments:
         path: a new folder, or that of the same run.
         config: what decides the run.
-        may_change: settings that may differ from the kept ones, so that a run can be made longer.
+        may_change: settings that may differ from the kept ones, by dotted name; numbers only grow, so that a run can
+            be made longer.
 
     Raises:
         UserError: the folder cannot be written to, or holds something else.
@@ -224,21 +225,23 @@ def open_folder(folder: Path, config: Any, may_change: tuple[str, ...]) -> None:
     path, mine = folder / "config.json", to_dict(config)
     if path.exists():
         try:
-            theirs = to_dict(from_dict(type(config), json.loads(path.read_text())))
+            theirs = to_dict(from_dict(type(config), json.loads(read_file(path))))
         except (ValueError, TypeError) as error:
             raise UserError(f"{str(path)!r} is not the config of such a run ({error}); choose another folder") from None
-        now, then = (_flat({k: v for k, v in settings.items() if k not in may_change}) for settings in (mine, theirs))
+        now, then = _flat(mine), _flat(theirs)
         for key in now | then:
-            if now.get(key) != then.get(key):
+            if now.get(key) == then.get(key):
+                continue
+            if key not in may_change:
                 raise UserError(
                     f"{str(folder)!r} holds another run: its {key} is {then.get(key)}, this one's {now.get(key)}; "
                     "choose another folder"
                 )
-        for key in may_change:
-            if isinstance(mine[key], (int, float)) and mine[key] < theirs[key]:
+            kept, wanted = (json.loads(settings.get(key, "null")) for settings in (then, now))
+            if all(isinstance(x, (int, float)) for x in (kept, wanted)) and wanted < kept:
                 raise UserError(
-                    f"{str(folder)!r} holds a run of {key}={theirs[key]}; it can be made longer, not shorter "
-                    f"({mine[key]}): choose another folder"
+                    f"{str(folder)!r} holds a run of {key}={kept}; it can be made longer, not shorter ({wanted}): "
+                    "choose another folder"
                 )
     replace_file(path, json.dumps(mine, indent=1).encode())
     replace_file(folder / "config.toml", to_toml(config).encode())
@@ -282,122 +285,12 @@ def read_metrics(folder: Path, reports: int) -> list[dict[str, Any]]:
 
 def _lines(path: Path, count: int | None) -> list[dict[str, Any]]:
     """The first `count` lines, all for None; a last line without its end is still being written."""
+    content = read_file(path)
     try:
-        lines = path.read_text().split("\n")[:-1][:count]
+        lines = content.decode().split("\n")[:-1][:count]
         return [dict(json.loads(line)) for line in lines]
     except (ValueError, TypeError):
         raise UserError(f"{str(path)!r} is damaged (not lines of JSON); start the run in a new folder") from None
-
-
-@dataclass
-class Loop:
-    """The inside of `looping`."""
-
-    learner: Learner
-    count: str
-    unit: str
-    bar: Any
-    stopped: Callable[[], bool]
-    """Whether Ctrl-C was pressed."""
-
-    def advance(self, tick: Callable[[], dict[str, Tensor]], due: Callable[[], bool]) -> tuple[dict[str, float], float]:
-        """Ticks up to the next report: (means of the numbers they watched, counts per second).
-
-        Raises:
-            UserError: one of the numbers is not finite.
-        """
-        counters, watched = self.learner.counters, {}
-        began, first = time.perf_counter(), counters[self.count]
-        while True:
-            before = counters[self.count]
-            for name, number in self._finite(tick()).items():
-                watched.setdefault(name, []).append(number)
-            self.bar.update(counters[self.count] - before)
-            if due() or self.stopped():
-                break
-        means = torch.stack([torch.stack(numbers).mean() for numbers in watched.values()]).tolist() if watched else []
-        seconds = time.perf_counter() - began
-        counters["seconds"] += seconds
-        counters["reports"] += 1
-        return dict(zip(watched, means, strict=True)), (counters[self.count] - first) / seconds
-
-    def _finite(self, watched: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The same, after one look at all of them: a look makes the host wait for the device."""
-        if watched and not torch.stack(list(watched.values())).isfinite().all():
-            name = next(k for k, v in watched.items() if not v.isfinite())
-            raise UserError(
-                f"{name} is not finite at {self.learner.counters[self.count]:,} {self.unit}; the last good checkpoint "
-                "is kept: begin a run with lower learning rates in a new folder"
-            )
-        return watched
-
-
-@contextmanager
-def looping(
-    learner: Learner, count: str, unit: str, total: int, title: str, progress: bool, folder: Path | None
-) -> Iterator[Loop]:
-    """A bar from where the learner is to `total`, and a Ctrl-C that waits for the end of a tick.
-
-    Arguments:
-        count: the counter that says how far the run is.
-        unit: what it counts.
-        folder: that of the run, if it has one; no other process may train in it meanwhile.
-
-    Raises:
-        UserError: another process trains in the folder.
-    """
-    done, scale = learner.counters[count], unit == "frames"
-    bar = tqdm(total=total, initial=done, unit=f" {unit}", unit_scale=scale, desc=title, disable=not progress)
-    with alone_in(folder), bar, stop_at_next_tick() as stopped:
-        yield Loop(learner, count, unit, bar, stopped)
-
-
-@contextmanager
-def alone_in(folder: Path | None) -> Iterator[None]:
-    """Nobody else trains in this folder inside the block; two would write over each other's checkpoints.
-
-    Raises:
-        UserError: somebody does.
-    """
-    if folder is None or not leads():
-        yield
-        return
-    lock = FileLock(folder / ".training")  # not .lock, which a sweep holds from before a run to after its evaluation
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise UserError(
-            f"another process is training in {str(folder)!r}; wait for it, stop it, or choose another folder"
-        ) from None
-    except (NotImplementedError, OSError):  # a file system without locks, such as a mounted drive
-        log.warning("%s cannot be locked: do not train in it from two processes", folder)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def stop_at_next_tick() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C inside asks to stop after the current tick, when a run can be saved whole; the second stops."""
-    asked = False
-
-    def ask(*_: Any) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        os.write(2, b"\nstopping after this tick (Ctrl-C again to stop at once)\n")
-
-    # Several processes would not stop at the same tick; torchrun ends them all, and the last checkpoint stays.
-    if threading.current_thread() is not threading.main_thread() or place().size > 1:
-        yield lambda: asked
-        return
-    previous = signal.signal(signal.SIGINT, ask)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def choose_device(name: str) -> torch.device:

@@ -21,7 +21,8 @@ from ..errors import UserError
 from ..models import Agent
 from ..runs.checkpoints import STATE, replace_file, save_agent
 from ..runs.distributed import check_alone
-from ..runs.folder import RunFolder, looping
+from ..runs.folder import RunFolder
+from ..runs.loop import looping
 from .evaluation import evaluate
 from .stages import ContinualConfig, ContinualTrainer, check_shared
 from .trainer import HELD_OUT_SEEDS, Trainer, make_bank, next_report, train
@@ -123,7 +124,7 @@ def train_sequence_of_tasks(
     check_alone("a sequence of tasks")
     config = config or ContinualConfig()
     base, S = config.base, len(config.tasks)
-    kept = RunFolder(folder, config)
+    kept = RunFolder(folder, config, may_change=("base.agent.kernel",))
     if banks is None:
         banks = [make_bank((task,), range(base.train_levels), progress) for task in config.tasks]
     if held_out is None:

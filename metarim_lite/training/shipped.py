@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -79,22 +80,31 @@ def command_of(config: TrainConfig) -> str:
     """The command that gives this config: the run's main words, then whatever else differs from the defaults."""
     main = {name: getattr(config, name) for name in ("method", "level", "frames", "seed")}
     words = "".join(f" --{name} {value}" for name, value in main.items())
-    return "metarim train" + words + "".join(_flags(config, replace(TrainConfig(), **main), ""))
+    return "metarim train" + words + "".join(flags(config, replace(TrainConfig(), **main)))
 
 
-def _flags(config: Any, default: Any, prefix: str) -> list[str]:
-    words = []
+def flags(config: Any, default: Any) -> list[str]:
+    """The words of a command line that turn the config `default` into `config`, each with a space before it."""
+    words, chosen = _flags(config, default, "")
+    return words + chosen
+
+
+def _flags(config: Any, default: Any, prefix: str) -> tuple[list[str], list[str]]:
+    """Plain flags; and optional parts, each chosen by a word, which come after all plain flags."""
+    words, chosen = [], []
     for name, value in vars(config).items():
         usual = getattr(default, name)
         flag = f"{prefix}{name.replace('_', '-')}"
         if value == usual:
             continue
-        if hasattr(value, "__dataclass_fields__"):
-            words += [f" {flag}:time-scales"] if usual is None else []  # an optional part is chosen by a word
-            words += _flags(value, usual or type(value)(), f"{flag}.")
-        else:
+        if not hasattr(value, "__dataclass_fields__"):
             words.append(" ".join([f" --{flag}", *map(str, _flat(value))]))
-    return words
+        elif usual is None:
+            chosen += [f" {flag}:time-scales", *itertools.chain(*_flags(value, type(value)(), f"{flag}."))]
+        else:
+            inner, later = _flags(value, usual, f"{flag}.")
+            words, chosen = words + inner, chosen + later
+    return words, chosen
 
 
 def _flat(value: Any) -> list[Any]:

@@ -34,7 +34,7 @@ from ..analysis.comparison import label
 from ..config import overlay, to_dict
 from ..envs.catalogue import check_level_id
 from ..errors import UserError, unknown
-from ..runs.checkpoints import STATE, append_line, make_folder, replace_file
+from ..runs.checkpoints import STATE, append_line, make_folder, read_file, replace_file
 from ..runs.folder import choose_device, open_folder
 from .methods import method
 from .sweep_worker import POLL, in_own_process, on_dask
@@ -224,7 +224,7 @@ def read_results(path: Path) -> dict[str, dict[str, Any]]:
     Raises:
         UserError: a line in the middle is damaged, or a run is there twice.
     """
-    content = path.read_bytes() if path.exists() else b""
+    content = read_file(path) if path.exists() else b""
     whole = content[: content.rfind(b"\n") + 1]
     results: dict[str, dict[str, Any]] = {}
     for number, text in enumerate(whole.splitlines(), 1):

@@ -19,7 +19,8 @@ from ..models import Agent, AgentConfig
 from ..players import demonstrate
 from ..runs.checkpoints import save_agent, start_from
 from ..runs.distributed import Gathered, join, leader_first, leads, place, share_of, total
-from ..runs.folder import Learner, Loop, RunFolder, choose_device, looping
+from ..runs.folder import Learner, RunFolder, choose_device
+from ..runs.loop import Loop, looping
 from .adaptation import TaskLearner, task_worlds
 from .evaluation import Evaluation, evaluate
 from .graphs import Replayed
@@ -217,14 +218,14 @@ def train(
 
     Raises:
         UserError: unknown names, impossible numbers, a folder of another run, a damaged checkpoint, a loss that
-            is not finite (the last good checkpoint stays).
+            is not finite (what checkpoint there is stays).
     """
     config = config or TrainConfig()
     join()
     progress = progress and leads()
     method(config.method)
     choose_device(config.device)
-    kept = RunFolder(folder, config, may_change=("frames",))
+    kept = RunFolder(folder, config, may_change=("frames", "agent.kernel"))
     trainer = Trainer(config, bank, progress, fresh=not kept.resumes)
     kept.resume(trainer)
     if config.evaluate_every and held_out is None:

@@ -1,0 +1,140 @@
+"""The loop around the ticks of a learner: a bar, a lock on the run's folder, a Ctrl-C that waits for a tick's end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..errors import UserError
+from .distributed import leads, place
+from .folder import Learner
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Loop:
+    """The inside of `looping`."""
+
+    learner: Learner
+    count: str
+    unit: str
+    bar: Any
+    stopped: Callable[[], bool]
+    """Whether Ctrl-C was pressed."""
+    folder: Path | None
+    """That of the run, if it has one."""
+
+    def advance(self, tick: Callable[[], dict[str, Tensor]], due: Callable[[], bool]) -> tuple[dict[str, float], float]:
+        """Ticks up to the next report: (means of the numbers they watched, counts per second).
+
+        Raises:
+            UserError: one of the numbers is not finite.
+        """
+        counters, watched = self.learner.counters, {}
+        began, first = time.perf_counter(), counters[self.count]
+        while True:
+            before = counters[self.count]
+            for name, number in self._finite(tick()).items():
+                watched.setdefault(name, []).append(number)
+            self.bar.update(counters[self.count] - before)
+            if due() or self.stopped():
+                break
+        means = torch.stack([torch.stack(numbers).mean() for numbers in watched.values()]).tolist() if watched else []
+        seconds = time.perf_counter() - began
+        counters["seconds"] += seconds
+        counters["reports"] += 1
+        return dict(zip(watched, means, strict=True)), (counters[self.count] - first) / seconds
+
+    def _finite(self, watched: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The same, after one look at all of them: a look makes the host wait for the device."""
+        if watched and not torch.stack(list(watched.values())).isfinite().all():
+            name = next(k for k, v in watched.items() if not v.isfinite())
+            kept = self.folder is not None and self.learner.counters["reports"] > 0
+            raise UserError(
+                f"{name} is not finite at {self.learner.counters[self.count]:,} {self.unit}; "
+                f"{'the last good checkpoint is kept' if kept else 'there was no checkpoint yet'}: begin a run with "
+                "lower learning rates in a new folder"
+            )
+        return watched
+
+
+@contextmanager
+def looping(
+    learner: Learner, count: str, unit: str, total: int, title: str, progress: bool, folder: Path | None
+) -> Iterator[Loop]:
+    """A bar from where the learner is to `total`, and a Ctrl-C that waits for the end of a tick.
+
+    Arguments:
+        count: the counter that says how far the run is.
+        unit: what it counts.
+        folder: that of the run, if it has one; no other process may train in it meanwhile.
+
+    Raises:
+        UserError: another process trains in the folder.
+    """
+    done, scale = learner.counters[count], unit == "frames"
+    bar = tqdm(total=total, initial=done, unit=f" {unit}", unit_scale=scale, desc=title, disable=not progress)
+    with alone_in(folder), bar, stop_at_next_tick() as stopped:
+        yield Loop(learner, count, unit, bar, stopped, folder)
+
+
+@contextmanager
+def alone_in(folder: Path | None) -> Iterator[None]:
+    """Nobody else trains in this folder inside the block; two would write over each other's checkpoints.
+
+    Raises:
+        UserError: somebody does.
+    """
+    if folder is None or not leads():
+        yield
+        return
+    lock = FileLock(folder / ".training")  # not .lock, which a sweep holds from before a run to after its evaluation
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError(
+            f"another process is training in {str(folder)!r}; wait for it, stop it, or choose another folder"
+        ) from None
+    except (NotImplementedError, OSError):  # a file system without locks, such as a mounted drive
+        log.warning("%s cannot be locked: do not train in it from two processes", folder)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def stop_at_next_tick() -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C inside asks to stop after the current tick, when a run can be saved whole; the second stops."""
+    asked = False
+
+    def ask(*_: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        os.write(2, b"\nstopping after this tick (Ctrl-C again to stop at once)\n")
+
+    # Several processes would not stop at the same tick; torchrun ends them all, and the last checkpoint stays.
+    if threading.current_thread() is not threading.main_thread() or place().size > 1:
+        yield lambda: asked
+        return
+    previous = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, previous)
