@@ -1,4 +1,4 @@
-"""Two settings of the process that decide speed on a CPU: memory that is kept, and no more threads than cores."""
+"""This machine: its devices, and what decides speed on its CPU: memory that is kept, no more threads than cores."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import torch
+
+from .errors import UserError
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # numbers from glibc's malloc.h
 
@@ -44,3 +46,36 @@ def fit_threads_to_cores() -> int:
     threads = min(torch.get_num_threads(), available_cores())
     torch.set_num_threads(threads)
     return threads
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        UserError: there is none here.
+    """
+    try:
+        found = torch.device(device)
+        torch.zeros(1, device=found)
+    except (RuntimeError, AssertionError, TypeError):
+        raise UserError(f"device {str(device)!r} is not available here; use 'cpu'") from None
+    return found
+
+
+def choose_device(name: str) -> torch.device:
+    """ "auto" is a GPU if there is one.
+
+    Raises:
+        UserError: the device is unknown or not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except (RuntimeError, ValueError):
+        raise UserError(f"unknown device {name!r}; use 'auto', 'cpu' or 'cuda'") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device {name!r} is not supported; use 'auto', 'cpu' or 'cuda'")
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise UserError(f"device {name!r} is not available on this machine; use 'cpu' or 'auto'")
+    return device

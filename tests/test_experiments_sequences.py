@@ -204,6 +204,35 @@ def test_a_run_can_be_made_longer_but_not_another(tmp_path):
     assert (tmp_path / "run" / "config.json").read_bytes() == kept
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"copying": 3}, "copying is 3; it must be a Copying"),
+        ({"controller": "lstm", "kernel": "plane"}, "did you mean 'plain'"),
+        ({"controller": "lstm", "active": -3}, "active=-3 must be a positive whole number"),
+        ({"controller": "lstm", "output_gate": "open"}, "unknown output_gate 'open'"),
+    ],
+)
+def test_what_the_controller_would_not_look_at_is_checked_too(wrong, says):
+    with pytest.raises(ml.UserError, match=says):
+        SequenceConfig(**wrong)
+    assert SequenceConfig(controller="lstm", width=301)  # no module has to share it
+
+
+def test_an_lstm_has_the_kernel_that_was_asked_for():
+    for kernel, given in (("plain", "plain"), ("fused", "fused"), ("compiled", "fused")):
+        config = dataclasses.replace(TINY, controller="lstm", kernel=kernel)
+        assert SequenceModel(config).controller.kernel == given
+
+
+def test_tests_and_devices_that_are_none_get_one_sentence():
+    with pytest.raises(ml.UserError, match="whole number of at least 1"):
+        evaluate_sequence(SequenceModel(TINY), "2 blanks", 0)
+    for load, name in ((load_sequence_model, "copying"), (ml.load_agent, "meta-rim-gotolocal")):
+        with pytest.raises(ml.UserError, match="device 'xyz' is not available here"):
+            load(name, device="xyz")
+
+
 def test_a_run_may_go_on_with_another_kernel(tmp_path):
     train_sequence(dataclasses.replace(TINY, updates=6, kernel="plain"), tmp_path / "run", progress=False)
     moved = train_sequence(dataclasses.replace(TINY, kernel="fused"), tmp_path / "run", progress=False)
@@ -217,13 +246,15 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path):
     other = "import sys; from filelock import FileLock; lock = FileLock(sys.argv[1])"  # named, or it is freed at once
     other += "; lock.acquire(); print(flush=True); input()"
     train_sequence(dataclasses.replace(TINY, updates=6), tmp_path, progress=False)
-    before = (tmp_path / "metrics.jsonl").read_bytes(), (tmp_path / "checkpoint.safetensors").read_bytes()
+    with (tmp_path / "metrics.jsonl").open("a") as metrics:  # the other one is about to write the checkpoint to it
+        metrics.write('{"update": 9}\n')
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     words = [sys.executable, "-c", other, str(tmp_path / ".training")]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()
         with pytest.raises(ml.UserError, match="another process is training in"):
             train_sequence(TINY, tmp_path, progress=False)
-        assert before == ((tmp_path / "metrics.jsonl").read_bytes(), (tmp_path / "checkpoint.safetensors").read_bytes())
+        assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
         holder.kill()
     assert train_sequence(TINY, tmp_path, progress=False).finished
 

@@ -3,6 +3,11 @@
 import dataclasses
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -91,7 +96,7 @@ def test_a_shipped_table_and_model_are_read_back_as_they_were(tmp_path, monkeypa
     ship_study(table, tmp_path / "runs")
     last = table.rows[0].tests["60 blanks"]
     assert load_sequence_model(tmp_path / "data" / "study-tiny.safetensors").config.seed == last.index(min(last))
-    assert shipped_study("tiny") == dataclasses.replace(table, rows=shipped_study("tiny").rows)
+    assert shipped_study("tiny") == table
     assert str(shipped_study("tiny")) == str(table)
     assert load_sequence_model(tmp_path / "data" / "study-tiny.safetensors").config.controller == "rim"
     best = load_sequence_model(tmp_path / "runs" / run_name("RIM 4/2", last.index(min(last))) / "model.safetensors")
@@ -122,18 +127,62 @@ def test_nothing_is_shipped_without_a_model_that_works(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("tiny_study")
-def test_a_stopped_run_lets_the_others_finish_and_then_stops_the_study(tmp_path, monkeypatch):
-    real, seen = studies.train_sequence, []
+def test_a_setting_that_diverges_is_said_in_the_table_and_holds_nothing_up(tmp_path, monkeypatch, caplog):
+    wild = Setting(dataclasses.replace(TINY, lr=1e25), "")
+    settings = {"wild": wild} | STUDIES["tiny"].settings
+    monkeypatch.setitem(STUDIES, "tiny", dataclasses.replace(STUDIES["tiny"], settings=settings))
+    table = run_study("tiny", tmp_path, seeds=(0, 1), progress=False)
+    assert str(table).count("overflowed in 2 of 2") == len(table.rows[0].tests) and "not finite" in caplog.text
+    assert all(math.isfinite(x) for row in table.rows[1:] for values in row.tests.values() for x in values)
+    assert table.rows[0].parameters == table.rows[1].parameters
+    again = run_study("tiny", tmp_path, seeds=(0, 1), progress=False)
+    assert str(again) == str(table)
 
-    def stopped_once(config, folder, **options):
-        seen.append((config.controller, config.seed))
-        run = real(config, folder, **options)
-        return dataclasses.replace(run, finished=False) if len(seen) == 1 else run
 
-    monkeypatch.setattr(studies, "train_sequence", stopped_once)
-    with pytest.raises(KeyboardInterrupt):
-        run_study("tiny", tmp_path, seeds=(0, 1), progress=False)
-    assert len(seen) == 4 and not (tmp_path / "table.json").exists()
+@pytest.mark.usefixtures("tiny_study")
+def test_a_table_says_what_its_numbers_were_made_with(tmp_path):
+    ours = run_study("tiny", tmp_path, seeds=(0,), progress=False).made_with
+    raw = json.loads((tmp_path / "table.json").read_text())
+    (tmp_path / "table.json").write_text(json.dumps(raw | {"made_with": "torch 1.0"}))
+    assert run_study("tiny", tmp_path, seeds=(0,), progress=False).made_with == "torch 1.0"
+    assert run_study("tiny", tmp_path, seeds=(0, 1), progress=False).made_with == f"torch 1.0, {ours}"
+
+
+LONG_STUDY = """
+import sys
+from dataclasses import replace
+from metarim_lite.experiments import studies
+from metarim_lite.experiments.sequences import SEQUENCES, baseline
+
+rim = replace(SEQUENCES["copying-small"], width=16, num_modules=4, active=2, updates=100_000, report_every=100_000)
+settings = {"RIM": studies.Setting(rim, ""), "LSTM": studies.Setting(baseline(rim), "")}
+studies.STUDIES["long"] = studies.Study("?", settings, "")
+try:
+    studies.run_study("long", sys.argv[1], seeds=(0, 1), workers=int(sys.argv[2]), progress=False)
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_saves_the_runs_under_way_and_begins_no_other(tmp_path, workers):
+    words = [sys.executable, "-c", LONG_STUDY, str(tmp_path), str(workers)]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    # A terminal sends Ctrl-C to all processes of a group.
+    with subprocess.Popen(words, env=env, start_new_session=True, stdout=subprocess.PIPE, text=True) as study:
+        try:
+            deadline = time.monotonic() + 120
+            while len(list(tmp_path.glob("*/config.toml"))) < workers and time.monotonic() < deadline:
+                time.sleep(0.1)
+            time.sleep(1)
+            os.killpg(study.pid, signal.SIGINT)
+            assert study.communicate(timeout=60)[0] == "stopped\n"
+        finally:
+            if study.poll() is None:
+                os.killpg(study.pid, signal.SIGKILL)
+    saved = {path.parent.name for path in tmp_path.glob("*/state.json")}
+    assert saved == ({"rim-s0", "lstm-s0"} if workers == 2 else {"rim-s0"})
+    assert saved == {path.parent.name for path in tmp_path.glob("*/config.json")}
 
 
 def test_mistakes_get_one_sentence(tmp_path):
@@ -141,8 +190,9 @@ def test_mistakes_get_one_sentence(tmp_path):
         run_study("copying", tmp_path, seeds=(0, 1, 0))
     with pytest.raises(ml.UserError, match="did you mean 'copying'"):
         run_study("copyng", tmp_path)
-    with pytest.raises(ml.UserError, match="at least one seed and one worker"):
-        run_study("copying", tmp_path, seeds=())
+    for wrong in ({"seeds": ()}, {"workers": 0}, {"workers": "2"}):
+        with pytest.raises(ml.UserError, match="at least one seed and one worker"):
+            run_study("copying", tmp_path, **wrong)
 
 
 @pytest.mark.parametrize("path", sorted(studies.DATA.glob("study-*.json")), ids=lambda p: p.stem)

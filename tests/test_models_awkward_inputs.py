@@ -105,6 +105,25 @@ def test_exactly_k_are_active_where_preferences_are_no_numbers():
         assert (active.sum(-1) == 2).all()
         forced = rim(form)(x, record=True, interventions=Interventions(forced=(3,)))[2].active
         assert (forced.sum(-1) == 2).all() and forced[..., 3].all()
+        off = rim(form)(x, record=True, interventions=Interventions(off=(0,)))[2].active
+        assert (off.sum(-1) == 2).all() and not off[..., 0].any()
+
+
+def test_a_forced_module_is_active_where_others_prefer_the_input_beyond_all_numbers():
+    x = torch.full((1, 2, 3), 1e308, dtype=torch.float64)
+    for form in FORMS:
+        active = rim(form)(x, record=True, interventions=Interventions(forced=(3,)))[2].active
+        assert (active.sum(-1) == 2).all() and active[..., 3].all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_every_kernel_gives_the_same_in_half_precision(dtype):
+    x = torch.randn(20, 3, 3, generator=dice()).to(dtype)
+    plain, fused = (
+        RIM(3, 8, 4, 2, kernel=kernel, key_size=4, value_size=8).requires_grad_(False) for kernel in ("plain", "fused")
+    )
+    fused.load_state_dict(plain.state_dict())
+    assert torch.equal(plain.to(dtype)(x)[0], fused.to(dtype)(x)[0])
 
 
 @pytest.mark.parametrize(("preference", "k"), [(torch.ones(3), 2), (torch.ones(3, 1), 0), (torch.ones(3, 1), 4)])

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from ..errors import UserError, unknown
+from ..machine import check_device
 from .cells import ACTIONS, COLOURS, MARGIN, TYPE, TYPES, flat_index, make_cell, row_stride
 from .levels import LevelBank
 from .lottery import draw, make_salt
@@ -126,7 +127,7 @@ class GridWorlds:
             raise UserError(f"worlds need a LevelBank, got {bank!r}; make one with LevelBank.generate")
         num_envs, seed = _whole("num_envs", num_envs, 1, 2**31), _whole("seed", seed, -(2**63), 2**63)
         self.bank, self.num_envs, self.seed, self.autoreset = bank, num_envs, seed, autoreset
-        self.device = _check_device(device)
+        self.device = check_device(device)
         self.features = find_features(bank)
         self._starts = pack_starts(bank, self.device)
         self._kinds = mission_kinds(bank.tables).to(self.device)
@@ -401,12 +402,3 @@ def _whole(name: str, value: Any, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value < high:
         raise UserError(f"{name} must be a whole number ≥ {low} and < {high}, got {value!r}")
     return int(value)
-
-
-def _check_device(device: str | torch.device) -> torch.device:
-    try:
-        device = torch.device(device)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {str(device)!r} is not available here; use 'cpu'") from error
-    return device

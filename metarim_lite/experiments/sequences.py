@@ -22,10 +22,11 @@ from torch import Tensor, nn
 
 from ..config import from_dict, to_dict
 from ..errors import UserError, unknown
+from ..machine import check_device, choose_device
 from ..models import LSTM, RIM, ControllerState, Diagnostics
 from ..runs.checkpoints import fill, read_model, write_model
 from ..runs.distributed import check_alone
-from ..runs.folder import Learner, RunFolder, choose_device
+from ..runs.folder import Learner, run_folder
 from ..runs.loop import Loop, looping
 from ..tasks import COPYING_SMALL, TASKS, Adding, Batch, BouncingBalls, Copying, Digits, Task
 
@@ -38,13 +39,20 @@ def make_controller(config: SequenceConfig) -> RIM | LSTM:
     """The RIM, or the LSTM of the same width."""
     c = config
     if c.controller == "lstm":
-        return LSTM(c.input_size, c.width, cell_clip=c.cell_clip)
+        kernel = "plain" if c.kernel == "plain" else "fused"
+        return LSTM(c.input_size, c.width, cell_clip=c.cell_clip, kernel=kernel)
+    return make_rim(c, c.width)
+
+
+def make_rim(config: SequenceConfig, width: int) -> RIM:
+    """The RIM of N·H = width units."""
+    c = config
     sizes = {"key_size": c.key_size, "input_heads": c.input_heads, "comm_heads": c.comm_heads}
     sizes |= {"comm_key_size": c.comm_key_size, "comm_value_size": c.comm_value_size}
     sizes |= {"output_gate": c.output_gate, "cell_clip": c.cell_clip, "kernel": c.kernel}
     if c.value_size is not None:
         sizes["value_size"] = c.value_size
-    return RIM.as_in_paper(c.input_size, c.width, c.num_modules, c.active, **sizes)
+    return RIM.as_in_paper(c.input_size, width, c.num_modules, c.active, **sizes)
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ class SequenceConfig:
     cell_clip: float | None = None
     """Bound on the numbers in the cells, of a RIM's modules or of an LSTM; None: none (the paper)."""
     kernel: str = "fused"
-    """How the RIM computes its spans: "plain", "fused" or "compiled". Changes speed, not results."""
+    """How spans are computed: "plain", "fused" or "compiled" (of an LSTM: as "fused"). Changes speed, not results."""
     lr: float = 1e-3
     """Adam's learning rate."""
     schedule: str = "constant"
@@ -121,8 +129,13 @@ class SequenceConfig:
                 raise UserError(f"SequenceConfig.{name} is {value!r}; it must be a number above 0")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
             raise UserError(f"SequenceConfig.seed is {self.seed!r}; it must be a whole number from 0 to 2^63 - 1")
+        for name, task in TASKS.items():
+            setting = name.replace("-", "_")
+            if not isinstance(getattr(self, setting), task):
+                raise UserError(f"SequenceConfig.{setting} is {getattr(self, setting)!r}; it must be a {task.__name__}")
         with torch.device("meta"):  # without memory, only so that impossible sizes are refused here
             make_controller(self)
+            make_rim(self, self.num_modules if self.controller == "lstm" else self.width)  # what it ignores is checked
 
     @property
     def chosen_task(self) -> Task:
@@ -176,8 +189,13 @@ def evaluate_sequence(model: SequenceModel, split: str, sequences: int = 1024, s
     """The task's metric on `sequences` sequences of a split, on the model's device.
 
     The generator lives on the CPU, so that test sequences are the same on every device.
+
+    Raises:
+        UserError: an unknown split, no sequences.
     """
     task, dice, device = model.config.chosen_task, torch.Generator().manual_seed(seed), next(model.parameters()).device
+    if not isinstance(sequences, int) or sequences < 1:
+        raise UserError(f"sequences={sequences!r}; a test needs a whole number of at least 1")
     total, answered = 0.0, 0
     while answered < sequences:
         asked = min(AT_ONCE, sequences - answered)
@@ -266,19 +284,19 @@ def train_sequence(
     trainer = SequenceTrainer(config)
     # A run may be made longer, unless its learning rate was on its way to 0.
     longer = ("updates",) if config.schedule == "constant" else ()
-    kept = RunFolder(folder, config, may_change=("kernel", *longer))
-    kept.resume(trainer)
-    title = f"{config.controller} on {config.task}"
-    with looping(trainer, "update", "updates", config.updates, title, progress, kept.path) as loop:
-        while trainer.counters["update"] < config.updates and not loop.stopped():
-            line = _next_report(trainer, loop)
-            kept.report(line, trainer)
-            if on_report is not None:
-                on_report(line)
-    finished = trainer.counters["update"] >= config.updates
-    if kept.path is not None and finished:
-        save_sequence_model(kept.path / "model", trainer.model)
-    return SequenceRun(config, trainer.model, kept.metrics, kept.path, finished)
+    with run_folder(folder, config, ("kernel", *longer)) as kept:
+        kept.resume(trainer)
+        title = f"{config.controller} on {config.task}"
+        with looping(trainer, "update", "updates", config.updates, title, progress, kept.path) as loop:
+            while trainer.counters["update"] < config.updates and not loop.stopped():
+                line = _next_report(trainer, loop)
+                kept.report(line, trainer)
+                if on_report is not None:
+                    on_report(line)
+        finished = trainer.counters["update"] >= config.updates
+        if kept.path is not None and finished:
+            save_sequence_model(kept.path / "model", trainer.model)
+        return SequenceRun(config, trainer.model, kept.metrics, kept.path, finished)
 
 
 def _next_report(trainer: SequenceTrainer, loop: Loop) -> dict[str, Any]:
@@ -304,7 +322,7 @@ def load_sequence_model(path: str | Path, device: str = "cpu") -> SequenceModel:
     """A model from a file written by `save_sequence_model`, or the shipped one of a study, by the study's name.
 
     Raises:
-        UserError: no such file or study, or a damaged or foreign file.
+        UserError: no such file, study or device, or a damaged or foreign file.
     """
     path = Path(path)
     if not path.is_file():
@@ -315,7 +333,7 @@ def load_sequence_model(path: str | Path, device: str = "cpu") -> SequenceModel:
     saved, config = read_model(path, "sequence", "save_sequence_model")
     model = SequenceModel(from_dict(SequenceConfig, config))
     model.load_state_dict(fill(model.state_dict(), saved, f"model file {path.name!r}"))
-    return model.to(device)
+    return model.to(check_device(device))
 
 
 def baseline(config: SequenceConfig, **changes: Any) -> SequenceConfig:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,15 @@ from typing import Any
 import torch
 
 from ..config import from_dict, to_dict
-from ..errors import UserError, unknown
+from ..errors import Diverged, UserError, unknown
 from ..models.controller import count_parameters
 from ..runs.checkpoints import make_folder, read_file, replace_file
+from ..runs.loop import stop_at_next_tick
 from ..training.shipped import DATA
 from .sequences import (
     SEQUENCES,
     SequenceConfig,
+    SequenceModel,
     baseline,
     evaluate_sequence,
     load_sequence_model,
@@ -34,6 +38,7 @@ from .sequences import (
     train_sequence,
 )
 
+log = logging.getLogger(__name__)
 TABLE = "table.json"
 FINAL_TEST_SEED = 2_000_003  # other sequences than those of the reports
 # Ours, found on single seeds of the RIM and then used for every row: a smaller batch and embedding than the paper's,
@@ -228,27 +233,20 @@ def run_study(
     """
     if name not in STUDIES:
         raise unknown("study", name, STUDIES)
-    if not seeds or workers < 1:
+    if len(seeds) == 0 or not isinstance(workers, int) or workers < 1:
         raise UserError(f"a study needs at least one seed and one worker, got seeds={seeds} and workers={workers}")
     if len(set(seeds)) < len(seeds):
         raise UserError(f"seeds {tuple(seeds)} name one twice; the same run again is no further evidence")
-    from joblib import Parallel, delayed
-
     folder = make_folder(folder or Path("runs") / f"study-{name}")
-    study, threads = STUDIES[name], max(1, torch.get_num_threads() // workers)
+    study, old = STUDIES[name], _old_table(folder / TABLE)
+    found = {} if old is None else _finished(old, study)
+    whole = (seed for _, seed in found if all((label, seed) in found for label in study.settings))
+    seeds = list(dict.fromkeys([*seeds, *whole]))
     # Row by row for one seed before the next, so that a study cut short has something of every row.
-    found = _finished(folder / TABLE, study)
-    before = dict.fromkeys(seed for _, seed in found)
-    seeds = [*seeds, *(s for s in before if s not in seeds and all((label, s) in found for label in study.settings))]
     jobs = [(label, seed) for seed in seeds for label in study.settings if (label, seed) not in found]
-    results = Parallel(n_jobs=workers)(
-        delayed(_run)(dataclasses.replace(study.settings[label].config, seed=seed), folder / run_name(label, seed),
-                      threads, study.test_sequences, progress)
-        for label, seed in jobs
-    )  # fmt: skip
-    if None in results:
-        raise KeyboardInterrupt
-    found |= dict(zip(jobs, results, strict=True))
+    made_with = dict.fromkeys(old.made_with.split(", ") if found else ())
+    made_with |= dict.fromkeys([f"torch {torch.__version__}"] if jobs else ())
+    found |= dict(zip(jobs, _run_all(study, jobs, folder, workers, progress), strict=True))
     rows = []
     for label, setting in study.settings.items():
         tests = {split: tuple(found[label, seed][1][split] for seed in seeds) for split in found[label, seeds[0]][1]}
@@ -256,22 +254,53 @@ def run_study(
         rows.append(Row(label, setting.paper, parameters, to_dict(setting.config), tuple(seeds), tests))
     metric = next(iter(study.settings.values())).config.chosen_task.metric_name
     command = f"metarim study {name} --seeds {' '.join(map(str, seeds))}"
-    made_with = f"torch {torch.__version__}"
-    table = Table(name, study.question, study.notes, metric, command, made_with, tuple(rows), study.test_sequences)
+    table = Table(
+        name, study.question, study.notes, metric, command, ", ".join(made_with), tuple(rows), study.test_sequences
+    )
     replace_file(folder / TABLE, _as_json(table))
     return table
 
 
-def _finished(path: Path, study: Study) -> dict[tuple[str, int], tuple[int, dict[str, float]]]:
-    """What a table holds of the settings as they are now: (setting, seed) -> parameters and tests, as of `_run`."""
-    if not path.is_file():
-        return {}
+def _run_all(
+    study: Study, jobs: list[tuple[str, int]], folder: Path, workers: int, progress: bool
+) -> list[tuple[int, dict[str, float]]]:
+    """The results of these runs, (setting, seed) each.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, when the runs that were under way have been saved.
+    """
+    from joblib import Parallel, delayed
+
+    threads, results = max(1, torch.get_num_threads() // workers), []
+    with stop_at_next_tick() as stopped:
+        # Handed out one by one, so that none begins after Ctrl-C. The processes of all workers get it and save.
+        calls = (
+            delayed(_run)(dataclasses.replace(study.settings[label].config, seed=seed), folder / run_name(label, seed),
+                          threads, study.test_sequences, progress)
+            for label, seed in jobs if not stopped() and None not in results
+        )  # fmt: skip
+        try:
+            for result in Parallel(workers, batch_size=1, pre_dispatch="n_jobs", return_as="generator")(calls):
+                results.append(result)  # at once, so that `calls` sees it
+        except BrokenExecutor:
+            if not stopped():  # else Ctrl-C met a worker that had not begun
+                raise
+    if len(results) < len(jobs) or None in results:
+        raise KeyboardInterrupt
+    return results
+
+
+def _old_table(path: Path) -> Table | None:
     try:
-        table = _read(path)
+        return _read(path) if path.is_file() else None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"the table {str(path)!r} is damaged ({error}); delete it, the runs beside it are kept"
         ) from None
+
+
+def _finished(table: Table, study: Study) -> dict[tuple[str, int], tuple[int, dict[str, float]]]:
+    """What a table holds of the settings as they are now: (setting, seed) -> parameters and tests, as of `_run`."""
     return {
         (row.setting, seed): (row.parameters, {split: values[i] for split, values in row.tests.items()})
         for row in table.rows
@@ -309,10 +338,15 @@ def run_name(label: str, seed: int) -> str:
 def _run(
     config: SequenceConfig, folder: Path, threads: int, sequences: int, progress: bool
 ) -> tuple[int, dict[str, float]] | None:
-    """One run and its final test: parameters, and the metric on every split. None if Ctrl-C stopped it: an exception
-    here would make joblib kill the other workers before they have saved."""
+    """One run and its final test: parameters, and the metric on every split, NaN of a run that diverged. None if Ctrl-C
+    stopped it: an exception here would make joblib kill the other workers before they have saved."""
     torch.set_num_threads(threads)
-    run = train_sequence(config, folder, progress=progress)
+    try:
+        run = train_sequence(config, folder, progress=progress)
+    except Diverged as error:
+        log.warning("%s: %s", folder, error)
+        with torch.device("meta"):
+            return count_parameters(SequenceModel(config)), dict.fromkeys(config.chosen_task.tests, math.nan)
     if not run.finished:
         return None
     tests = {

@@ -37,7 +37,8 @@ class LSTM(nn.Module):
         cell_clip: bound on the numbers in the cell, as of a RIM's modules; None: none.
         kernel: changes speed, not results. "fused": PyTorch's own kernel where no episode begins inside the
             span and the cell has no bound, else a loop differentiated by hand. "plain": autograd through that
-            loop, which, unlike PyTorch's kernel on a CPU, can be differentiated twice.
+            loop, which, unlike PyTorch's kernel on a CPU, can be differentiated twice, and, unlike ours, in batches
+            (`is_grads_batched`).
 
     Raises:
         UserError: a size or bound that is not positive, an unknown kernel.

@@ -50,7 +50,9 @@ class RIM(nn.Module):
     (torch.Size([20, 8, 192]), torch.Size([20, 8, 6]))
 
     No dropout (the paper has 0.1 on both attentions): the policy that plays must be the one that learns,
-    or PPO's probability ratio is not 1 before the first update.
+    or PPO's probability ratio is not 1 before the first update. Three parts stand in no equation of the paper: a bias
+    b_q of the queries (`reset_parameters` says why), a map C_out from what the heads read back to H, as multi-head
+    attention has it, and in GRU modules one bias, inside the product with the reset gate.
 
     Args:
         input_size: D.  hidden_size: H, of one module.  num_modules: N.  active: k.
@@ -68,8 +70,9 @@ class RIM(nn.Module):
         kernel: how a span is computed; changes speed, not results. "plain": autograd through `step`.
             "fused" and "compiled": `fused.py`, eagerly or through `torch.compile`; both for LSTM modules with
             one input element and one input head, with or without the output gate. Other forms, and spans under
-            `torch.autocast`, are run as "plain", and forward-mode derivatives need it. Each new number of sequences
-            is compiled anew; PyTorch gives up after its limit of 8, and steps are eager from then on.
+            `torch.autocast` or of half precision, are run as "plain"; forward-mode derivatives and batched ones
+            (`is_grads_batched`) need it. Each new number of sequences is compiled anew; PyTorch gives up after its
+            limit of 8, and steps are eager from then on.
 
     Raises:
         UserError: k > N, a size that is not positive, a switch with an unknown value.
@@ -177,7 +180,7 @@ class RIM(nn.Module):
         The table has 4 input heads; the same paper's copying and sequential MNIST have 1, which is what
         this gives unless `input_heads` says otherwise.
         """
-        check_sizes(width=width, num_modules=num_modules)
+        check_sizes(num_modules=num_modules, width=width)
         if width % num_modules:
             raise UserError(f"width={width} cannot be shared equally by num_modules={num_modules}: use a multiple")
         sizes = {"key_size": 64, "value_size": 4 * (width // num_modules)}
@@ -247,11 +250,12 @@ class RIM(nn.Module):
         return outputs, ControllerState(h.transpose(0, 1), c.transpose(0, 1)), diagnostics
 
     def is_plain(self, inputs: Tensor, masks: Masks) -> bool:
-        """Whether a span needs the plain step: any form but the one `fused.py` is written for, or mixed precision."""
+        """Whether a span needs the plain step: another form than that of `fused.py`, mixed or half precision."""
         form = (self.cell, self.inactive_offer, self.softmax_over, self.input_heads)
         elements = 1 if inputs.dim() == 3 else inputs.shape[2]
         fits = (*form, elements) == ("lstm", "old", "null", 1, 1) and masks is NO_MASKS
-        return self.kernel == "plain" or not fits or mixed_precision(inputs)
+        precise = inputs.element_size() >= 4 and not mixed_precision(inputs)  # `fused.tanh` loses bits near 0
+        return self.kernel == "plain" or not fits or not precise
 
     def message_weights(self) -> Tensor:
         """C_out [N,A·d_v,H], with C_gate beside it, if there is one: [N,A·d_v,2H]."""
@@ -317,7 +321,8 @@ class RIM(nn.Module):
 
         # 2. The k with the least attention on null are active.
         preference = preference.detach()
-        if masks.rivalry is not None:
+        if masks.rivalry is not None:  # beyond all finite preferences
+            preference = preference.nan_to_num(torch.finfo(preference.dtype).min)
             preference = torch.where(masks.rivalry == 0, preference, masks.rivalry)
         active = choose_active(preference, self.active)  # bool [N,B]
         if masks.alive is not None:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from ..config import from_dict, to_dict
 from ..errors import UserError, unknown
+from ..machine import check_device
 from ..models import Agent, AgentConfig
 
 TENSORS, STATE = "checkpoint.safetensors", "state.json"
@@ -218,7 +219,7 @@ def load_agent(path_or_name: str | Path, device: str = "cpu") -> Agent:
     """An agent from a file written by `save_agent`, that of a finished run's folder, or a shipped one by name.
 
     Raises:
-        UserError: no such file or name (with the nearest names), or a damaged or foreign file.
+        UserError: no such file, name (with the nearest names) or device, or a damaged or foreign file.
     """
     path = Path(path_or_name)
     if (path / "agent.safetensors").is_file():
@@ -230,7 +231,7 @@ def load_agent(path_or_name: str | Path, device: str = "cpu") -> Agent:
     saved, config = read_model(path, "agent", "save_agent")
     agent = Agent(from_dict(AgentConfig, config))
     agent.load_state_dict(fill(agent.state_dict(), saved, f"agent file {path.name!r}"))
-    return agent.to(device)
+    return agent.to(check_device(device))
 
 
 def start_from(agent: Agent, path_or_name: str | Path) -> None:

@@ -60,10 +60,14 @@ for a sequence task (experiments/sequences.py):
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -80,6 +84,8 @@ from .checkpoints import (
     write_checkpoint,
 )
 from .distributed import leader_first, leads
+
+log = logging.getLogger(__name__)
 
 
 class Learner:
@@ -215,6 +221,31 @@ class RunFolder:
                 write_checkpoint(self.path, tensors, {"counters": learner.counters, **more})
 
 
+@contextmanager
+def run_folder(path: str | Path | None, config: Any, may_change: tuple[str, ...] = ()) -> Iterator[RunFolder]:
+    """A `RunFolder` that no other process may train in inside the block: two would write over each other's files.
+
+    Raises:
+        UserError: somebody trains in it, and nothing in it was touched; as `RunFolder`.
+    """
+    if path is None or not leads():
+        yield RunFolder(path, config, may_change)
+        return
+    lock = FileLock(make_folder(path) / ".training")  # not .lock, which a sweep holds until a run is evaluated, too
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError(
+            f"another process is training in {str(path)!r}; wait for it, stop it, or choose another folder"
+        ) from None
+    except (NotImplementedError, OSError):  # a file system without locks, such as a mounted drive
+        log.warning("%s cannot be locked: do not train in it from two processes", path)
+    try:
+        yield RunFolder(path, config, may_change)
+    finally:
+        lock.release()
+
+
 def open_folder(folder: Path, config: Any, may_change: tuple[str, ...]) -> None:
     """Write a config into a new folder, or compare it with the one that is there, but for what may change.
 
@@ -291,22 +322,3 @@ def _lines(path: Path, count: int | None) -> list[dict[str, Any]]:
         return [dict(json.loads(line)) for line in lines]
     except (ValueError, TypeError):
         raise UserError(f"{str(path)!r} is damaged (not lines of JSON); start the run in a new folder") from None
-
-
-def choose_device(name: str) -> torch.device:
-    """ "auto" is a GPU if there is one.
-
-    Raises:
-        UserError: the device is unknown or not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except (RuntimeError, ValueError):
-        raise UserError(f"unknown device {name!r}; use 'auto', 'cpu' or 'cuda'") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(f"device {name!r} is not supported; use 'auto', 'cpu' or 'cuda'")
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise UserError(f"device {name!r} is not available on this machine; use 'cpu' or 'auto'")
-    return device

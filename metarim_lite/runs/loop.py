@@ -1,8 +1,7 @@
-"""The loop around the ticks of a learner: a bar, a lock on the run's folder, a Ctrl-C that waits for a tick's end."""
+"""The loop around the ticks of a learner: a bar, and a Ctrl-C that waits for a tick's end."""
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
@@ -14,15 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..errors import UserError
-from .distributed import leads, place
+from ..errors import Diverged
+from .distributed import place
 from .folder import Learner
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -42,7 +38,7 @@ class Loop:
         """Ticks up to the next report: (means of the numbers they watched, counts per second).
 
         Raises:
-            UserError: one of the numbers is not finite.
+            Diverged: one of the numbers is not finite.
         """
         counters, watched = self.learner.counters, {}
         began, first = time.perf_counter(), counters[self.count]
@@ -64,7 +60,7 @@ class Loop:
         if watched and not torch.stack(list(watched.values())).isfinite().all():
             name = next(k for k, v in watched.items() if not v.isfinite())
             kept = self.folder is not None and self.learner.counters["reports"] > 0
-            raise UserError(
+            raise Diverged(
                 f"{name} is not finite at {self.learner.counters[self.count]:,} {self.unit}; "
                 f"{'the last good checkpoint is kept' if kept else 'there was no checkpoint yet'}: begin a run with "
                 "lower learning rates in a new folder"
@@ -81,40 +77,12 @@ def looping(
     Arguments:
         count: the counter that says how far the run is.
         unit: what it counts.
-        folder: that of the run, if it has one; no other process may train in it meanwhile.
-
-    Raises:
-        UserError: another process trains in the folder.
+        folder: that of the run, if it has one.
     """
     done, scale = learner.counters[count], unit == "frames"
     bar = tqdm(total=total, initial=done, unit=f" {unit}", unit_scale=scale, desc=title, disable=not progress)
-    with alone_in(folder), bar, stop_at_next_tick() as stopped:
+    with bar, stop_at_next_tick() as stopped:
         yield Loop(learner, count, unit, bar, stopped, folder)
-
-
-@contextmanager
-def alone_in(folder: Path | None) -> Iterator[None]:
-    """Nobody else trains in this folder inside the block; two would write over each other's checkpoints.
-
-    Raises:
-        UserError: somebody does.
-    """
-    if folder is None or not leads():
-        yield
-        return
-    lock = FileLock(folder / ".training")  # not .lock, which a sweep holds from before a run to after its evaluation
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise UserError(
-            f"another process is training in {str(folder)!r}; wait for it, stop it, or choose another folder"
-        ) from None
-    except (NotImplementedError, OSError):  # a file system without locks, such as a mounted drive
-        log.warning("%s cannot be locked: do not train in it from two processes", folder)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from .physics import Balls, move, place_balls
-from .protocol import Batch, check_counts, check_split
+from .protocol import Batch, check_counts, check_split, is_number
 
 
 def draw_balls(balls: Balls, size: int) -> Tensor:
@@ -70,13 +70,15 @@ class BouncingBalls:
             )
         for name, top in (("radii", 0.5), ("speeds", 1.0)):
             pair = getattr(self, name)
-            if len(pair) != 2 or not all(isinstance(x, (int, float)) for x in pair) or not 0 < pair[0] <= pair[1] < top:
+            two = isinstance(pair, tuple) and len(pair) == 2 and all(map(is_number, pair))
+            if not two or not 0 < pair[0] <= pair[1] < top:
                 raise UserError(
-                    f"BouncingBalls.{name} is {pair}; it must be two numbers, 0 < smallest <= largest < {top}"
+                    f"BouncingBalls.{name} is {pair!r}; it must be a tuple of two numbers, "
+                    f"0 < smallest <= largest < {top}"
                 )
-        if not isinstance(self.curtain, (int, float)) or not 0 < round(self.curtain * self.size) < self.size:
+        if not is_number(self.curtain) or not 0 < round(self.curtain * self.size) < self.size:
             raise UserError(
-                f"BouncingBalls.curtain is {self.curtain}; it must hide something and not everything of {self.size} "
+                f"BouncingBalls.curtain is {self.curtain!r}; it must hide something and not everything of {self.size} "
                 "pixels: take a share between 0 and 1"
             )
 

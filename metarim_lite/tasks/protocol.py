@@ -109,12 +109,18 @@ def check_split(split: str, tests: tuple[str, ...], B: int) -> str:
 
 
 def check_counts(config: Any, smallest: dict[str, int]) -> None:
-    """Raises UserError unless each named field is a whole number, or several, of at least the given size."""
+    """Raises UserError unless each named field is a whole number of at least the given size, or a tuple of some where
+    its default is a tuple."""
     for name, least in smallest.items():
-        value = getattr(config, name)
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, bool) or not isinstance(number, int) or number < least:
-                kind = "whole numbers" if isinstance(value, tuple) else "a whole number"
-                raise UserError(f"{type(config).__name__}.{name} is {value!r}; it must be {kind} of at least {least}")
-        if value == ():
-            raise UserError(f"{type(config).__name__}.{name} is empty; name at least one")
+        value, several = getattr(config, name), isinstance(getattr(type(config), name), tuple)
+        numbers = value if several and isinstance(value, tuple) else (value,)
+        if numbers == () or not all(type(number) is int and number >= least for number in numbers):
+            kind = "a tuple of one or more whole numbers" if several else "a whole number"
+            raise UserError(f"{type(config).__name__}.{name} is {value!r}; it must be {kind} of at least {least}")
+        if several and not isinstance(value, tuple):
+            raise UserError(f"{type(config).__name__}.{name} is {value!r}; it must be a tuple: write ({value},)")
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number, and no truth value."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -21,7 +21,7 @@ from ..errors import UserError
 from ..models import Agent
 from ..runs.checkpoints import STATE, replace_file, save_agent
 from ..runs.distributed import check_alone
-from ..runs.folder import RunFolder
+from ..runs.folder import run_folder
 from ..runs.loop import looping
 from .evaluation import evaluate
 from .stages import ContinualConfig, ContinualTrainer, check_shared
@@ -124,41 +124,41 @@ def train_sequence_of_tasks(
     check_alone("a sequence of tasks")
     config = config or ContinualConfig()
     base, S = config.base, len(config.tasks)
-    kept = RunFolder(folder, config, may_change=("base.agent.kernel",))
-    if banks is None:
-        banks = [make_bank((task,), range(base.train_levels), progress) for task in config.tasks]
-    if held_out is None:
-        held_out = held_out_levels(config.tasks, base.evaluate_episodes, progress)
-    check_shared(banks, config.tasks)
-    check_shared(held_out, config.tasks)
+    with run_folder(folder, config, ("base.agent.kernel",)) as kept:
+        if banks is None:
+            banks = [make_bank((task,), range(base.train_levels), progress) for task in config.tasks]
+        if held_out is None:
+            held_out = held_out_levels(config.tasks, base.evaluate_episodes, progress)
+        check_shared(banks, config.tasks)
+        check_shared(held_out, config.tasks)
 
-    trainer = ContinualTrainer(config, banks, fresh=not kept.resumes)
-    state = kept.resume(trainer)
-    if state:
-        rows = _read_rows(state, trainer.counters["stage"], S, kept.path)
-    else:
-        rows = [_row(trainer.agent, held_out, base.evaluate_episodes)]
+        trainer = ContinualTrainer(config, banks, fresh=not kept.resumes)
+        state = kept.resume(trainer)
+        if state:
+            rows = _read_rows(state, trainer.counters["stage"], S, kept.path)
+        else:
+            rows = [_row(trainer.agent, held_out, base.evaluate_episodes)]
 
-    title = f"{base.method}, {config.yardstick}"
-    with looping(trainer, "frames", "frames", config.frames * S, title, progress, kept.path) as loop:
-        while trainer.counters["stage"] < S and not loop.stopped():
-            stage = trainer.counters["stage"]
-            if trainer.counters["frames"] < trainer.config.frames:
-                watched = None if config.yardstick == "joint" else held_out[stage]
-                line = next_report(trainer, watched, loop) | {"stage": stage, "task": config.tasks[stage]}
-                kept.report(line, trainer, rows=rows)
-                if on_report is not None:
-                    on_report(line)
-            else:
-                rows.append(_row(trainer.agent, held_out, base.evaluate_episodes))
-                if kept.path is not None:
-                    _keep_stage(kept.path, config, rows, trainer.agent)
-                trainer.end_stage()
-                kept.save(trainer, rows=rows)
-    finished = trainer.counters["stage"] == S
-    if kept.path is not None and finished:
-        save_agent(kept.path / "agent", trainer.agent, {"method": base.method, "tasks": ",".join(config.tasks)})
-    return ContinualRun(config, trainer.agent, rows[0], rows[1:], kept.metrics, kept.path, finished)
+        title = f"{base.method}, {config.yardstick}"
+        with looping(trainer, "frames", "frames", config.frames * S, title, progress, kept.path) as loop:
+            while trainer.counters["stage"] < S and not loop.stopped():
+                stage = trainer.counters["stage"]
+                if trainer.counters["frames"] < trainer.config.frames:
+                    watched = None if config.yardstick == "joint" else held_out[stage]
+                    line = next_report(trainer, watched, loop) | {"stage": stage, "task": config.tasks[stage]}
+                    kept.report(line, trainer, rows=rows)
+                    if on_report is not None:
+                        on_report(line)
+                else:
+                    rows.append(_row(trainer.agent, held_out, base.evaluate_episodes))
+                    if kept.path is not None:
+                        _keep_stage(kept.path, config, rows, trainer.agent)
+                    trainer.end_stage()
+                    kept.save(trainer, rows=rows)
+        finished = trainer.counters["stage"] == S
+        if kept.path is not None and finished:
+            save_agent(kept.path / "agent", trainer.agent, {"method": base.method, "tasks": ",".join(config.tasks)})
+        return ContinualRun(config, trainer.agent, rows[0], rows[1:], kept.metrics, kept.path, finished)
 
 
 def areas_alone(config: ContinualConfig, folder: str | Path | None = None, progress: bool = True) -> list[float]:

@@ -34,8 +34,9 @@ from ..analysis.comparison import label
 from ..config import overlay, to_dict
 from ..envs.catalogue import check_level_id
 from ..errors import UserError, unknown
+from ..machine import choose_device
 from ..runs.checkpoints import STATE, append_line, make_folder, read_file, replace_file
-from ..runs.folder import choose_device, open_folder
+from ..runs.folder import open_folder
 from .methods import method
 from .sweep_worker import POLL, in_own_process, on_dask
 from .trainer import HELD_OUT_SEEDS, TrainConfig, make_bank

@@ -15,11 +15,12 @@ from torch import Tensor
 from ..envs import GridWorlds, LevelBank
 from ..envs.missions import MISSION_KINDS
 from ..errors import UserError
+from ..machine import choose_device
 from ..models import Agent, AgentConfig
 from ..players import demonstrate
 from ..runs.checkpoints import save_agent, start_from
 from ..runs.distributed import Gathered, join, leader_first, leads, place, share_of, total
-from ..runs.folder import Learner, RunFolder, choose_device
+from ..runs.folder import Learner, run_folder
 from ..runs.loop import Loop, looping
 from .adaptation import TaskLearner, task_worlds
 from .evaluation import Evaluation, evaluate
@@ -225,24 +226,24 @@ def train(
     progress = progress and leads()
     method(config.method)
     choose_device(config.device)
-    kept = RunFolder(folder, config, may_change=("frames", "agent.kernel"))
-    trainer = Trainer(config, bank, progress, fresh=not kept.resumes)
-    kept.resume(trainer)
-    if config.evaluate_every and held_out is None:
-        seeds = range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + config.evaluate_episodes)
-        with leader_first():
-            held_out = make_bank(config.levels, seeds, progress)
+    with run_folder(folder, config, ("frames", "agent.kernel")) as kept:
+        trainer = Trainer(config, bank, progress, fresh=not kept.resumes)
+        kept.resume(trainer)
+        if config.evaluate_every and held_out is None:
+            seeds = range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + config.evaluate_episodes)
+            with leader_first():
+                held_out = make_bank(config.levels, seeds, progress)
 
-    with looping(trainer, "frames", "frames", config.frames, config.method, progress, kept.path) as loop:
-        while trainer.counters["frames"] < config.frames and not loop.stopped():
-            line = next_report(trainer, held_out, loop)
-            kept.report(line, trainer)
-            if on_report is not None:
-                on_report(line)
-    finished = trainer.counters["frames"] >= config.frames
-    if kept.path is not None and finished and leads():
-        save_agent(kept.path / "agent", trainer.agent, {"method": config.method, "level": config.level})
-    return Run(config, trainer.agent, kept.metrics, kept.path, finished)
+        with looping(trainer, "frames", "frames", config.frames, config.method, progress, kept.path) as loop:
+            while trainer.counters["frames"] < config.frames and not loop.stopped():
+                line = next_report(trainer, held_out, loop)
+                kept.report(line, trainer)
+                if on_report is not None:
+                    on_report(line)
+        finished = trainer.counters["frames"] >= config.frames
+        if kept.path is not None and finished and leads():
+            save_agent(kept.path / "agent", trainer.agent, {"method": config.method, "level": config.level})
+        return Run(config, trainer.agent, kept.metrics, kept.path, finished)
 
 
 def next_report(trainer: Trainer, held_out: LevelBank | None, loop: Loop) -> dict[str, Any]:
