@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "metarim_lite"
 ROOMS = ("envs", "models", "training", "runs", "players", "tasks", "experiments", "analysis", "lens", "course")
-LEAVES = {"errors", "config"}
+LEAVES = {"errors", "config", "machine"}
 MAY_IMPORT = {
     "envs": set(),
     "models": set(),
@@ -51,6 +51,11 @@ def test_rooms_import_only_what_they_may(room):
         depth = len(path.relative_to(PACKAGE).parts) - 1
         extra = imported_rooms(path.read_text(), depth) - allowed
         assert not extra, f"{path.relative_to(PACKAGE)} imports {sorted(extra)}"
+
+
+def test_leaves_import_nothing_but_leaves():
+    for leaf in LEAVES:
+        assert imported_rooms((PACKAGE / f"{leaf}.py").read_text(), depth=0) <= LEAVES
 
 
 def test_the_import_rule_sees_every_form_of_import():
