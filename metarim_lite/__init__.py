@@ -3,9 +3,9 @@
 The usual way in:
 
 >>> import metarim_lite as ml
->>> bank = ml.LevelBank.generate("BabyAI-GoToLocal-v0", seeds=range(1000))
->>> run = ml.train(ml.TrainConfig(method="meta-rim", frames=2_000_000))
->>> ml.evaluate(run.agent, bank)
+>>> run = ml.train(ml.TrainConfig(method="meta-rim", frames=2_000_000))  # on seeds 0 to 9,999 of BabyAI-GoToLocal-v0
+>>> held_out = ml.LevelBank.generate("BabyAI-GoToLocal-v0", seeds=range(1_000_000, 1_001_000))
+>>> ml.evaluate(run.agent, held_out)
 
 The core: `envs` (worlds as tensors), `models` (what is learned), `training` (how).
 Around it: `runs` (folders that survive a kill), `players` (bots), `tasks` (sequence tasks), `experiments` (the papers'

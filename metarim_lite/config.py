@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import tomllib
 import types
 import typing
@@ -45,13 +46,31 @@ def _coerce(name: str, hint: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(hint):
         return from_dict(hint, value)  # type: ignore[arg-type]
     if hint in PLAIN:
-        fits = isinstance(value, (int, float) if hint is float else hint)
-        if not fits or (isinstance(value, bool) and hint is not bool):
-            raise UserError(f"{name} is {value!r}; it must be {PLAIN[hint]}")
+        _check_plain(name, hint, value)
         return hint(value)
     if typing.get_origin(hint) is tuple and not isinstance(value, (list, tuple)):
         raise UserError(f"{name} is {value!r}; it must be a list")
     return _tuples(value)
+
+
+def _check_plain(name: str, hint: Any, value: Any) -> None:
+    fits = isinstance(value, (int, float) if hint is float else hint)
+    if not fits or (isinstance(value, bool) and hint is not bool) or (hint is float and not math.isfinite(value)):
+        raise UserError(f"{name} is {value!r}; it must be {PLAIN[hint]}")
+
+
+def check_kinds(config: Any) -> None:
+    """Raises UserError unless each plain or nested field of a dataclass is of its annotation's kind, and finite."""
+    for name, hint in typing.get_type_hints(type(config)).items():
+        named, value = f"{type(config).__name__}.{name}", getattr(config, name)
+        if isinstance(hint, types.UnionType):
+            if value is None:
+                continue
+            hint = next(h for h in typing.get_args(hint) if h is not type(None))
+        if hint in PLAIN:
+            _check_plain(named, hint, value)
+        elif dataclasses.is_dataclass(hint) and not isinstance(value, hint):
+            raise UserError(f"{named} is {value!r}; it must be a {hint.__name__}")
 
 
 def _tuples(value: Any) -> Any:

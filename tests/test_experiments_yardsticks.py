@@ -28,6 +28,7 @@ SHORT = ContinualConfig(
 def test_a_comparison_holds_what_single_runs_give_and_goes_on_where_it_was(tmp_path):
     one = compare_yardsticks(SHORT, tmp_path, ["lstm"], [0], ["none", "joint"], progress=False)
     kept = {path: path.read_bytes() for path in tmp_path.glob("*-s0/metrics.jsonl")}
+    assert "(no interval)" in str(one) and "[" not in str(one)
     words = one.command.split()
     asked = _read(words[1:]).keywords
     base = dataclasses.replace(asked["config"].base, method=SHORT.base.method, seed=SHORT.base.seed)
@@ -44,6 +45,7 @@ def test_a_comparison_holds_what_single_runs_give_and_goes_on_where_it_was(tmp_p
     assert set(both.measures["lstm"]["joint"]) == {"average_performance"}
     average = both.measures["lstm"]["none"]["average_performance"]
     assert str(both).splitlines()[2].startswith(f"| lstm | none | {mean_interval(np.array(average))} |")
+    assert str(both).endswith("Intervals over fewer than 5 seeds are too narrow to be trusted.")
     assert json.loads((tmp_path / "comparison.json").read_text())["measures"] == both.measures
 
 

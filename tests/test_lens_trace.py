@@ -138,6 +138,28 @@ def test_a_swapped_mission_is_what_the_agent_hears_and_not_what_the_world_judges
     assert not np.array_equal(swapped.probabilities[2], trace.probabilities[2])
 
 
+def test_of_several_swaps_the_one_that_came_last_holds(agent, small_bank):
+    first, second = SwapMission("go to a grey box", 0), SwapMission("go to a red key", 3)
+    for swaps in ((first, second), (second, first)):
+        swapped = ml.Trace.record(agent, small_bank, level=7, seed=3, interventions=swaps)
+        for t, text in ((2, first.text), (3, second.text)):
+            assert swapped.told(t) == text
+            np.testing.assert_array_equal(swapped.mission_tokens[t], ml.encode_mission(text))
+
+
+def test_a_rim_of_one_module_is_recorded_as_a_rim(small_bank):
+    trace = ml.Trace.record(ml.Agent(ml.AgentConfig(controller="rim", num_modules=1, active=1)), small_bank)
+    assert trace.active.shape == (trace.num_steps, 1) and trace.active.all()
+
+
+def test_steps_that_are_not_there_get_one_sentence(trace):
+    for t in (-1, trace.num_steps + 1, 1.5):
+        with pytest.raises(UserError, match="there is no step"):
+            trace.frame(t)
+    with pytest.raises(UserError, match="there is no step"):
+        trace.told(trace.num_steps)
+
+
 def test_from_the_copy_of_any_step_the_episode_can_be_played_on(trace):
     for t in (0, 3, trace.num_steps - 1):
         worlds = trace.worlds[t].fork()
@@ -170,6 +192,8 @@ def test_a_level_outside_the_bank_is_refused_with_a_sentence(level, agent, small
         (ModulesOff((5,)), "there is no module 5; the agent has modules 0 to 4"),
         (ModulesOff(()), "names no module"),
         (ModulesFrozen((0,), start=-1), "starts at step 0 or later"),
+        (ModulesFrozen((0,), start="3"), "starts at step 0 or later"),
+        (ModulesOff(2), "write a tuple of indices"),
         (SwapMission("go to the dragon"), "dragon"),
         ("off", "not an intervention"),
     ],

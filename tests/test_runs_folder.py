@@ -335,6 +335,33 @@ def test_a_file_that_cannot_be_read_gets_one_sentence(tmp_path):
             train(dataclasses.replace(SHORT, frames=2 * SHORT.frames), folder=folder, progress=False)
 
 
+def test_a_run_goes_on_with_its_own_levels_only_and_not_without_any(tmp_path):
+    own, others = (ml.LevelBank.generate(SHORT.level, seeds=range(first, first + 20)) for first in (0, 100))
+    with pytest.raises(ml.UserError, match="holds no level"):
+        train(SHORT, progress=False, bank=own.select([]))
+    train(SHORT, folder=tmp_path, progress=False, bank=own)
+    longer = dataclasses.replace(SHORT, frames=SHORT.frames + 1)
+    with pytest.raises(ml.UserError, match="plays other levels"):
+        train(longer, folder=tmp_path, progress=False, bank=others)
+    assert train(longer, folder=tmp_path, progress=False, bank=own).finished
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"seed": 1.5}, "seed is 1.5; it must be a whole number"),
+        ({"seed": 2**63}, "seed is 9223372036854775808; it must be a whole number from 0"),
+        ({"level": ("A", "B")}, "it must be a text"),
+        ({"evaluate_every": -1}, "evaluate_every is -1; it must be 0"),
+        ({"evaluate_every": "x"}, "evaluate_every is 'x'; it must be a whole number"),
+        ({"ppo": {"gamma": 0.9}}, "it must be a PPOConfig"),
+    ],
+)
+def test_settings_of_another_kind_get_one_sentence(wrong, says):
+    with pytest.raises(ml.UserError, match=says):
+        ml.TrainConfig(**wrong)
+
+
 def test_the_command_kept_with_a_shipped_agent_gives_its_config_back():
     from metarim_lite.cli import _read
     from metarim_lite.training.shipped import command_of

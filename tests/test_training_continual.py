@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import metarim_lite as ml
 from metarim_lite.config import from_dict, to_dict
 from metarim_lite.experiments.transfer import transfer, transfer_table
-from metarim_lite.training import METHODS, Trainer, train
+from metarim_lite.training import METHODS, Trainer, continual, train
 from metarim_lite.training.continual import (
     areas_alone,
     held_out_levels,
@@ -92,9 +92,33 @@ def test_every_method_goes_through_a_sequence(name, banks):
         config = dataclasses.replace(SHORT, base=base, tasks=TASKS[:2], frames=8 * 20, yardstick=yardstick)
         run = train_sequence_of_tasks(config, progress=False, banks=banks[:2], held_out=[banks[1]] * 2)
         assert run.finished and "average_performance" in run.summary()
+        last = {line["stage"]: line["frames"] for line in run.metrics}
+        assert last[0] >= 160 and last[1] - last[0] >= 160, "a stage was cut short"
     if per_task:
         with pytest.raises(ml.UserError, match="yardstick 'replay' needs adaptation='online'"):
             dataclasses.replace(config, yardstick="replay")
+
+
+def test_each_stage_plays_its_frames_however_large_a_tick_is(banks):
+    base = dataclasses.replace(BASE, method="lstm", timescales=None, steps=20)
+    tick = base.num_envs * base.steps
+    for frames, ticks in ((1, 1), (tick, 1), (tick + 1, 2)):
+        config = dataclasses.replace(SHORT, base=base, frames=frames)
+        run = train_sequence_of_tasks(config, progress=False, banks=banks, held_out=banks)
+        last = [max(line["frames"] for line in run.metrics if line["stage"] == stage) for stage in range(3)]
+        assert last == [ticks * tick * (stage + 1) for stage in range(3)] and len(run.areas()) == 3
+
+
+def test_a_run_goes_on_with_its_own_levels_only(banks, tmp_path):
+    def stop(_):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    own = {"progress": False, "banks": banks, "held_out": banks}
+    train_sequence_of_tasks(SHORT, tmp_path, on_report=stop, **own)
+    others = [make_bank((task,), range(100, 120)) for task in TASKS]
+    with pytest.raises(ml.UserError, match="plays other levels"):
+        train_sequence_of_tasks(SHORT, tmp_path, **(own | {"banks": others}))
+    assert train_sequence_of_tasks(SHORT, tmp_path, **own).finished
 
 
 def test_clocks_and_optimizers_go_on_across_tasks(banks):
@@ -343,12 +367,15 @@ def test_a_damaged_or_foreign_sequence_is_refused_with_the_field_named(undisturb
 # Transfer
 
 
-def test_forward_transfer_of_the_first_task_is_nothing_because_it_was_trained_alone(tmp_path):
+def test_forward_transfer_of_the_first_task_is_nothing_because_it_was_trained_alone(tmp_path, monkeypatch):
     from metarim_lite.analysis.forgetting import forward_transfer
 
     config = dataclasses.replace(SHORT, base=dataclasses.replace(BASE, evaluate_every=240))
     run = train_sequence_of_tasks(config, progress=False)
     assert any("held_out_success" in line for line in run.metrics)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(continual, "train", lambda *a, **k: dataclasses.replace(train(*a, **k), finished=False))
+        areas_alone(config, tmp_path, progress=False)
     gained = forward_transfer(run.areas(), areas_alone(config, tmp_path, progress=False))
     assert gained.shape == (3,) and gained[0] == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(TASKS)

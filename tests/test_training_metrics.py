@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import metarim_lite as ml
-from metarim_lite.analysis.plots import metric_curves
+from metarim_lite.analysis.plots import learning_curves, metric_curves
 from metarim_lite.analysis.report import report_table
 from metarim_lite.analysis.statistics import wilson
 from metarim_lite.envs.missions import MISSION_KINDS, decode_mission, mission_kinds
@@ -158,6 +158,7 @@ AGENT_LINES = [
     {"frames": f, "seconds": f / 50, "episodes": 40, "reward": s / 2} | dict.fromkeys(("success", *KINDS), s)
     for f, s in ((100, 0.1), (500, 0.4), (950, 0.5), (1000, 0.75))
 ]
+AGENT_LINES = [line | {"episodes/go to": 30, "episodes/open": 10} for line in AGENT_LINES]
 AGENT_LINES[1] = AGENT_LINES[1] | {"held_out_success": 0.333}
 SEQUENCE_LINES = [{"update": u, "loss": 1 / u, "test/60 blanks": 2 / u, "seconds": u / 4} for u in (10, 20)]
 
@@ -167,7 +168,11 @@ def test_a_table_pools_the_episodes_of_the_last_tenth():
     cells = dict(zip(first.split(" | "), row.split(" | "), strict=True))
     assert cells["success"] == str(wilson(50, 80)) and cells["reward"] == f"{(0.25 + 0.375) / 2:.3f}"
     assert (cells["frames"], cells["held out"], cells["frames/s"]) == ("1,000", "0.333", "50")
-    assert (cells["go to"], cells["open"]) == ("0.750", "0.750")
+    assert (cells["go to"], cells["open"]) == ("0.625", "0.625")
+    rare = {"episodes/open": 10, "success/open": 0.2}  # a kind that ended in one report of the last tenth only
+    lines = [*AGENT_LINES[:2], AGENT_LINES[2] | rare, {k: v for k, v in AGENT_LINES[3].items() if "open" not in k}]
+    first, _, row = report_table({"a": [*lines, lines[3] | {"episodes": 0, "frames": 1001}]}).splitlines()
+    assert dict(zip(first.split(" | "), row.split(" | "), strict=True))["open"] == "0.200"
     assert str(wilson(16, 40)) in other
 
 
@@ -189,6 +194,16 @@ def test_curves_are_drawn_with_a_sentence_in_words(tmp_path):
     assert "| acts as the bot |" in report_table({"i": imitator})
     for name in ("agents.png", "tasks.png", "imitation.png", "both.png"):
         assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_report_in_which_no_episode_ended_says_nothing_of_success(tmp_path):
+    config = dataclasses.replace(CONFIG, level="BabyAI-GoTo-v0", num_envs=4, steps=5, train_levels=4, report_every=1)
+    config = dataclasses.replace(config, frames=40, evaluate_every=0, ppo=ml.PPOConfig(minibatches=1), timescales=None)
+    run = train(dataclasses.replace(config, method="lstm"), progress=False)
+    for line in run.metrics:
+        assert line["episodes"] == 0 and not {"success", "reward", "length"} & set(line)
+    words = learning_curves({"young": run.metrics, "grown": AGENT_LINES}, tmp_path / "c.png")
+    assert words == "Success rate against training frames: grown ends at 75% after 0.00 million frames."
 
 
 def test_what_cannot_be_reported_gets_one_sentence(tmp_path):

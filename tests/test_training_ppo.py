@@ -111,7 +111,26 @@ def test_the_loss_equals_the_equation_written_out(small_bank):
     assert loss.item() == pytest.approx(total / 640, rel=1e-4)
 
 
-@pytest.mark.parametrize("bad", [{"gamma": 1.5}, {"clip": 0.0}, {"epochs": 0}, {"entropy": -1.0}, {"minibatches": 1.5}])
+@pytest.mark.parametrize(("M", "n"), [(10, 8), (33, 8), (8, 8), (9, 2)])
+def test_there_are_as_many_minibatches_as_asked_for_and_of_nearly_one_size(M, n):
+    parts = list(minibatch_rows(M, PPOConfig(epochs=2, minibatches=n), torch.Generator().manual_seed(0)))
+    assert len(parts) == 2 * n and {len(part) for part in parts} <= {M // n, M // n + 1}
+    for epoch in (parts[:n], parts[n:]):
+        assert sorted(torch.cat(epoch).tolist()) == list(range(M))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"gamma": "0.9"},
+        {"entropy": float("inf")},
+        {"gamma": 1.5},
+        {"clip": 0.0},
+        {"epochs": 0},
+        {"entropy": -1.0},
+        {"minibatches": 1.5},
+    ],
+)
 def test_impossible_ppo_numbers_are_refused_by_name(bad):
     with pytest.raises(ml.UserError, match=next(iter(bad))):
         PPOConfig(**bad)

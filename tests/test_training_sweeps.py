@@ -64,6 +64,15 @@ def forbidden(*_):
     raise AssertionError("a run was started")
 
 
+def test_a_method_of_ones_own_and_imitation_can_be_swept(tmp_path, monkeypatch):
+    monkeypatch.setitem(ml.METHODS, "mine", ml.MethodConfig("lstm", ml.TimeScales(fast_lr=1e-3)))
+    base = dataclasses.replace(BASE, imitate=True, frames=16 * 20 * 2)
+    levels = ("BabyAI-GoToObjS4-v0",)
+    done = sweep(SweepConfig(("mine",), levels, seeds=(0,), episodes=40, base=base), tmp_path, progress=False)
+    assert not done.failures and done.results[0]["method"] == "mine" and done.results[0]["training_success"] is None
+    assert "| mine |" in done.table()
+
+
 def test_every_run_has_a_line_that_training_and_judging_it_by_hand_gives(undisturbed):
     names = [line["run"] for line in undisturbed.results]
     assert names == [run.name for run in CONFIG.runs()]

@@ -26,7 +26,7 @@ def learning_curves(
     """Success while training against frames, one curve per run; held-out success as points with intervals.
 
     Arguments:
-        runs: name -> the lines of its metrics.jsonl (need `frames` and `success`).
+        runs: name -> the lines of its metrics.jsonl (`frames`, and `success` where an episode ended).
         path: where the PNG goes.
         held_out: name -> success on held-out levels after training.
 
@@ -40,15 +40,16 @@ def learning_curves(
     words = []
     for i, (name, metrics) in enumerate(runs.items()):
         color, style = COLORS[i % len(COLORS)], STYLES[i % len(STYLES)]
-        frames = np.array([m["frames"] for m in metrics], dtype=float) / 1e6
-        success = np.array([m["success"] for m in metrics], dtype=float)
+        known = [m for m in metrics if "success" in m]  # where an episode ended
+        frames = np.array([m["frames"] for m in known], dtype=float) / 1e6
+        success = np.array([m["success"] for m in known], dtype=float)
         axes.plot(frames, success, color=color, linestyle=style, linewidth=2, label=name)
         if len(success):
             words.append(f"{name} ends at {success[-1]:.0%} after {frames[-1]:.2f} million frames")
-        if held_out and name in held_out:
+        if held_out and name in held_out and metrics:
             e = held_out[name]
             axes.errorbar(
-                frames[-1],
+                metrics[-1]["frames"] / 1e6,
                 e.value,
                 yerr=[[e.value - e.low], [e.high - e.value]],
                 fmt="o",

@@ -47,15 +47,21 @@ def of_agents(runs: dict[str, Lines]) -> bool:
 
 def _agent_row(name: str, lines: Lines) -> dict[str, str]:
     end, last = lines[-1], [line for line in lines if line["frames"] > 0.9 * lines[-1]["frames"]]
+    last = [line for line in last if line["episodes"]]
     episodes = sum(line["episodes"] for line in last)
     row = {"run": name, "frames": f"{end['frames']:,}"}
     if episodes:
         solved = sum(round(line["success"] * line["episodes"]) for line in last)
         reward = sum(line["reward"] * line["episodes"] for line in last) / episodes
         row |= {"success": str(wilson(solved, episodes)), "reward": f"{reward:.3f}"}
-    for key, value in end.items():
-        if key.startswith("success/"):
-            row[key.removeprefix("success/")] = f"{value:.3f}"
+    ended: dict[str, int] = {}
+    won: dict[str, float] = {}
+    for line in last:
+        for key in (key for key in line if key.startswith("episodes/")):
+            kind, count = key.removeprefix("episodes/"), line[key]
+            ended[kind] = ended.get(kind, 0) + count
+            won[kind] = won.get(kind, 0) + line[f"success/{kind}"] * count
+    row |= {kind: f"{won[kind] / count:.3f}" for kind, count in ended.items()}
     held_out = [line["held_out_success"] for line in lines if "held_out_success" in line]
     if held_out:
         row["held out"] = f"{held_out[-1]:.3f}"

@@ -34,9 +34,10 @@ def wilson(successes: int, trials: int) -> Estimate:
     Raises:
         UserError: no trials, or more successes than trials.
     """
-    if trials < 1 or not 0 <= successes <= trials:
+    if trials < 1 or not 0 <= successes <= trials or successes != int(successes):
         raise UserError(
-            f"{successes} successes in {trials} trials is impossible; need 0 <= successes <= trials, trials >= 1"
+            f"{successes} successes in {trials} trials is impossible; need whole numbers, 0 <= successes <= trials, "
+            "trials >= 1"
         )
     p, z2 = successes / trials, Z95**2
     centre = (p + z2 / (2 * trials)) / (1 + z2 / trials)
@@ -51,8 +52,8 @@ def mean_interval(values: np.ndarray, seed: int = 0, draws: int = 1000) -> Estim
         UserError: `values` is empty or not finite.
     """
     values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
-        raise UserError(f"need a non-empty list of finite numbers, got shape {values.shape}")
+    if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all() or draws < 1:
+        raise UserError(f"need a non-empty list of finite numbers and draws >= 1, got {values!r} and draws={draws}")
     rng = np.random.default_rng(seed)
     means = values[rng.integers(values.size, size=(draws, values.size))].mean(axis=1)  # (draws, n) -> (draws,)
     low, high = np.quantile(means, [0.025, 0.975])
@@ -66,7 +67,12 @@ def interquartile_mean(*scores: np.ndarray) -> np.ndarray:
 
     Arguments:
         scores: one array [..., runs] for each level; leading axes are kept.
+
+    Raises:
+        UserError: no scores, or some that are not finite.
     """
+    if not scores or not all(np.size(group) and np.isfinite(group).all() for group in scores):
+        raise UserError(f"scores of runs must be lists of finite numbers, at least one, got {scores!r}")
     pooled = np.sort(np.concatenate(scores, axis=-1), axis=-1)  # [..., runs of all levels]
     cut = pooled.shape[-1] // 4
     return pooled[..., cut : pooled.shape[-1] - cut].mean(axis=-1)

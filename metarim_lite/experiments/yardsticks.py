@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..analysis import mean_interval
+from ..analysis.comparison import FEW
 from ..config import to_dict
 from ..errors import UserError
 from ..runs.checkpoints import make_folder, replace_file
@@ -45,11 +46,18 @@ class Comparison:
         lines = ["| method | yardstick | " + " | ".join(MEASURES) + " |", "|---" * (len(MEASURES) + 2) + "|"]
         for name, rows in self.measures.items():
             for yardstick, found in rows.items():
-                cells = [str(mean_interval(np.array(found[m]))) if m in found else "" for m in MEASURES]
+                cells = [_mean(found[m]) if m in found else "" for m in MEASURES]
                 lines.append("| " + " | ".join([name, yardstick, *cells]) + " |")
         tasks = " -> ".join(self.config.tasks)
         about = f"{tasks}, {self.config.frames:,} frames each; mean of seeds {', '.join(map(str, self.seeds))} with a "
-        return "\n".join([*lines, "", f"{about}95 % bootstrap interval over seeds. Made by `{self.command}`."])
+        about += f"95 % bootstrap interval over seeds. Made by `{self.command}`."
+        if 1 < len(self.seeds) < FEW:
+            about += f" Intervals over fewer than {FEW} seeds are too narrow to be trusted."
+        return "\n".join([*lines, "", about])
+
+
+def _mean(values: list[float]) -> str:
+    return str(mean_interval(np.array(values))) if len(values) > 1 else f"{values[0]:.3f} (no interval)"
 
 
 def compare_yardsticks(

@@ -60,8 +60,8 @@ def check(interventions: Sequence[Intervention], num_modules: int | None) -> tup
     for one in interventions:
         if not isinstance(one, Intervention):
             raise UserError(f"{one!r} is not an intervention; use ModulesOff, ModulesFrozen or SwapMission")
-        if one.start < 0:
-            raise UserError(f"an intervention starts at step 0 or later, not at {one.start}")
+        if type(one.start) is not int or one.start < 0:
+            raise UserError(f"an intervention starts at step 0 or later, a whole number, not at {one.start!r}")
         if not isinstance(one, SwapMission):
             _check_modules(one, num_modules)
         checked.append(one)
@@ -77,9 +77,17 @@ def for_agent(interventions: Sequence[Intervention], t: int) -> Interventions | 
     return Interventions(off=off, frozen=frozen) if off or frozen else None
 
 
+def mission_at(interventions: Sequence[Intervention], t: int) -> str | None:
+    """The mission that the agent is told instead of its own at step t: that of the swap that came last, or None."""
+    swaps = [one for one in interventions if isinstance(one, SwapMission) and t >= one.start]
+    return max(swaps, key=lambda one: one.start).text if swaps else None
+
+
 def _check_modules(one: ModulesOff | ModulesFrozen, num_modules: int | None) -> None:
     if num_modules is None:
         raise UserError(f"{type(one).__name__} needs an agent made of modules, and this one has an LSTM; use a RIM")
+    if not isinstance(one.modules, tuple) or not all(type(module) is int for module in one.modules):
+        raise UserError(f"{type(one).__name__} has modules {one.modules!r}; write a tuple of indices such as (2,)")
     if not one.modules:
         raise UserError(f"{type(one).__name__} names no module; give at least one of 0 to {num_modules - 1}")
     for module in one.modules:

@@ -31,13 +31,13 @@ def play(
     greedy: bool,
 ) -> dict[str, Any]:
     """Play one episode to its end; returns the fields of a Trace. Arguments and errors as `Trace.record`."""
-    if not 0 <= level < len(bank):
-        raise UserError(f"level {level} is not in this bank; it holds levels 0 to {len(bank) - 1}")
+    if type(level) is not int or not 0 <= level < len(bank):
+        raise UserError(f"level {level!r} is not in this bank; it holds levels 0 to {len(bank) - 1}")
     device = next((p.device for p in agent.parameters()), torch.device("cpu"))
     config = getattr(agent, "config", None)
     num_modules = config.num_modules if config is not None and config.controller == "rim" else None
     interventions = changes.check(interventions, num_modules)
-    swaps = [(s, encode_mission(s.text).to(device)) for s in interventions if isinstance(s, SwapMission)]
+    swaps = {s.text: encode_mission(s.text)[None].to(device) for s in interventions if isinstance(s, SwapMission)}
     luck = torch.Generator().manual_seed(seed)
     worlds = GridWorlds(bank.select([level]), 1, device=device, autoreset=False)  # all copies share this one level
     seen = worlds.reset(levels=torch.tensor([0], device=device))
@@ -45,7 +45,8 @@ def play(
     over = False
     while not over:
         t = len(steps)
-        told = next((tokens[None] for swap, tokens in swaps if t >= swap.start), seen.mission)  # (1, L)
+        swapped = changes.mission_at(interventions, t)
+        told = seen.mission if swapped is None else swaps[swapped]  # (1, L)
         seen = Observation(seen.image[None], seen.direction[None], told[None])  # leads [1] -> [1, 1]
         starts = torch.tensor([[t == 0]], device=device)
         out, state = agent(seen, state, starts, record=True, interventions=changes.for_agent(interventions, t))
@@ -96,7 +97,7 @@ def _hidden_norms(states: Sequence[Any]) -> np.ndarray:
 
 
 def _module_records(outs: Sequence[Any]) -> dict[str, np.ndarray | None]:
-    if outs[0].diagnostics is None or outs[0].diagnostics.communication.shape[-1] <= 1:
+    if outs[0].diagnostics is None:
         return {}
     records = [o.diagnostics for o in outs]
     return dict(

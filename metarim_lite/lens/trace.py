@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from ..envs import LevelBank
-from .interventions import Intervention, SwapMission
+from ..errors import UserError
+from .interventions import Intervention, mission_at
 from .recording import play
 
 
@@ -98,19 +99,22 @@ class Trace:
 
     def told(self, t: int) -> str:
         """The mission as the agent was told it at step t."""
-        for one in self.interventions:
-            if isinstance(one, SwapMission) and t >= one.start:
-                return one.text
-        return self.mission
+        self._check_step(t, self.num_steps - 1)
+        return mission_at(self.interventions, t) or self.mission
 
     def frame(self, t: int, tile_size: int | None = None) -> np.ndarray:
         """uint8 [h, w, 3]: the world before step t; t = T is the world after the last step.
 
         `tile_size` is in pixels; None makes the picture about 350 pixels wide.
         """
+        self._check_step(t, self.num_steps)
         if tile_size is None:
             tile_size = max(12, min(32, 352 // self.worlds[t].bank.width))
         return np.asarray(self.worlds[t].frame(0, tile_size=tile_size))
+
+    def _check_step(self, t: int, last: int) -> None:
+        if isinstance(t, bool) or not isinstance(t, (int, np.integer)) or not 0 <= t <= last:
+            raise UserError(f"there is no step {t!r} in this episode; use 0 to {last}")
 
     def to_html(self, path: str | Path) -> Path:
         """Write a page that replays the episode; it needs no server and no network. Returns its path."""

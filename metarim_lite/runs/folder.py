@@ -12,10 +12,11 @@ A line of metrics.jsonl is about the ticks since the line before. Its keys, for 
     frames                    steps played since the beginning, over all worlds
     tick                      ticks since the beginning
     episodes                  episodes that ended
-    success                   share of them that ended in success
-    success/KIND              the same of missions of one kind, where some ended: MISSION_KINDS in envs/missions.py
-    reward                    mean reward of an episode
-    length                    mean steps of an episode
+    success                   share of them that ended in success, where some ended
+    reward                    mean reward of an episode, where some ended
+    length                    mean steps of an episode, where some ended
+    episodes/KIND             episodes with a mission of one kind, where some ended: MISSION_KINDS in envs/missions.py
+    success/KIND              share of them that ended in success
     frames_per_second         steps played per second of training (evaluations apart)
     seconds                   seconds of training since the beginning
     held_out_success          success on held-out levels, where an evaluation was due

@@ -25,7 +25,7 @@ from ..runs.folder import run_folder
 from ..runs.loop import looping
 from .evaluation import evaluate
 from .stages import ContinualConfig, ContinualTrainer, check_shared
-from .trainer import HELD_OUT_SEEDS, Trainer, make_bank, next_report, train
+from .trainer import HELD_OUT_SEEDS, Trainer, check_levels, make_bank, next_report, train
 
 
 @dataclass
@@ -133,7 +133,8 @@ def train_sequence_of_tasks(
         check_shared(held_out, config.tasks)
 
         trainer = ContinualTrainer(config, banks, fresh=not kept.resumes)
-        state = kept.resume(trainer)
+        state, levels = kept.resume(trainer), [bank.checksum() for bank in banks]
+        check_levels(state, levels)
         if state:
             rows = _read_rows(state, trainer.counters["stage"], S, kept.path)
         else:
@@ -146,7 +147,7 @@ def train_sequence_of_tasks(
                 if trainer.counters["frames"] < trainer.config.frames:
                     watched = None if config.yardstick == "joint" else held_out[stage]
                     line = next_report(trainer, watched, loop) | {"stage": stage, "task": config.tasks[stage]}
-                    kept.report(line, trainer, rows=rows)
+                    kept.report(line, trainer, rows=rows, levels=levels)
                     if on_report is not None:
                         on_report(line)
                 else:
@@ -154,7 +155,7 @@ def train_sequence_of_tasks(
                     if kept.path is not None:
                         _keep_stage(kept.path, config, rows, trainer.agent)
                     trainer.end_stage()
-                    kept.save(trainer, rows=rows)
+                    kept.save(trainer, rows=rows, levels=levels)
         finished = trainer.counters["stage"] == S
         if kept.path is not None and finished:
             save_agent(kept.path / "agent", trainer.agent, {"method": base.method, "tasks": ",".join(config.tasks)})
@@ -168,12 +169,17 @@ def areas_alone(config: ContinualConfig, folder: str | Path | None = None, progr
 
     Arguments:
         folder: keeps one run per task in it, each resumed if it is there.
+
+    Raises:
+        KeyboardInterrupt: a run was stopped by Ctrl-C; start again to go on, in the same folder.
     """
     areas = []
     for task, levels in zip(config.tasks, held_out_levels(config.tasks, config.base.evaluate_episodes), strict=True):
         alone = replace(config.base, level=task, frames=config.frames)
         first = _row(Trainer(alone, levels).agent, [levels], alone.evaluate_episodes)[0]
         run = train(alone, folder=None if folder is None else Path(folder) / task, progress=progress, held_out=levels)
+        if not run.finished:
+            raise KeyboardInterrupt
         last = _row(run.agent, [levels], alone.evaluate_episodes)[0]
         areas.append(_area(run.metrics, 0, first.value, last.value))
     return areas

@@ -11,6 +11,7 @@ import torch
 from ..analysis import Estimate, mean_interval, wilson
 from ..envs import GridWorlds, LevelBank
 from ..errors import UserError
+from ..machine import check_device
 from .rollouts import Seen, sample_actions
 
 
@@ -53,12 +54,18 @@ def evaluate(
         batch: worlds played at once.
 
     Raises:
-        UserError: fewer levels than episodes.
+        UserError: fewer levels than episodes, no episode, no such device.
     """
-    if not 1 <= episodes <= len(bank):
-        raise UserError(f"{episodes} episodes asked of {len(bank)} levels, each played once; ask for 1 to {len(bank)}")
+    if not isinstance(batch, int) or batch < 1:
+        raise UserError(f"batch={batch!r}; worlds played at once are a whole number of at least 1")
+    if not isinstance(episodes, int) or not 1 <= episodes <= len(bank):
+        raise UserError(
+            f"{episodes!r} episodes asked of {len(bank)} levels, each played once; ask for 1 to {len(bank)}"
+        )
     if device is None:
-        device = next((p.device for p in agent.parameters()), torch.device("cpu"))
+        parameters = agent.parameters() if isinstance(agent, torch.nn.Module) else ()
+        device = next((p.device for p in parameters), torch.device("cpu"))
+    device = check_device(device)
     generator = torch.Generator(device=device).manual_seed(seed)
     parts = [
         _play(agent, bank, torch.arange(first, min(first + batch, episodes), device=device), generator, greedy)

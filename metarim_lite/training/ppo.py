@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ..config import check_kinds
 from ..errors import UserError
 from ..models import ControllerState
 from ..runs.distributed import moments
@@ -42,6 +43,7 @@ class PPOConfig:
     """Gradients of the updated groups are scaled down to this norm."""
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         for name in ("gamma", "lam"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"PPOConfig.{name} is {getattr(self, name)!r}; it must lie between 0 and 1")
@@ -123,7 +125,7 @@ def cut_into_spans(rollout: Rollout, span: int, config: PPOConfig, alone: bool =
 def minibatch_rows(M: int, config: PPOConfig, generator: torch.Generator) -> Iterator[Int[Tensor, "m"]]:
     """The numbers of the sequences in each minibatch: random parts of M, `config.minibatches` per epoch."""
     for _ in range(config.epochs):
-        yield from torch.randperm(M, generator=generator, device=generator.device).chunk(config.minibatches)
+        yield from torch.randperm(M, generator=generator, device=generator.device).tensor_split(config.minibatches)
 
 
 def ppo_loss(agent: Any, batch: Spans, config: PPOConfig) -> tuple[Tensor, dict[str, Tensor]]:

@@ -68,7 +68,7 @@ def ship(folder: str | Path, name: str, episodes: int = 1000) -> ShippedRun:
     record = {
         "command": command_of(config),
         "config": raw,
-        "metrics": [{k: round(line[k], 4) for k in CURVE} for line in thinned],
+        "metrics": [{k: round(line[k], 4) for k in CURVE if k in line} for line in thinned],
         "held_out": {**result.success._asdict(), "episodes": len(held_out)},
     }
     save_agent(DATA / name, agent, {"command": record["command"]})

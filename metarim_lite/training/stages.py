@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..config import check_kinds
 from ..envs import GridWorlds, LevelBank
 from ..envs.missions import MISSION_LENGTH, VOCABULARY
 from ..errors import UserError, unknown
@@ -42,7 +43,7 @@ class ContinualConfig:
     """Level ids, in the order in which they are trained. The default's are small, but a mission ends by another act in
     each: say done at a door, pick up, be beside. What one task teaches to do at the goal, the next unlearns."""
     frames: int = 300_000
-    """Steps to play in each stage, over all worlds."""
+    """Steps to play in each stage, over all worlds, rounded up to whole ticks."""
     yardstick: str = "none"
     """"none", "replay", "ewc" or "joint"."""
     replay_share: float = 0.25
@@ -55,6 +56,7 @@ class ContinualConfig:
     """Spans played after each stage to estimate the Fisher information."""
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         check_tasks(self.tasks, least=2)
         if self.yardstick not in YARDSTICKS:
             raise unknown("yardstick", self.yardstick, YARDSTICKS)
@@ -92,9 +94,9 @@ class ContinualConfig:
         old = round(self.replay_share * B)
         return [(stage, B - old), *_deal(old, range(stage))]
 
-    def config_of_stage(self, stage: int) -> TrainConfig:
-        """What the trainer reads while this stage runs. Frames count from the beginning of the sequence."""
-        return replace(self.base, level=self.tasks[stage], frames=self.frames * (stage + 1))
+    def config_of_stage(self, stage: int, began: int = 0) -> TrainConfig:
+        """What the trainer reads while this stage runs, which began after so many frames of the sequence."""
+        return replace(self.base, level=self.tasks[stage], frames=began + self.frames)
 
 
 def _deal(count: int, tasks: Sequence[int]) -> list[tuple[int, int]]:
@@ -141,7 +143,7 @@ class ContinualTrainer(Trainer):
     def __init__(self, sequence: ContinualConfig, banks: Sequence[LevelBank], fresh: bool = True) -> None:
         super().__init__(sequence.config_of_stage(0), banks[0], fresh=fresh)
         self.sequence, self.banks = sequence, list(banks)
-        self.counters["stage"] = 0
+        self.counters |= {"stage": 0, "stage_began": 0}
         self.elastic = None
         if sequence.yardstick == "ewc":
             optimizers = [clock.optimizer for clock in self.clocks.values() if clock.optimizer is not None]
@@ -150,7 +152,7 @@ class ContinualTrainer(Trainer):
 
     def begin_stage(self, stage: int) -> None:
         """New worlds and a cleared memory; agent, optimizers, clocks and dice stay as they are."""
-        self.config = self.sequence.config_of_stage(stage)
+        self.config = self.sequence.config_of_stage(stage, self.counters["stage_began"])
         shares, B, seed = self.sequence.worlds_of_stage(stage), self.config.num_envs, self.config.seed
         if self.learner is not None:  # per task: a batch of tasks, cut from the levels of this stage
             scales, bank = self.config.scales, LevelBank.concat([self.banks[task] for task, _ in shares])
@@ -169,7 +171,7 @@ class ContinualTrainer(Trainer):
         stage, last = self.counters["stage"], len(self.sequence.tasks) - 1
         if self.elastic is not None and stage < last:
             self.elastic.hold(self.fisher())
-        self.counters["stage"] = stage + 1
+        self.counters |= {"stage": stage + 1, "stage_began": self.counters["frames"]}
         if stage < last:
             self.begin_stage(stage + 1)
 
@@ -192,6 +194,10 @@ class ContinualTrainer(Trainer):
         stage, S = counters.get("stage"), len(self.sequence.tasks)
         if not isinstance(stage, int) or not 0 <= stage <= S:
             raise UserError(f"{what}: field 'stage' of {STATE} is {stage!r}, expected 0 to {S}")
+        began = counters.get("stage_began")
+        if type(began) is not int or began < 0:
+            raise UserError(f"{what}: field 'stage_began' of {STATE} is {began!r}, expected a number of at least 0")
+        self.counters["stage_began"] = began
         self.begin_stage(min(stage, S - 1))
         super().restore(tensors, counters, what)
 

@@ -24,6 +24,7 @@ from ..config import from_dict
 from ..errors import UserError
 from ..runs.checkpoints import make_folder
 from .evaluation import evaluate
+from .methods import METHODS, MethodConfig
 from .shipped import command_of
 from .trainer import HELD_OUT_SEEDS, Run, TrainConfig, make_bank, train
 
@@ -38,8 +39,8 @@ def in_own_process(job: dict[str, Any], stop: Callable[[], bool]) -> dict[str, A
     """Finish a run in a new process; start it again if it is killed.
 
     Arguments:
-        job: `folder`, `config` (of the run, as a dict), `episodes` (held-out levels of each id), and `side_by_side`,
-            how many runs share this machine's cores.
+        job: `folder`, `config` and `method` (of the run, as dicts), `episodes` (held-out levels of each id), and
+            `side_by_side`, how many runs share this machine's cores.
         stop: says whether the run should save and stop.
 
     Returns:
@@ -117,7 +118,7 @@ def _result(run: Run, episodes: int) -> dict[str, Any]:
         "reward": judged.reward._asdict(),
         "length": judged.length._asdict(),
         "episodes": judged.episodes,
-        "training_success": run.metrics[-1]["success"],
+        "training_success": run.metrics[-1].get("success"),
         "seconds": seconds,
         "frames_per_second": frames / seconds,
         "command": command_of(run.config),
@@ -130,6 +131,8 @@ def main() -> None:
     threading.Thread(target=_stop_when_stdin_closes, daemon=True).start()
     try:
         with contextlib.redirect_stdout(sys.stderr):
+            # It may have been added to the parent's METHODS alone.
+            METHODS[job["config"]["method"]] = from_dict(MethodConfig, job["method"])
             result = finish_run(from_dict(TrainConfig, job["config"]), Path(job["folder"]), job["episodes"])
         answer = STOPPED if result is None else {"result": result}
     except KeyboardInterrupt:

@@ -203,6 +203,7 @@ def sweep(
                 pending = {}
                 for run in todo:
                     job = {"folder": str(folder / "runs" / run.name), "config": to_dict(run.config)}
+                    job["method"] = to_dict(method(run.config.method))
                     pending[submit(job | {"episodes": config.episodes, "side_by_side": side_by_side})] = run
                 with _bar(folder, runs, todo, progress) as (bar, show):
                     for run, answer in _as_completed(pending, show):

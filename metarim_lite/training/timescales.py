@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..config import check_kinds
 from ..errors import UserError, unknown
 from ..models import GROUPS
 from ..runs import distributed
@@ -80,7 +81,10 @@ class TimeScales:
     """Whether the slow loop also moves the shared start of the fast groups, as MAML does (per-task)."""
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         named = [*self.fast, *self.slow, *self.frozen]
+        if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in self.slower):
+            raise UserError(f"TimeScales.slower is {self.slower!r}; write (('attention', 0.1),), say")
         for group in [*named, *(g for g, _ in self.slower)]:
             if group.split(".")[0] not in GROUPS:
                 raise unknown("parameter group", group, GROUPS)

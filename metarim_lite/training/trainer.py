@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..config import check_kinds
 from ..envs import GridWorlds, LevelBank
 from ..envs.missions import MISSION_KINDS
 from ..errors import UserError
@@ -73,6 +74,11 @@ class TrainConfig:
     """Instead of the method's own."""
 
     def __post_init__(self) -> None:
+        check_kinds(self)
+        if not 0 <= self.seed < 2**62:
+            raise UserError(f"TrainConfig.seed is {self.seed!r}; it must be a whole number from 0 to 2^62 - 1")
+        if self.evaluate_every < 0:
+            raise UserError(f"TrainConfig.evaluate_every is {self.evaluate_every!r}; it must be 0, for none, or more")
         for name in ("frames", "num_envs", "steps", "train_levels", "report_every", "evaluate_episodes"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
@@ -148,7 +154,11 @@ class Trainer(Learner):
         chosen = method(config.method)
         mine = share_of(config.num_envs, "worlds")
         with leader_first():
-            bank = bank or make_bank(config.levels, range(config.train_levels), progress)
+            if bank is not None and len(bank) == 0:
+                raise UserError("the bank to train on holds no level; give at least one")
+            if bank is None:
+                bank = make_bank(config.levels, range(config.train_levels), progress)
+            self.levels_seen = bank.checksum()
             shown = demonstrate(bank, progress=progress) if config.imitate else None
         B = len(mine)
         with torch.random.fork_rng(devices=[]):
@@ -228,7 +238,7 @@ def train(
     choose_device(config.device)
     with run_folder(folder, config, ("frames", "agent.kernel")) as kept:
         trainer = Trainer(config, bank, progress, fresh=not kept.resumes)
-        kept.resume(trainer)
+        check_levels(kept.resume(trainer), [trainer.levels_seen])
         if config.evaluate_every and held_out is None:
             seeds = range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + config.evaluate_episodes)
             with leader_first():
@@ -237,13 +247,23 @@ def train(
         with looping(trainer, "frames", "frames", config.frames, config.method, progress, kept.path) as loop:
             while trainer.counters["frames"] < config.frames and not loop.stopped():
                 line = next_report(trainer, held_out, loop)
-                kept.report(line, trainer)
+                kept.report(line, trainer, levels=[trainer.levels_seen])
                 if on_report is not None:
                     on_report(line)
         finished = trainer.counters["frames"] >= config.frames
         if kept.path is not None and finished and leads():
             save_agent(kept.path / "agent", trainer.agent, {"method": config.method, "level": config.level})
         return Run(config, trainer.agent, kept.metrics, kept.path, finished)
+
+
+def check_levels(state: dict[str, Any], checksums: list[int]) -> None:
+    """What a checkpoint says of the levels its worlds play, beside those they would go on with.
+
+    Raises:
+        UserError: they are others.
+    """
+    if state and state.get("levels") != checksums:
+        raise UserError("the run in this folder plays other levels; give it the same bank, or choose another folder")
 
 
 def next_report(trainer: Trainer, held_out: LevelBank | None, loop: Loop) -> dict[str, Any]:
@@ -266,13 +286,14 @@ def next_report(trainer: Trainer, held_out: LevelBank | None, loop: Loop) -> dic
     line: dict[str, Any] = {
         "frames": counters["frames"],
         "tick": counters["tick"],
-        **{k: float(total) / max(1, count) for k, total in episodes.items()},  # success, reward, length
+        **{k: float(total) / count for k, total in episodes.items() if count},  # success, reward, length
         "episodes": count,
         "frames_per_second": speed,
         "seconds": counters["seconds"],
         **means,
     }
-    line |= {f"success/{kind}": won[kind] / ended[kind] for kind in MISSION_KINDS if ended[kind]}
+    for kind in (kind for kind in MISSION_KINDS if ended[kind]):
+        line |= {f"success/{kind}": won[kind] / ended[kind], f"episodes/{kind}": int(ended[kind])}
     beat = config.evaluate_every
     if held_out is not None and beat and counters["frames"] // beat > first // beat:
         levels = config.evaluate_episodes * len(config.levels)  # `held_out` has them one id after the other
