@@ -134,6 +134,7 @@ def test_a_run_whose_process_is_killed_goes_on_from_its_checkpoint(tmp_path, und
     thread = threading.Thread(target=kill)
     thread.start()
     job = {"folder": str(folder), "config": to_dict(FIRST.config), "episodes": 40, "side_by_side": 2}
+    job["method"] = to_dict(ml.METHODS[FIRST.config.method])
     answer = sweep_worker.in_own_process(job, lambda: False)
     thread.join()
     assert 0 < killed[0] < BASE.frames, "the run was over before it could be killed"
