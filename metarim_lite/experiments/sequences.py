@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..config import from_dict, to_dict
+from ..config import check_kinds, from_dict, to_dict
 from ..errors import UserError, unknown
 from ..machine import check_device, choose_device
 from ..models import LSTM, RIM, ControllerState, Diagnostics
@@ -129,10 +129,7 @@ class SequenceConfig:
                 raise UserError(f"SequenceConfig.{name} is {value!r}; it must be a number above 0")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
             raise UserError(f"SequenceConfig.seed is {self.seed!r}; it must be a whole number from 0 to 2^63 - 1")
-        for name, task in TASKS.items():
-            setting = name.replace("-", "_")
-            if not isinstance(getattr(self, setting), task):
-                raise UserError(f"SequenceConfig.{setting} is {getattr(self, setting)!r}; it must be a {task.__name__}")
+        check_kinds(self)
         with torch.device("meta"):  # without memory, only so that impossible sizes are refused here
             make_controller(self)
             make_rim(self, self.num_modules if self.controller == "lstm" else self.width)  # what it ignores is checked
