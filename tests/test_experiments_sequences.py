@@ -161,15 +161,23 @@ def test_killed_and_resumed_equals_never_killed(tmp_path, one_thread):
     assert without_times(kept) == without_times(whole.metrics)
 
 
-@pytest.mark.parametrize("controller, schedule", [("rim", "constant"), ("lstm", "constant"), ("lstm", "linear")])
-def test_stopped_at_every_report_and_resumed_equals_never_stopped(tmp_path, controller, schedule):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"query_rate": 0.1, "schedule": "linear"},
+        {"controller": "lstm"},
+        {"controller": "lstm", "schedule": "linear"},
+    ],
+)
+def test_stopped_at_every_report_and_resumed_equals_never_stopped(tmp_path, changes):
     class Stop(Exception):
         pass
 
     def stop(_):
         raise Stop
 
-    config = dataclasses.replace(TINY, controller=controller, schedule=schedule)
+    config = dataclasses.replace(TINY, **changes)
     whole = train_sequence(config, tmp_path / "whole", progress=False)
     for _ in range(4):
         with pytest.raises(Stop):
@@ -271,6 +279,24 @@ def test_a_linear_schedule_falls_from_the_rate_towards_0_and_its_run_keeps_its_l
         train_sequence(dataclasses.replace(config, updates=6), tmp_path / "run", progress=False)
 
 
+def test_queries_move_at_their_share_of_the_rate_and_all_else_as_before():
+    evenly = SequenceTrainer(dataclasses.replace(TINY, schedule="linear"))
+    slowly = SequenceTrainer(dataclasses.replace(TINY, schedule="linear", query_rate=0.25))
+    before = {name: p.detach().clone() for name, p in evenly.model.named_parameters()}
+    evenly.update(), slowly.update()
+    for (name, a), b in zip(evenly.model.named_parameters(), slowly.model.parameters(), strict=True):
+        step_a, step_b = a.detach() - before[name], b.detach() - before[name]
+        if name == "controller.W_q":
+            assert step_a.abs().max() > 0
+            torch.testing.assert_close(step_b, 0.25 * step_a, rtol=1e-4, atol=1e-7)
+        else:
+            assert torch.equal(step_a, step_b)
+    slowly.update()  # the rate has fallen once
+    assert [group["lr"] / TINY.lr for group in slowly.optimizer.param_groups] == pytest.approx(
+        [1 - 1 / TINY.updates, 0.25 * (1 - 1 / TINY.updates)]
+    )
+
+
 def test_a_damaged_checkpoint_is_refused(tmp_path):
     train_sequence(dataclasses.replace(TINY, updates=3), tmp_path / "run", progress=False)
     (tmp_path / "run" / "checkpoint.safetensors").write_bytes(b"123")
@@ -338,6 +364,7 @@ def test_the_default_is_the_papers_setting():
         ({"active": 5}, "active=5 is more than num_modules=4"),
         ({"lr": 0}, "SequenceConfig.lr is 0"),
         ({"lr": True}, "SequenceConfig.lr is True"),
+        ({"query_rate": 0.0}, "SequenceConfig.query_rate is 0.0"),
         ({"seed": -1}, "SequenceConfig.seed is -1"),
         ({"seed": 2**64}, "SequenceConfig.seed is"),
         ({"batch": 0}, "SequenceConfig.batch is 0"),

@@ -93,6 +93,9 @@ class SequenceConfig:
     """Adam's learning rate."""
     schedule: str = "constant"
     """How it goes on: "constant", or "linear", down to 0 at the last update."""
+    query_rate: float = 1.0
+    """Share of the learning rate with which W_q of a RIM moves, what modules look for as their states change: below 1,
+    selection learns more slowly than what is selected (ours); 1: as all others (the paper)."""
     clip: float = 1.0
     """Largest norm of the gradient."""
     batch: int = 64
@@ -123,7 +126,7 @@ class SequenceConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UserError(f"SequenceConfig.{name} is {value!r}; it must be a whole number of at least 1")
-        for name in ("lr", "clip"):
+        for name in ("lr", "clip", "query_rate"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
                 raise UserError(f"SequenceConfig.{name} is {value!r}; it must be a number above 0")
@@ -232,15 +235,19 @@ class SequenceTrainer(Learner):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.model = SequenceModel(config).to(self.device)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), config.lr)
+        apart = [] if config.controller == "lstm" or config.query_rate == 1 else [self.model.controller.W_q]
+        others = [p for p in self.model.parameters() if all(p is not q for q in apart)]
+        self.rates = (config.lr, config.lr * config.query_rate)
+        groups = [{"params": params, "lr": lr} for params, lr in zip((others, apart), self.rates, strict=True)]
+        self.optimizer = torch.optim.Adam(groups)
         self.dice = torch.Generator(device=self.device).manual_seed(config.seed)
         self.counters = {"update": 0, "reports": 0, "seconds": 0.0}
 
     def update(self) -> dict[str, Tensor]:
         """One batch, one step of Adam."""
         if self.config.schedule == "linear":
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.config.lr * (1 - self.counters["update"] / self.config.updates)
+            for group, lr in zip(self.optimizer.param_groups, self.rates, strict=True):
+                group["lr"] = lr * (1 - self.counters["update"] / self.config.updates)
         batch = self.task.sample(self.config.batch, self.dice)
         loss = self.task.loss(self.model.answer(batch), batch)
         self.optimizer.zero_grad()

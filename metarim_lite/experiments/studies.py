@@ -50,6 +50,7 @@ COPYING = dataclasses.replace(
     input_size=64,
     output_gate="gated",
     cell_clip=3.0,
+    query_rate=0.1,
     kernel="compiled",
     updates=6_500,
     report_every=500,
