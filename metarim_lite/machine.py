@@ -70,12 +70,7 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except (RuntimeError, ValueError):
-        raise UserError(f"unknown device {name!r}; use 'auto', 'cpu' or 'cuda'") from None
+    device = check_device(name)
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"device {name!r} is not supported; use 'auto', 'cpu' or 'cuda'")
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise UserError(f"device {name!r} is not available on this machine; use 'cpu' or 'auto'")
     return device

@@ -307,8 +307,12 @@ def test_unknown_names_are_refused_before_any_work():
         train(ml.TrainConfig(method="meta-rin"), progress=False)
     with pytest.raises(ml.UserError, match="BabyAI-GoToLocal-v0"):
         train(ml.TrainConfig(level="BabyAI-GoToLocl-v0", frames=1), progress=False)
-    with pytest.raises(ml.UserError, match="not available|not supported|unknown device"):
+    with pytest.raises(ml.UserError, match="device 'cuda:99' is not available here"):
         train(ml.TrainConfig(device="cuda:99"), progress=False)
+    with pytest.raises(ml.UserError, match="device 'meta' is not supported; use 'auto', 'cpu' or 'cuda'"):
+        train(ml.TrainConfig(device="meta"), progress=False)
+    with pytest.raises(ml.UserError, match="one advantage, which has no spread"):
+        ml.TrainConfig(num_envs=1, steps=1, ppo=ml.PPOConfig(minibatches=1))
 
 
 def test_no_write_permission_is_one_sentence(tmp_path):

@@ -39,8 +39,7 @@ def make_controller(config: SequenceConfig) -> RIM | LSTM:
     """The RIM, or the LSTM of the same width."""
     c = config
     if c.controller == "lstm":
-        kernel = "plain" if c.kernel == "plain" else "fused"
-        return LSTM(c.input_size, c.width, cell_clip=c.cell_clip, kernel=kernel)
+        return LSTM(c.input_size, c.width, cell_clip=c.cell_clip, kernel=c.kernel)
     return make_rim(c, c.width)
 
 

@@ -97,7 +97,7 @@ class Agent(nn.Module):
         if c.controller == "rim":
             self.controller: nn.Module = RIM(c.input_size, **c.rim_sizes(), kernel=c.kernel)
         else:
-            self.controller = LSTM(c.input_size, c.lstm_size, kernel="plain" if c.kernel == "plain" else "fused")
+            self.controller = LSTM(c.input_size, c.lstm_size, kernel=c.kernel)
         self.actor = _head(self.controller.output_size, c.head_size, NUM_ACTIONS, gain=0.01)
         self.critic = _head(self.controller.output_size, c.head_size, 1, gain=1.0)
 

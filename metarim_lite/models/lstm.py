@@ -21,7 +21,7 @@ from .controller import (
 from .fused import sigmoid_backward, tanh_backward
 from .rim import RIM
 
-KERNELS = ("plain", "fused")
+KERNELS = ("plain", "fused", "compiled")
 
 
 class LSTM(nn.Module):
@@ -38,7 +38,7 @@ class LSTM(nn.Module):
         kernel: changes speed, not results. "fused": PyTorch's own kernel where no episode begins inside the
             span and the cell has no bound, else a loop differentiated by hand. "plain": autograd through that
             loop, which, unlike PyTorch's kernel on a CPU, can be differentiated twice, and, unlike ours, in batches
-            (`is_grads_batched`).
+            (`is_grads_batched`). "compiled": as "fused"; there is nothing left to compile.
 
     Raises:
         UserError: a size or bound that is not positive, an unknown kernel.

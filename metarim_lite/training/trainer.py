@@ -83,6 +83,8 @@ class TrainConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise UserError(f"TrainConfig.{name} is {value!r}; it must be a whole number of at least 1")
+        if self.num_envs * self.steps < 2:
+            raise UserError("one world and one step make one advantage, which has no spread; use more worlds or steps")
         scales = self.scales
         if self.imitate and scales.adaptation == "per-task":
             raise UserError(
