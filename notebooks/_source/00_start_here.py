@@ -113,7 +113,7 @@ print("four are active, every step: ", bool((active.sum(axis=1) == 4).all()))
 # | 01 worlds and missions | why does this agent need memory? |
 # | 02 recurrent controllers | how does a recurrent agent learn from reward? |
 # | **[03 attention bottlenecks](03_attention_bottlenecks.ipynb)** | what does it mean to compete for input? |
-# | 04 recurrent independent mechanisms | why should independent modules generalise? |
+# | **[04 recurrent independent mechanisms](04_recurrent_independent_mechanisms.ipynb)** | why should independent modules generalise? |
 # | 05 catastrophic forgetting | what is it, and how is it measured? |
 # | 06 fast and slow | what changes when parts of one network learn on different clocks? |
 # | 07 reading results critically | do you believe it? |

@@ -1,0 +1,366 @@
+# %% [markdown] slideshow={"slide_type": "slide"}
+# # 04 · Recurrent independent mechanisms
+#
+# **Why should independent modules generalise?**
+#
+# After this lesson you can
+#
+# - say in four lines what a RIM does at a step, and which of the four protects a memory;
+# - predict what happens to an LSTM and to a RIM when a silence is longer than any in training, and test it;
+# - find out *where* a network keeps what it remembers, and say why switching a part off does not tell you.
+#
+# About 45 minutes. You need [lesson 03](03_attention_bottlenecks.ipynb): the null slot, and what is compared with what.
+
+# %% slideshow={"slide_type": "skip"}
+import matplotlib.pyplot as plt
+import torch
+from IPython.display import Markdown
+
+from metarim_lite.analysis.plots import COLORS, STYLES
+from metarim_lite.experiments.sequences import SEQUENCES, SequenceModel, baseline, load_sequence_model, train_sequence
+from metarim_lite.experiments.studies import shipped_study
+from metarim_lite.models import RIM, ControllerState, Interventions, count_parameters
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## One step, four lines
+#
+# A RIM has N modules of H numbers each, $h_n$. At every step
+#
+# 1. **ask**: each module attends to {null, input}, as in lesson 03, and reads a mixture of the two;
+# 2. **compete**: the k modules with the *least* attention on null are active;
+# 3. **update**: an active module feeds what it read to its own LSTM cell. An inactive one keeps its state,
+#    $h_n^{t+1} = h_n^t$ and $c_n^{t+1} = c_n^t$;
+# 4. **communicate**: each active module reads from the states of all modules, by attention again.
+#
+# In code it is as short: read `RIM.step` in `metarim_lite/models/rim.py`.
+#
+# *(Goyal et al., [arXiv 1909.10893](https://arxiv.org/abs/1909.10893), section 2.)*
+
+# %% [markdown] slideshow={"slide_type": "subslide"}
+# **"Keeps its state" is meant to the bit.** Not nearly, as behind an LSTM's forget gate, which can come close to 1 and
+# has to be held there. Six random modules, one step:
+
+# %%
+torch.manual_seed(0)
+rim = RIM(input_size=8, hidden_size=4, num_modules=6, active=3)
+before = ControllerState(torch.randn(1, 6, 4), torch.randn(1, 6, 4))  # h, c: (B=1, N=6, H=4)
+with torch.no_grad():
+    _, after, seen = rim(torch.randn(1, 1, 8), before)  # (T=1, B=1, D=8)
+
+for n in range(6):
+    same = bool((after.h[0, n] == before.h[0, n]).all() and (after.c[0, n] == before.c[0, n]).all())
+    print(f"module {n}:  active {bool(seen.active[0, 0, n])!s:5}  same to the bit {same}")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## What cutting costs
+#
+# An LSTM of 192 units has a full 192 × 192 matrix for each of its four gates. Cut it into eight modules of 24 and only
+# eight blocks of 24 × 24 are left on the diagonal: an eighth. Both attentions come on top. Which of the two
+# networks below has more to learn with?
+
+# %%
+small = SEQUENCES["copying-small"]  # N = 8 modules of H = 24, of which k = 3 are active
+for name, config in (("LSTM", baseline(small)), ("RIM", small)):
+    numbers = count_parameters(SequenceModel(config).controller)
+    print(f"{name:5}{config.width} units, {numbers:,} parameters")
+
+# %% [markdown]
+# The RIM has fewer than half of the LSTM's. So if it does better below, more parameters are not the reason.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## A task that is all memory
+#
+# **Copying.** A few symbols are shown, then nothing for a while, then a cue; now say the symbols again, in order.
+# We train with 10 blanks between symbols and cue, and test with up to 60.
+
+# %% slideshow={"slide_type": "subslide"}
+copying = small.chosen_task
+example = copying.sample(1, torch.Generator().manual_seed(2), "10 blanks")
+
+figure, axes = plt.subplots(2, figsize=(7, 3), sharex=True, layout="constrained")
+answer = torch.nn.functional.one_hot(example.targets[:, 0], copying.output_size)  # [T] -> [T, symbols + 2]
+for ax, rows, title in ((axes[0], example.inputs[:, 0], "shown"), (axes[1], answer, "to be said")):
+    ax.imshow(rows.T, cmap="Greys", aspect="auto", interpolation="nearest")
+    ax.set(ylabel=title, yticks=range(6), yticklabels=["blank", "1", "2", "3", "4", "cue"])
+axes[1].set_xlabel("step")
+plt.show()
+
+# %% [markdown]
+# *The figure in words: above, three symbols, a row of blanks, the cue, blanks. Below, blanks up to the cue, and then
+# the same three symbols.*
+#
+# The score is the cross-entropy of the last three answers, in nats. Who remembers nothing but that there are four
+# symbols guesses, and scores ln 4 = 1.39. Who is *sure and wrong* scores worse than that.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Predict, then run
+#
+# Both networks learn 10 blanks nearly perfectly. With 60 blanks,
+#
+# - **a** both still know the symbols: what is learned is learned;
+# - **b** both have forgotten: 60 is six times what they were trained for;
+# - **c** the LSTM has forgotten, the RIM has not;
+# - **d** the RIM has forgotten, the LSTM has not.
+
+# %% slideshow={"slide_type": "fragment"}
+my_prediction = ""  # "a", "b", "c" or "d"
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# <details><summary>For the teacher</summary>
+#
+# Start the two trainings *while* the class votes: the LSTM takes about a quarter of a minute on two cores, the RIM
+# two thirds of one. Ask those who say **c** for a reason; "because that is the course's topic" is the honest one,
+# and worth saying aloud. Those who say **a** think of the task as a rule; ask them where the rule is written down.
+#
+# The numbers differ a little between machines; that the LSTM ends above 1.39 and the RIM below did not, in the four
+# seeds that we tried.
+# </details>
+
+# %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
+def say(line):
+    print(f"update {line['update']:5,}:  error with 10 blanks {line['test/10 blanks']:.3f}")
+
+
+lstm_run = train_sequence(baseline(small), progress=False, on_report=say)
+
+# %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
+rim_run = train_sequence(small, progress=False, on_report=say)
+
+# %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
+blanks = [copying.blanks, *copying.test_blanks]
+figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+for i, (name, run) in enumerate((("LSTM", lstm_run), ("RIM", rim_run))):
+    errors = [run.metrics[-1][f"test/{n} blanks"] for n in blanks]
+    ax.plot(blanks, errors, color=COLORS[i], linestyle=STYLES[i], marker="os"[i], linewidth=2, label=name)
+    print(f"{name:5}", "  ".join(f"{n} blanks: {e:.3f}" for n, e in zip(blanks, errors, strict=True)))
+ax.axhline(copying.chance, color="#777777", linestyle=":", label="guessing")
+ax.axvline(copying.blanks, color="#bbbbbb", linewidth=0.8)
+ax.set(xlabel="blanks between symbols and cue (10 in training)", ylabel="cross-entropy (nats)")
+ax.legend(frameon=False)
+plt.show()
+
+# %% [markdown]
+# *The figure in words: with 10 blanks both errors are near 0. As blanks are added the LSTM's rises far above the dotted
+# line of guessing; the RIM's stays near the bottom.*
+
+# %%
+lstm_error, rim_error = (run.metrics[-1]["test/60 blanks"] for run in (lstm_run, rim_run))
+print("you predicted:                                  ", my_prediction or "nothing yet")
+print("LSTM with 60 blanks: worse than guessing?       ", lstm_error > copying.chance)
+print("RIM with 60 blanks: better than half of guessing?", rim_error < copying.chance / 2)
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Why? A first explanation
+#
+# At a blank, an LSTM does what it always does: every one of its units is computed anew. To remember it must have
+# learned to put the same thing back, and it learned that for 10 steps. A small error at each step is no error after 10
+# steps. After 60 it is.
+#
+# A RIM *can* do without: what lies in an inactive module is not put back, it is not touched. So here is a hypothesis:
+#
+# > **The memory lies in the modules that are left alone during the silence.**
+#
+# It sounds right. We now try to break it. First: are there such modules? Look at one sequence.
+
+# %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
+def wait(model, blanks, B=128):
+    """B sequences, the state [B, N, H] at the cue, after that many blanks, and what was active until then."""
+    task = model.config.chosen_task
+    sequences = task.sample(B, torch.Generator().manual_seed(1), f"{blanks} blanks")
+    with torch.no_grad():
+        _, state, seen = model(sequences.inputs[: -task.recall - 1], record=True)
+    return sequences, state, seen.active
+
+
+model = rim_run.model
+sequences, state, active = wait(model, 60)
+silence = active[copying.recall + 2 :]  # bool [T', B, N], without the first blanks
+share = silence.float().mean((0, 1))  # [N]
+
+figure, ax = plt.subplots(figsize=(8, 2.6), layout="constrained")
+ax.imshow(active[:, 0].T, cmap="Greys", aspect="auto", interpolation="nearest")  # [N, T] of the first sequence
+ax.set(xlabel="step: symbols at 0 to 2, then blanks", ylabel="module", yticks=range(8))
+plt.show()
+print("share of the silence in which a module is active:", share.numpy().round(2))
+
+# %% [markdown]
+# *The figure in words: one row for each module, dark where it is active. Different modules are active at each of the
+# three symbols. In the silence mostly the same three are active, and most of the others hardly ever.*
+#
+# So there are modules that take in a symbol and are then left alone. The hypothesis has survived, but that was only a
+# picture. Two experiments follow, and the first of them is a trap.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## First experiment: switch modules off, one by one
+#
+# `Interventions(off=(n,))` cuts module n out: never active, read by nobody, state zero. If a module holds a symbol, the
+# answers should suffer. If it holds nothing, they should not.
+
+# %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
+errors = []
+with torch.no_grad():
+    encoded = model.encoder(sequences.inputs)
+    for off in ((), *((n,) for n in range(8))):
+        outputs, _, _ = model.controller(encoded, interventions=Interventions(off=off), record=False)
+        errors.append(copying.metric(model.decoder(outputs), sequences).item())
+
+figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
+ax.bar(["none", *map(str, range(8))], errors, color=["#999999", *[COLORS[0]] * 8])
+ax.axhline(copying.chance, color="#777777", linestyle=":")
+ax.set(xlabel="module switched off", ylabel="cross-entropy, 60 blanks")
+plt.show()
+
+# %%
+print("is every single module missed?", min(errors[1:]) > errors[0])
+
+# %% [markdown]
+# *The figure in words: the lowest bar is that for "none"; most of the others are above the dotted line of guessing.*
+#
+# Does *every* module hold part of the memory, then, even one that was hardly ever active? No. Cutting a module out
+# changes three things at once: what it held is gone, **another module takes its place among the k**, and the rest read
+# another mixture of states than they were trained on. A network that fails after a cut tells you that it was
+# never trained with that cut. It does not tell you what the part was for.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Second experiment: a transplant
+#
+# Ask a sharper question. Let two sequences run, *a* and *b*, up to the cue. Then move the state of **one** module from
+# *b* to *a*, and let *a* answer. Nothing has been cut, and every number is one that the network might have held.
+# If the module carries the third symbol, *a* now says *b*'s third symbol, and its own first two.
+
+# %% slideshow={"slide_type": "subslide"}
+def follow(model, sequences, state, modules):
+    """Of each symbol [recall]: how often is it the donor's, once these modules have the donor's state?"""
+    recall, donor = model.config.chosen_task.recall, torch.arange(len(state.h)).roll(1)  # [B]: one's neighbour
+    h, c = state.h.clone(), state.c.clone()  # [B, N, H]
+    h[:, modules], c[:, modules] = state.h[donor][:, modules], state.c[donor][:, modules]
+    with torch.no_grad():
+        answers, _, _ = model(sequences.inputs[-recall - 1 :], ControllerState(h, c))
+    said, own = answers[-recall:].argmax(-1), sequences.targets[-recall:]  # [recall, B]
+    differ = own != own[:, donor]  # where a symbol shows whose it is
+    return ((said == own[:, donor]) & differ).sum(1) / differ.sum(1)
+
+
+print("all modules moved, all symbols follow:", bool((follow(model, sequences, state, list(range(8))) > 0.75).all()))
+
+# %% [markdown]
+# We do it to a RIM of the paper's size, which comes with the course: 6 modules of 100 units, k = 4, ten symbols,
+# trained with 50 blanks. We leave it 200.
+
+# %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
+large = load_sequence_model("copying")
+sequences_large, state_large, active_large = wait(large, 200)
+followed = torch.stack([follow(large, sequences_large, state_large, [n]) for n in range(6)])  # [N, recall]
+share_large = active_large[12:].float().mean((0, 1))  # [N]
+
+figure, ax = plt.subplots(figsize=(8, 3.4), layout="constrained")
+picture = ax.imshow(followed, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+for n in range(6):
+    for i in range(10):
+        color = "white" if followed[n, i] > 0.6 else "black"
+        ax.text(i, n, f"{followed[n, i]:.0%}", ha="center", va="center", fontsize=8, color=color)
+names = [f"{n} (active {share_large[n]:.0%})" for n in range(6)]
+ax.set(xlabel="which of the ten symbols", xticks=range(10), xticklabels=range(1, 11))
+ax.set(ylabel="transplanted module", yticks=range(6), yticklabels=names)
+figure.colorbar(picture, label="says the donor's symbol")
+plt.show()
+
+# %% [markdown] slideshow={"slide_type": "subslide"}
+# *The figure in words: six rows, one for each module, and ten columns, one for each symbol. Symbols 2 and 3 go with
+# module 0, most of the later ones with module 3. Modules 4 and 5 carry next to nothing.*
+#
+# That is a division of labour, and nobody asked for it. Now read the numbers in brackets. Module 3 is active at *every*
+# step of the silence. Module 4 is the one that never is, and nothing goes with it.
+#
+# Count it together, for both models: move the k modules that are most often active in the silence, or all the others.
+
+# %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
+for name, m, s, at, often in (
+    ("small, 60 blanks", model, sequences, state, share),
+    ("large, 200 blanks", large, sequences_large, state_large, share_large),
+):
+    order, k = often.argsort(descending=True).tolist(), m.config.active
+    busy, quiet = (follow(m, s, at, sorted(group)).mean() for group in (order[:k], order[k:]))
+    print(f"{name:18} with the {k} busiest modules {busy:.0%} of the symbols move, with the other {len(order) - k} {quiet:.0%}")
+
+# %% [markdown]
+# For the large model the hypothesis is **wrong**. About three quarters of what it remembers lies in modules that were
+# active, that is, computed anew, through 200 blanks. For the small one it was right, in the run on our machine: 75 %
+# of the symbols went with the quiet modules and 12 % with the busy ones. Yours may differ.
+#
+# Why does the large one not forget, then? What we know: its cells are bounded at ±3 (ours; the small one's are not),
+# and its active modules *come to rest*: between the 50th and the 180th blank the numbers in their cells change by 0.03
+# or less in the mean. A state that is mapped to itself can be kept for ever. What we do not know: why an LSTM with
+# the same bound does not find such states, which it does not (last row of the table below).
+#
+# An explanation that sounded right, a picture that fitted, and a cut that agreed were not enough. It took an experiment
+# that could have come out the other way.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## One run is an anecdote
+#
+# You saw one seed of each. Here is the paper's own experiment with three seeds of each, as it came out for us.
+# `metarim study copying` makes it again, in hours.
+
+# %% slideshow={"slide_type": "subslide"}
+table, about = str(shipped_study("copying")).rsplit("\n\n", 1)
+Markdown(table)  # `print(about)` says how each row was made, and what we tried besides
+
+# %% [markdown] slideshow={"slide_type": "subslide"}
+# Read it as you would read somebody else's:
+#
+# - **The ranges matter.** In brackets stand the best and the worst seed. One LSTM of 600 units hardly forgets. Had we
+#   shown you that seed alone, or left it out, you would believe something else now.
+# - **Our setting is not the paper's.** With the paper's, our RIM's loss overflowed. What we changed we found on the very
+#   seeds that are in the table, so the table flatters; the note names the seeds that had no part in it.
+# - **It is one task.** On scikit-learn's digits, read pixel by pixel, our LSTM is ahead at the resolution it was trained
+#   on and at the next (`shipped_study("digits")`), against the paper.
+
+# %% [markdown] slideshow={"slide_type": "notes"}
+# <details><summary>For the teacher</summary>
+#
+# *10-minute path:* the four lines, the prediction with the two trainings, the curve. *50-minute path:* all of it.
+#
+# Wrong answers you will see: "inactive modules are cleared" (reveals: active was heard as alive); "the module whose
+# removal hurts most holds the memory" (the trap of the first experiment: ask what the *other* modules do when one is
+# missing); "RIMs do not forget" (ask for the modules that are active in the silence).
+#
+# If the RIM does not get below half of guessing on your machine: change `seed`, say so to the class, and turn to the
+# table; that is what it is for.
+# </details>
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Try it
+#
+# Three changes to the cells above, each a minute. Say first what you expect.
+#
+# 1. `dataclasses.replace(small, active=8)`: all modules are active, so nothing is ever left alone.
+# 2. `dataclasses.replace(small, seed=1)`: how much of what you saw was this seed?
+# 3. `dataclasses.replace(small, query_rate=0.1)`: what a module looks for changes ten times more slowly, as it did when
+#    the large model was trained. Does the memory lie elsewhere?
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Three questions to keep
+#
+# Answer aloud, then unfold.
+#
+# 1. What happens to the state of an inactive module, and what to what others read from it?
+#    <details><summary>answer</summary>Its state stays as it is, to the bit. The active modules may read that state
+#    at every step: it is silent, not hidden.</details>
+# 2. Switching off module 3 doubles the error. What do you know about module 3?
+#    <details><summary>answer</summary>That the rest, as trained, does not do without it. Not what it holds: another
+#    module became active in its place, and everybody read another mixture.</details>
+# 3. A network has error 0.00 with 50 blanks and 3.5 with 200. Why is that worse than the error of a network that
+#    guesses?
+#    <details><summary>answer</summary>Guessing among 8 symbols costs ln 8 = 2.08. More than that means being sure, and
+#    wrong: nothing in training ever told it to doubt.</details>
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## What we left out
+#
+# - **How gradient passes the competition.** The choice of the k modules has no derivative. Gradient flows through the
+#   attention of those chosen, and that is how their queries learn.
+# - **What communication carries.** Four heads read from all modules; here we only looked at what they leave behind.
+# - **The exercises of this lesson**: writing one step yourself, and finding the mistake in three broken RIMs. They are
+#   being written.
+# - **Whether any of this helps an agent** that learns from reward. Lessons 05 and 06 ask.
