@@ -89,10 +89,10 @@ def step(h: Tensor, c: Tensor, k: Tensor, v: Tensor, weights: Weights, sizes: Si
     active = choose_active(score.detach(), sizes.active)
     alpha = score.sigmoid().unsqueeze(-1)  # [N,B,1]
 
-    z = recurrent + alpha * v  # [N,B,4H]
+    z = torch.addcmul(recurrent, alpha, v)  # [N,B,4H]
     ifo, g = z[..., : 3 * H].sigmoid(), tanh(z[..., 3 * H :])
     i, f, o = ifo.split(H, -1)
-    new_c = f * c + i * g
+    new_c = torch.addcmul(f * c, i, g)
     if sizes.cell_clip is not None:
         new_c = new_c.clamp(-sizes.cell_clip, sizes.cell_clip)
     tanh_c = tanh(new_c)
