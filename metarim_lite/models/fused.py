@@ -119,10 +119,11 @@ def step(h: Tensor, c: Tensor, k: Tensor, v: Tensor, weights: Weights, sizes: Si
 
 
 def step_backward(
-    dh: Tensor, dc: Tensor, c: Tensor, k: Tensor, v: Tensor, kept: Kept, weights: Weights, sizes: Sizes
+    dh: Tensor, dc: Tensor, c: Tensor, k: Tensor, v: Tensor, kept: Kept, weights: Weights, sizes: Sizes, dv: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """From the gradients of the new h and c to those of the old h and c, of k, and of the three products
-    [N,B,4H+d_k], [N,A·P,B] and [N,B,H or 2H], from which the gradients of weights and values follow."""
+    [N,B,4H+d_k], [N,A·P,B] and [N,B,H or 2H], from which the gradients of weights follow. That of v is written to
+    dv [N,B,4H]."""
     q, alpha, ifo, g, tanh_c, on, _, qkv, attention, _, tanh_w, gate = kept
     H, asks = dh.shape[-1], on.view(on.shape[0], 1, 1, -1)  # [N,B,1] -> [N,1,1,B]
 
@@ -154,6 +155,7 @@ def step_backward(
     dalpha = (di * i_v + df * f_v + do * o_v + dg * g_v).sum(-1, keepdim=True)  # [N,B,1]
     dscore = sigmoid_backward(dalpha, alpha)
     dproduct = torch.cat((di, df, do, dg, dscore * k), -1)  # [N,B,4H+d_k]
+    dv.copy_(dproduct[..., : 4 * H] * alpha)
     dh_old = torch.baddbmm(dh_old, dproduct, weights.W.transpose(1, 2))
     return dh_old, dc_old, (dscore * q).sum(0), dproduct, dqkv, dmessage
 
@@ -222,9 +224,10 @@ class Span(torch.autograd.Function):
             h, c, *kept = flat[t * NUM_KEPT : (t + 1) * NUM_KEPT]
             kept = Kept(*kept)
             dh = dh + douts[t].view(B, N, H).transpose(0, 1)
-            dh, dc, dkeys[t], dproduct, dqkv, dmessage = back(dh, dc, c, keys[t], values[t], kept, weights, ctx.sizes)
+            dh, dc, dkeys[t], dproduct, dqkv, dmessage = back(
+                dh, dc, c, keys[t], values[t], kept, weights, ctx.sizes, dvalues[t]
+            )
             grads.C_out.baddbmm_(kept.read, dmessage)
-            torch.mul(dproduct[..., : 4 * H], kept.alpha, out=dvalues[t])
             grads.C_qkv.baddbmm_(kept.offered.transpose(1, 2), dqkv.transpose(1, 2))
             grads.W.baddbmm_(h.transpose(1, 2), dproduct)
             grads.b.add_(dproduct.sum(1, keepdim=True))
