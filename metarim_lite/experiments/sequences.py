@@ -234,6 +234,7 @@ class SequenceTrainer(Learner):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.model = SequenceModel(config).to(self.device)
+        # At rate 1 not apart: the optimizer numbers its parameters as runs kept from before do, which go on.
         apart = [] if config.controller == "lstm" or config.query_rate == 1 else [self.model.controller.W_q]
         others = [p for p in self.model.parameters() if all(p is not q for q in apart)]
         self.rates = (config.lr, config.lr * config.query_rate)
