@@ -89,7 +89,7 @@ def choose_active(preference: Tensor, k: int) -> Tensor:
     preference = preference.nan_to_num(-torch.inf, torch.inf, -torch.inf)
     mine, other = preference.unsqueeze(1), preference.unsqueeze(0)  # [N,1,B], [1,N,B]
     lower_index = torch.ones(n, n, dtype=torch.bool, device=preference.device).tril_(-1).unsqueeze(-1)
-    beaten_by = (other > mine) | ((other == mine) & lower_index)  # [N,N,B]
+    beaten_by = torch.where(lower_index, other >= mine, other > mine)  # [N,N,B]
     return beaten_by.sum(1) < k  # [N,B]
 
 
