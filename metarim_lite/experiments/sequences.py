@@ -146,8 +146,8 @@ SEQUENCES: dict[str, SequenceConfig] = {
     "copying": SequenceConfig(),
     "copying-small": SequenceConfig(
         copying=COPYING_SMALL, width=192, num_modules=8, active=3, input_size=32, key_size=16, value_size=48,
-        comm_heads=2, comm_key_size=8, comm_value_size=8, lr=5e-3, schedule="linear", batch=32, updates=1_500,
-        report_every=250,
+        comm_heads=2, comm_key_size=8, comm_value_size=8, lr=5e-3, schedule="linear", clip=0.1, batch=32, updates=600,
+        report_every=150,
     ),
     "adding": SequenceConfig(task="adding"),
     "bouncing-balls": SequenceConfig(task="bouncing-balls", lr=7e-4),
