@@ -139,7 +139,7 @@ def test_slow_lr_moves_attention_at_every_tick_but_a_tenth_as_far(small_bank):
     before = snapshot(trainer.agent)
     clock.optimizer.step()
     groups = trainer.agent.parameter_groups()
-    far = {g: float((groups[g][0] - before[g][0]).abs().max()) for g in GROUPS}
+    far = {g: (groups[g][0] - before[g][0]).abs().max().item() for g in GROUPS}
     assert far["attention"] == pytest.approx(0.1 * far["modules"], rel=1e-3)
     assert trainer.config.scales.clock_of_tick(4) == "fast"
 
