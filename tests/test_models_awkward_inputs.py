@@ -197,11 +197,12 @@ def test_interventions_that_are_none_get_one_sentence():
         rim()(torch.zeros(1, 1, 3, dtype=torch.float64), interventions={"off": (1,)})
 
 
+@pytest.mark.parametrize("encoded", [torch.float32, torch.bfloat16])  # an encoder before it gives the latter
 @pytest.mark.parametrize("resets", [None, torch.tensor([[False] * 2, [True, False], [False] * 2])])
-def test_a_state_made_under_autocast_goes_on_without_it(resets):
-    for model in (LSTM(3, 4), RIM(3, 4, 4, 2)):
+def test_a_state_made_under_autocast_goes_on_without_it(resets, encoded):
+    for model in (LSTM(3, 4), LSTM(3, 4, cell_clip=1.0), RIM(3, 4, 4, 2), RIM(3, 4, 4, 2, cell="gru")):
         x = torch.randn(3, 2, 3, generator=dice())
         with torch.autocast("cpu", torch.bfloat16):
-            _, state, _ = model(x, None, resets)
+            _, state, _ = model(x.to(encoded), None, resets)
         assert state.h.dtype == state.c.dtype == torch.float32
         assert model(x, state)[0].isfinite().all()

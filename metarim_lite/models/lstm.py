@@ -38,8 +38,8 @@ class LSTM(nn.Module):
         kernel: changes speed, not results. "fused": PyTorch's own kernel where no episode begins inside the
             span and the cell has no bound, else a loop differentiated by hand. "plain": autograd through that
             loop, which, unlike PyTorch's kernel on a CPU, can be differentiated twice, and, unlike ours, in batches
-            (`is_grads_batched`), and which runs under `torch.autocast` on every CPU. "compiled": as "fused"; there
-            is nothing left to compile.
+            (`is_grads_batched`); spans under `torch.autocast` are run so. "compiled": as "fused"; there is nothing
+            left to compile.
 
     Raises:
         UserError: a size or bound that is not positive, an unknown kernel.
@@ -87,21 +87,19 @@ class LSTM(nn.Module):
         check_span(inputs, state, resets, self.lstm.bias_hh_l0, self.input_size, ((self.hidden_size,),) * 2)
         if interventions is not None and interventions != Interventions():
             raise UserError("interventions need modules, and an LSTM has none: use a RIM controller")
-        h, c = self.initial_state(inputs.shape[1], inputs.device, inputs.dtype) if state is None else state
+        h, c = self.initial_state(inputs.shape[1], inputs.device) if state is None else state
         weights = self.lstm
-        mixed = mixed_precision(inputs)  # under which nn.LSTM fails on CPUs that do not know half precision
-        plain = self.kernel == "plain" or torch._C._are_functorch_transforms_active()
-        plain = plain or (mixed and inputs.device.type == "cpu")
+        # Under autocast, too: nn.LSTM fails there on CPUs that do not know half precision.
+        plain = self.kernel == "plain" or torch._C._are_functorch_transforms_active() or mixed_precision(inputs)
         if not plain and self.cell_clip is None and not begins_inside(resets):
             if resets is not None:
                 begins = resets[0].unsqueeze(-1)  # [B,1]
                 h, c = h.masked_fill(begins, 0), c.masked_fill(begins, 0)
             outputs, (h, c) = self.lstm(inputs, (h.unsqueeze(0).contiguous(), c.unsqueeze(0).contiguous()))
-            kept = weights.weight_hh_l0.dtype  # autocast computes in another type; what is carried on keeps its own
-            return outputs, ControllerState(h[0].to(kept), c[0].to(kept)), None
+            return outputs, ControllerState(h[0], c[0]), None
         begins = inputs.new_zeros(*inputs.shape[:2], 1, dtype=torch.bool) if resets is None else resets.unsqueeze(-1)
         driven = nn.functional.linear(inputs, weights.weight_ih_l0, weights.bias_ih_l0 + weights.bias_hh_l0)
-        span = walk if plain or mixed else Span.apply
+        span = walk if plain else Span.apply
         outputs, h, c = span(h, c, driven, begins, weights.weight_hh_l0.t(), self.cell_clip)[:3]
         return outputs, ControllerState(h, c), None
 

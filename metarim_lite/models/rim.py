@@ -220,7 +220,7 @@ class RIM(nn.Module):
         N, H, cell = self.num_modules, self.hidden_size, self.hidden_size if self.cell == "lstm" else 0
         check_span(inputs, state, resets, self.b, self.input_size, ((N, H), (N, cell)), dims=(3, 4))
         T, B = inputs.shape[:2]
-        h, c = self.initial_state(B, inputs.device, inputs.dtype) if state is None else state
+        h, c = self.initial_state(B, inputs.device) if state is None else state
         h, c = h.transpose(0, 1), c.transpose(0, 1)  # [B,N,H] -> [N,B,H]
         masks = NO_MASKS
         if interventions is not None:
