@@ -126,8 +126,9 @@ def sweep(
 ) -> None:
     """Train methods x levels x seeds side by side and compare them on held-out levels.
 
-    Killed or stopped with Ctrl-C, the same command goes on; with more seeds, methods or levels it adds them. The
-    folder holds one line for each finished run in results.jsonl. Exit status 1 when runs failed.
+    Killed or stopped with Ctrl-C, the same command goes on; with more seeds, methods or levels it adds them, with more
+    --base.frames all runs go on. The folder holds one line for each run that ended in results.jsonl. A run that
+    diverged has ended, with success 0; to have it run again, delete its line. Exit status 1 when runs failed.
 
         metarim sweep --methods lstm rim meta-rim --seeds 0 1 2 3 4 --base.frames 1000000 --vary agent.active=2,4
 

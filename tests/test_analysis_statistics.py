@@ -6,6 +6,7 @@ from scipy.stats import mannwhitneyu, norm, trim_mean
 
 from metarim_lite.analysis import (
     comparison_table,
+    curves,
     interquartile_mean,
     mean_interval,
     probability_of_improvement,
@@ -147,7 +148,7 @@ def test_the_comparison_of_a_sweep_has_a_table_for_each_level_and_one_for_all():
     assert a.startswith("| A |") and b.startswith("| B |") and everywhere.startswith("| all levels |")
     assert "| lstm | 0.515 [" in a and "| 4 | 1,002 | – |" in a
     assert "| rim | 0.815 [" in a and "| 1.000 [1.000, 1.000] |" in a
-    assert "| rim k=2 | 0.300 (no interval) | 1 |" in a
+    assert "| rim k=2 | 0.300 (no interval) | – | – | 1 |" in a
     assert "rim k=2" not in b and "rim k=2" not in everywhere
     assert "fewer than 5 seeds" in warning
 
@@ -155,3 +156,82 @@ def test_the_comparison_of_a_sweep_has_a_table_for_each_level_and_one_for_all():
 def test_an_unknown_baseline_is_refused_with_the_nearest():
     with pytest.raises(UserError, match="did you mean 'rim'"):
         comparison_table([result("rim", "A", 0, 0.5)], baseline="rum")
+
+
+def row_of(table, name):
+    (row,) = [row for row in table.splitlines() if row.startswith(f"| {name} |")]
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def of_curve(method, seed, success, area, frames_to_90, diverged=None):
+    line = result(method, "A", seed, success) | {"area": area, "frames_to": {"0.9": frames_to_90}}
+    return line if diverged is None else line | {"diverged": diverged}
+
+
+LOSS = "loss is not finite at 300 frames"
+
+
+def test_diverged_runs_count_as_success_0_and_never_vanish():
+    """By hand: two of four runs of rim diverged, so that its middle half is 0 and 0.8; it beats lstm in 2 of 4 runs."""
+    results = [of_curve("lstm", seed, 0.5, 0.4, 200) for seed in range(4)]
+    results += [of_curve("rim", 0, 0.9, 0.6, 100), of_curve("rim", 1, 0.8, 0.4, 300)]
+    results += [of_curve("rim", 2, 0.0, 0.2, None, LOSS), of_curve("rim", 3, 0.0, 0.0, None, LOSS)]
+    results += [of_curve("lost", seed, 0.0, 0.0, None, LOSS) for seed in range(4)]
+    table = comparison_table(results, draws=200)
+    name, success, area, frames, seeds, _, better = row_of(table, "rim")
+    assert success.startswith("0.400 [0.000, ") and area.startswith("0.300 [") and better.startswith("0.500 [")
+    assert frames == "never [100, never]" and seeds == "4, 2 of 4 diverged"
+    assert row_of(table, "lost")[1:5] == ["0.000 [0.000, 0.000]", "0.000 [0.000, 0.000]", "never [never, never]", "4, 4 of 4 diverged"]  # fmt: skip # noqa: E501
+    assert row_of(table, "lost")[-1] == "0.000 [0.000, 0.000]" and row_of(table, "lstm")[4] == "4"
+    assert "success 0" in table and "success 0" not in comparison_table(results[:4])
+
+
+def test_a_diverged_run_counts_as_0_whatever_its_line_says_of_success():
+    results = [of_curve("rim", 0, 0.9, 0.6, 100), of_curve("rim", 1, 0.9, 0.6, 100, LOSS)]
+    assert row_of(comparison_table(results), "rim")[1].startswith("0.450 [")
+
+
+def test_runs_without_a_result_are_named_and_the_number_of_seeds_says_so():
+    results = [of_curve("lstm", seed, 0.5, 0.4, 200) for seed in range(3)]
+    results += [of_curve("rim", 0, 0.9, 0.6, 100), of_curve("rim", 1, 0.0, 0.2, None, LOSS)]
+    missing = [{"run": f"{method}-s{seed}", "method": method, "level": "A", "varied": {}, "why": "out of memory"}
+               for method, seed in (("rim", 2), ("rim", 3), ("gone", 0), ("gone", 1))]  # fmt: skip
+    table = comparison_table(results, missing=missing)
+    assert row_of(table, "rim")[4] == "2, 1 of 2 diverged, 2 missing"
+    assert row_of(table, "gone")[1:] == ["–", "–", "–", "0, 2 missing", "–", "–"]
+    assert all(f"- {line['run']}: out of memory" in table for line in missing)
+    assert row_of(table, "lstm")[4] == "3"
+    nothing = comparison_table([], missing=missing)
+    assert "no run is finished yet" in nothing and "- rim-s2: out of memory" in nothing
+    two_levels = comparison_table([*results, *({**line, "level": "B"} for line in results)], missing=missing)
+    assert row_of(two_levels.split("\n\n")[1], "rim")[4] == "2, 1 of 2 diverged"
+    assert row_of(two_levels.split("\n\n")[2], "rim")[3:5] == ["–", "2, 2 of 4 diverged, 2 missing"]
+
+
+def test_what_only_some_runs_have_recorded_is_not_averaged():
+    results = [of_curve("rim", 0, 0.9, 0.6, 100), result("rim", "A", 1, 0.7)]
+    assert row_of(comparison_table(results), "rim")[1:5] == ["0.800 [0.700, 0.900]", "–", "–", "2"]
+
+
+def test_a_median_counts_runs_that_never_got_there():
+    """By hand: the middle of 100, 200, 300, never is 250; of 100, never, never it is never."""
+    results = [of_curve("a", seed, 1.0, 1.0, x) for seed, x in enumerate((300, 100, None, 200))]
+    results += [of_curve("b", seed, 1.0, 1.0, x) for seed, x in enumerate((None, 100, None))]
+    results += [of_curve("c", 0, 1.0, 1.0, None)]
+    table = comparison_table(results)
+    assert row_of(table, "a")[3].startswith("250 [100, ") and row_of(table, "b")[3].startswith("never [100, never]")
+    assert row_of(table, "c")[3] == "never (no interval)"
+    e = stratified_bootstrap(curves.median, np.array([1.0, np.inf]), rng=np.random.default_rng(0))
+    assert e == (np.inf, 1.0, np.inf)  # a quarter of the resamplings has the number twice
+
+
+def test_area_and_frames_of_a_curve_worked_out_by_hand():
+    frames, success = [0, 100, 400], [0.0, 0.6, 1.0]  # ∫ = 30 + 240
+    assert curves.area(frames, success) == pytest.approx(270 / 400)
+    assert curves.area(frames, success, planned=1000) == pytest.approx(0.27)  # diverged: 0 from 400 on
+    assert curves.area([0], [0.3], planned=1000) == 0.0
+    assert [curves.frames_to(frames, success, share) for share in (0.0, 0.5, 0.6, 0.9)] == [0, 100, 100, 400]
+    assert curves.frames_to([0, 100, 200], [0.1, 0.9, 0.2], 0.9) == 100  # first, not last
+    assert curves.frames_to([0, 100], [0.1, 0.89], 0.9) is None
+    with pytest.raises(UserError, match="run of 300"):
+        curves.area(frames, success, planned=300)

@@ -24,7 +24,8 @@ from metarim_lite.training.sweeps import SweepConfig, read_results, sweep
 AGENT = ml.AgentConfig(num_modules=3, active=2, hidden_size=8, lstm_size=16, input_size=16, channels=4, head_size=8)
 PPO = ml.PPOConfig(epochs=1, minibatches=4)
 BASE = ml.TrainConfig(frames=16 * 20 * 16, num_envs=16, steps=20, train_levels=50, report_every=1, agent=AGENT, ppo=PPO)
-CONFIG = SweepConfig(("lstm", "rim"), ("MiniGrid-Empty-5x5-v0",), seeds=(0, 1), episodes=40, base=BASE)
+CURVE = {"episodes": 40, "evaluate_every": 1280, "evaluate_episodes": 20}
+CONFIG = SweepConfig(("lstm", "rim"), ("MiniGrid-Empty-5x5-v0",), seeds=(0, 1), **CURVE, base=BASE)
 FIRST = CONFIG.runs()[0]
 
 
@@ -82,13 +83,19 @@ def test_every_run_has_a_line_that_training_and_judging_it_by_hand_gives(undistu
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, joblib.cpu_count() // 2))
     try:
-        run = ml.train(dataclasses.replace(BASE, method="rim", level=line["level"]), progress=False)
+        config = dataclasses.replace(BASE, method="rim", level=line["level"], evaluate_every=1280, evaluate_episodes=20)
+        run = ml.train(config, progress=False)
+        before = ml.training.Trainer(config).agent
         held_out = ml.LevelBank.generate(line["level"], seeds=range(1_000_000, 1_000_040))
         by_hand = ml.evaluate(run.agent, held_out, 40)
+        first = ml.evaluate(before, held_out, 20).success.value
     finally:
         torch.set_num_threads(threads)
     assert line["success"] == by_hand.success._asdict() and line["length"] == by_hand.length._asdict()
     assert line["frames"] == BASE.frames and line["episodes"] == 40
+    while_training = [x["held_out_success"] for x in run.metrics if "held_out_success" in x]
+    assert line["curve"]["frames"] == [0, 1280, 2560, 3840, 5120]
+    assert line["curve"]["success"] == [first, *while_training[:-1], by_hand.success.value]
     assert line["frames_per_second"] == pytest.approx(line["frames"] / line["seconds"])
     assert line["command"].startswith("metarim train --method rim --level MiniGrid-Empty-5x5-v0 --frames 5120 --seed 0")
 
@@ -110,7 +117,7 @@ def test_more_seeds_add_their_runs_and_leave_the_others_alone(copied, monkeypatc
 
     def pretend(job, stop):
         jobs.append(job)
-        return {"result": {"success": {"value": 0.5}, "frames_per_second": 1.0}}
+        return {"result": {"success": {"value": 0.5}, "frames": BASE.frames, "frames_per_second": 1.0}}
 
     monkeypatch.setattr(sweeps, "in_own_process", pretend)
     before = (copied / "results.jsonl").read_bytes()
@@ -118,6 +125,87 @@ def test_more_seeds_add_their_runs_and_leave_the_others_alone(copied, monkeypatc
     assert sorted(job["config"]["method"] for job in jobs) == ["lstm", "rim"]
     assert all(job["config"]["seed"] == 7 for job in jobs)
     assert (copied / "results.jsonl").read_bytes().startswith(before) and len(more.results) == 6
+
+
+def test_a_run_that_diverges_is_a_result_and_is_run_again_only_when_its_line_is_deleted(tmp_path, monkeypatch, capsys):
+    config = dataclasses.replace(CONFIG, methods=("lstm",), seeds=(0, 1), vary=("ppo.value=0.5,1e38",))
+    done = sweep(config, tmp_path, workers=2, progress=False)
+    assert not done.failures
+    good, bad = ([line for line in done.results if line["varied"] == {"ppo.value": v}] for v in (0.5, 1e38))
+    assert not any("diverged" in line for line in good)
+    for line in bad:
+        assert "is not finite at" in line["diverged"] and line["success"]["value"] == 0
+        assert line["frames"] < line["planned"] == BASE.frames and line["area"] < 0.5
+        assert line["curve"]["frames"][0] == 0 and line["curve"]["frames"][-1] <= line["frames"]
+    assert "2, 2 of 2 diverged" in done.table() and "is not finite" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(sweeps, "in_own_process", forbidden)
+        assert sweep(config, tmp_path, progress=False).results == done.results
+    kept = [x for x in (tmp_path / "results.jsonl").read_text().splitlines() if json.loads(x)["run"] != bad[0]["run"]]
+    (tmp_path / "results.jsonl").write_text("".join(f"{x}\n" for x in kept))
+    assert without_times(sweep(config, tmp_path, progress=False).results) == without_times(done.results)
+
+
+def test_a_longer_sweep_goes_on_with_every_run_and_replaces_its_line(copied, undisturbed):
+    longer = dataclasses.replace(CONFIG, base=dataclasses.replace(BASE, frames=2 * BASE.frames))
+    done = sweep(longer, copied, workers=2, progress=False)
+    assert not done.failures and len((copied / "results.jsonl").read_text().splitlines()) == 4
+    for before, line in zip(undisturbed.results, done.results, strict=True):
+        assert line["run"] == before["run"] and line["frames"] == line["planned"] == 2 * BASE.frames
+        assert line["curve"]["frames"] == [1280 * n for n in range(9)]
+        assert line["curve"]["success"][:4] == before["curve"]["success"][:4]  # it went on, it did not begin again
+    run = ml.train(
+        dataclasses.replace(done.config.runs()[0].config, frames=2 * BASE.frames),
+        folder=copied / "runs" / FIRST.name, progress=False,
+    )  # fmt: skip
+    held_out = ml.LevelBank.generate("MiniGrid-Empty-5x5-v0", seeds=range(1_000_000, 1_000_040))
+    assert run.finished and ml.evaluate(run.agent, held_out, 40).success.value == done.results[0]["success"]["value"]
+
+
+def test_a_longer_sweep_killed_on_the_way_counts_no_run_twice_and_no_short_run_as_a_long_one(copied, monkeypatch):
+    longer = dataclasses.replace(CONFIG, base=dataclasses.replace(BASE, frames=2 * BASE.frames))
+    jobs = []
+
+    def pretend(job, stop):
+        jobs.append(job["folder"])
+        if len(jobs) > 1:
+            return {"error": "out of memory"}
+        return {"result": {"success": {"value": 0.5}, "frames": 2 * BASE.frames, "frames_per_second": 1.0}}
+
+    monkeypatch.setattr(sweeps, "in_own_process", pretend)
+    done = sweep(longer, copied, workers=1, progress=False)
+    lines = [json.loads(text) for text in (copied / "results.jsonl").read_text().splitlines()]
+    assert sorted(line["run"] for line in lines) == sorted(run.name for run in CONFIG.runs())
+    assert sorted(line["frames"] for line in lines) == [BASE.frames] * 3 + [2 * BASE.frames]
+    assert [line["run"] for line in done.results] == [FIRST.name], "short runs stand beside long ones"
+    assert len(done.failures) == 3 and "0, 2 missing" in done.table() and "1, 1 missing" in done.table()
+    jobs.clear()
+    sweep(longer, copied, workers=1, progress=False)
+    assert len(jobs) == 3 and not any(job.endswith(FIRST.name) for job in jobs)
+
+
+def test_the_line_of_a_run_says_what_its_metrics_say(monkeypatch):
+    """By hand: the curve 0.2, 0.6, 0.95, 1.0 at 0, 100, 200, 400 frames has the area (40 + 77.5 + 195) / 400."""
+    monkeypatch.setattr(sweep_worker, "_before", lambda config: 0.2)
+    lines = [
+        {"frames": 100, "seconds": 1.0, "held_out_success": 0.6},
+        {"frames": 200, "seconds": 2.0, "held_out_success": 0.95},
+        {"frames": 300, "seconds": 3.0, "updates/modules": 3, "frames/slow": 100},
+        {"frames": 400, "seconds": 4.0, "updates/modules": 4, "updates/attention": 1, "frames/slow": 200, "success": 1},
+    ]
+    config = dataclasses.replace(BASE, frames=400)
+    perfect = ml.analysis.wilson(10, 10)
+    line = sweep_worker._result(config, lines, ml.Evaluation(perfect, perfect, perfect, 10, torch.ones(10).numpy()))
+    assert line["area"] == pytest.approx(312.5 / 400)
+    assert line["curve"] == {"frames": [0, 100, 200, 400], "success": [0.2, 0.6, 0.95, 1.0]}
+    assert line["frames_to"] == {"0.5": 100, "0.9": 200, "0.98": 400}
+    assert line["updates"] == {"modules": 4, "attention": 1} and line["frames_by_clock"] == {"slow": 200}
+    assert line["success"]["value"] == 1.0 and line["frames"] == line["planned"] == 400
+    lost = sweep_worker._result(config, lines[:3], None)
+    assert lost["area"] == pytest.approx(117.5 / 400) and lost["frames_to"] == {"0.5": 100, "0.9": 200, "0.98": None}
+    assert (lost["frames"], lost["planned"], lost["success"]["value"]) == (300, 400, 0.0)
+    at_once = sweep_worker._result(config, [], None)
+    assert (at_once["frames"], at_once["area"], at_once["frames_per_second"]) == (0, 0.0, None)
 
 
 def test_a_run_whose_process_is_killed_goes_on_from_its_checkpoint(tmp_path, undisturbed):
@@ -145,6 +233,7 @@ def test_a_run_whose_process_is_killed_goes_on_from_its_checkpoint(tmp_path, und
 def command_line(folder, *more):
     flags = (
         "--methods lstm rim --levels MiniGrid-Empty-5x5-v0 --seeds 0 1 --episodes 40 "
+        "--evaluate-every 1280 --evaluate-episodes 20 "
         "--base.frames 5120 --base.num-envs 16 --base.steps 20 --base.train-levels 50 --base.report-every 1 "
         "--base.agent.num-modules 3 --base.agent.active 2 --base.agent.hidden-size 8 --base.agent.lstm-size 16 "
         "--base.agent.input-size 16 --base.agent.channels 4 --base.agent.head-size 8 "
@@ -267,6 +356,8 @@ def test_damaged_results_are_refused_with_the_line_named(content, sentence, tmp_
         ({"seeds": (0, -1)}, "seeds holds -1"),
         ({"seeds": (0, 0)}, "twice"),
         ({"episodes": 0}, "episodes is 0"),
+        ({"evaluate_every": -1}, "evaluate_every is -1"),
+        ({"base": {"evaluate_every": 9}}, "name it in evaluate_every"),
         ({"baseline": "lstn"}, "did you mean 'lstm'"),
         ({"base": {"method": "rim"}}, "name it in methods"),
         ({"vary": ("agent.hiden_size=8",)}, "did you mean 'hidden_size'"),
@@ -306,7 +397,7 @@ def test_all_methods_get_their_first_seed_before_any_gets_its_second():
 
 
 def test_the_folder_of_another_sweep_is_refused(copied):
-    with pytest.raises(ml.UserError, match="base.frames is 5120"):
+    with pytest.raises(ml.UserError, match="base.frames=5120; it can be made longer, not shorter"):
         sweep(dataclasses.replace(CONFIG, base=dataclasses.replace(BASE, frames=640)), copied, progress=False)
     with pytest.raises(ml.UserError, match="its episodes is 40"):
         sweep(dataclasses.replace(CONFIG, episodes=41), copied, progress=False)

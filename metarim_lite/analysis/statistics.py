@@ -88,22 +88,26 @@ def stratified_bootstrap(
 
     Arguments:
         statistic: takes the groups as arrays [..., runs], gives [...].
-        scores: the groups: the runs on each level, [runs] each, not all of equal length perhaps.
+        scores: the groups: the runs on each level, [runs] each, not all of equal length perhaps. ∞ may stand for
+            a run that never got there, if the statistic knows what to do with it.
         rng: the dice.
         draws: resamplings.
 
     Raises:
-        UserError: no group, one of fewer than 2 runs (resampling it would give an interval of width 0), or numbers
-            that are not finite.
+        UserError: no group, one of fewer than 2 runs (resampling it would give an interval of width 0), or values
+            that are no numbers.
     """
     groups = [np.asarray(group, dtype=np.float64) for group in scores]
     for group in groups:
-        if group.ndim != 1 or not np.isfinite(group).all():
-            raise UserError(f"scores of runs must be lists of finite numbers, got {group.tolist()!r}")
+        if group.ndim != 1 or np.isnan(group).any():
+            raise UserError(f"scores of runs must be lists of finite numbers, or ∞, got {group.tolist()!r}")
     if not groups or min(map(len, groups)) < 2:
         raise UserError(f"an interval needs at least 2 runs in each group, got {[len(g) for g in groups]}; add seeds")
     resampled = [group[rng.integers(len(group), size=(draws, len(group)))] for group in groups]  # [draws, runs] each
-    low, high = np.quantile(statistic(*resampled), [0.025, 0.975])
+    found = statistic(*resampled)
+    # Between a number and ∞ nothing can be interpolated.
+    how = "linear" if np.isfinite(found).all() else "inverted_cdf"
+    low, high = np.quantile(found, [0.025, 0.975], method=how)
     return Estimate(float(statistic(*groups)), float(low), float(high))
 
 

@@ -17,16 +17,19 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..analysis.curves import SHARES, area, frames_to
 from ..config import from_dict
-from ..errors import UserError
-from ..runs.checkpoints import make_folder
-from .evaluation import evaluate
+from ..errors import Diverged, UserError
+from ..runs.checkpoints import STATE, make_folder
+from ..runs.folder import recorded_metrics
+from .evaluation import Evaluation, evaluate
 from .methods import METHODS, MethodConfig
 from .shipped import command_of
-from .trainer import HELD_OUT_SEEDS, Run, TrainConfig, make_bank, train
+from .trainer import HELD_OUT_SEEDS, Run, TrainConfig, Trainer, make_bank, train
 
 ATTEMPTS = 3  # a run whose process dies this often is given up
 PATIENCE = 120.0  # seconds to wait for an orphan that is still saving the same run
@@ -93,6 +96,8 @@ def on_dask(job: dict[str, Any]) -> dict[str, Any]:
 def finish_run(config: TrainConfig, folder: Path, episodes: int) -> dict[str, Any] | None:
     """Train, from the last checkpoint on if there is one, and play the held-out levels. None: stopped before the end.
 
+    A run that diverges is a result, too, with its sentence as `diverged`.
+
     Raises:
         UserError: what `train` refuses; or another process is at work in the folder and does not end.
     """
@@ -104,25 +109,69 @@ def finish_run(config: TrainConfig, folder: Path, episodes: int) -> dict[str, An
     except Timeout:
         raise UserError(f"another process is still training in {str(folder)!r}; end it and sweep again") from None
     with lock:
-        run = train(config, folder=folder, progress=False)
-        return _result(run, episodes) if run.finished else None
+        try:
+            run = train(config, folder=folder, progress=False)
+        except Diverged as error:
+            lines = recorded_metrics(folder) if (folder / STATE).exists() else []
+            return {"diverged": str(error)} | _result(config, lines, None)
+        return _result(config, run.metrics, _judge(run, episodes)) if run.finished else None
 
 
-def _result(run: Run, episodes: int) -> dict[str, Any]:
+def _judge(run: Run, episodes: int) -> Evaluation:
     held_out = make_bank(run.config.levels, range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + episodes))
-    judged = evaluate(run.agent, held_out, len(held_out))
-    frames, seconds = run.metrics[-1]["frames"], run.metrics[-1]["seconds"]
-    return {
-        "frames": frames,
-        "success": judged.success._asdict(),
-        "reward": judged.reward._asdict(),
-        "length": judged.length._asdict(),
-        "episodes": judged.episodes,
-        "training_success": run.metrics[-1].get("success"),
-        "seconds": seconds,
-        "frames_per_second": frames / seconds,
-        "command": command_of(run.config),
+    return evaluate(run.agent, held_out, len(held_out))
+
+
+def _before(config: TrainConfig) -> float:
+    """Success of the agent as it begins, on the levels that are played while training."""
+    levels = make_bank(config.levels, range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + config.evaluate_episodes))
+    begins = Trainer(replace(config, imitate=False, cuda_graphs=False), levels)  # nobody trains: the agent is the same
+    return evaluate(begins.agent, levels, len(levels)).success.value
+
+
+def _result(config: TrainConfig, lines: list[dict[str, Any]], judged: Evaluation | None) -> dict[str, Any]:
+    """What results.jsonl keeps of a run, from its lines of metrics and the last evaluation; None: it diverged.
+
+    frames             played at the end, or when the last checkpoint was written before the run diverged
+    planned            frames asked for
+    success            value, low, high; of a run that diverged 0
+    reward, length     the same (not of a run that diverged)
+    episodes           held-out levels played at the end
+    curve              `frames` and held-out `success` there: at the beginning, while training, at the end
+    area               mean height of that curve between 0 and `frames`; up to `planned`, for a run that diverged
+    frames_to          "0.5", "0.9", "0.98" -> frames after which the curve was first that high; null: never
+    updates            of each group of parameters, as far as the metrics count them
+    frames_by_clock    that each clock learned from, likewise
+    training_success   of the episodes between the last two reports
+    seconds            of training, evaluations apart
+    """
+    last = lines[-1] if lines else {"frames": 0, "seconds": 0.0}
+    points = {0: _before(config)}
+    points |= {line["frames"]: line["held_out_success"] for line in lines if "held_out_success" in line}
+    if judged is not None:
+        points[last["frames"]] = judged.success.value
+    frames, success = list(points), list(points.values())
+    result: dict[str, Any] = {"frames": last["frames"], "planned": config.frames}
+    if judged is None:
+        result |= {"success": {"value": 0.0, "low": 0.0, "high": 0.0}, "episodes": 0}
+    else:
+        result |= {name: getattr(judged, name)._asdict() for name in ("success", "reward", "length")}
+        result |= {"episodes": judged.episodes}
+    return result | {
+        "curve": {"frames": frames, "success": success},
+        "area": area(frames, success, config.frames if judged is None else None),
+        "frames_to": {str(share): frames_to(frames, success, share) for share in SHARES},
+        "updates": _by_name(last, "updates/"),
+        "frames_by_clock": _by_name(last, "frames/"),
+        "training_success": last.get("success"),
+        "seconds": last["seconds"],
+        "frames_per_second": last["frames"] / last["seconds"] if last["seconds"] else None,
+        "command": command_of(config),
     }
+
+
+def _by_name(line: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {key.removeprefix(prefix): value for key, value in line.items() if key.startswith(prefix)}
 
 
 def main() -> None:
