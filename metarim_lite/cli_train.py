@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
@@ -25,7 +24,7 @@ def train(
     """Train an agent. A folder that holds the same run is resumed.
 
     With `--config FILE.toml` settings come from a file, such as the config.toml of a run; what stands on the command
-    line beside it wins. A table [timescales] in it changes the method's own time scales.
+    line beside it wins. Time scales, from either, are laid over the method's own.
 
     With `--task NAME` (copying, copying-small, adding, bouncing-balls, digits) train a controller on one of the
     RIM paper's sequence tasks instead; `metarim train --task NAME --help` lists its settings.
@@ -64,15 +63,10 @@ def _reporter(folder: Path, tensorboard: bool) -> Callable[[dict[str, Any]], Non
 def _train_from(path: str, method: str | None) -> Callable[..., None]:
     """`metarim train --config FILE`: the train command with the file's settings as defaults.
 
-    The table [timescales] changes those of the method that will hold, which the command line may name.
+    The table [timescales] must fit the method that will hold, which the command line may name.
     """
-    from .training.methods import method as find_method
-
-    values = read_toml(path)
-    default = TrainConfig(method=method or values.get("method", TrainConfig.method))
-    if "timescales" in values:
-        default = dataclasses.replace(default, timescales=find_method(default.method).timescales)
-    return _with_default(train, overlay(default, values | {"method": default.method}))
+    named = {} if method is None else {"method": method}
+    return _with_default(train, overlay(TrainConfig(), read_toml(path) | named))
 
 
 def _train_task(name: str, path: str | None) -> Callable[..., None]:

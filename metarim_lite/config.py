@@ -44,7 +44,7 @@ def _coerce(name: str, hint: Any, value: Any) -> Any:
             return None
         hint = next(h for h in typing.get_args(hint) if h is not type(None))
     if dataclasses.is_dataclass(hint):
-        return from_dict(hint, value)  # type: ignore[arg-type]
+        return from_dict(hint, {} if value is None else value)  # type: ignore[arg-type]
     if hint in PLAIN:
         _check_plain(name, hint, value)
         return hint(value)

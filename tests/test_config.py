@@ -7,19 +7,21 @@ import pytest
 
 import metarim_lite as ml
 from metarim_lite.cli import _read
-from metarim_lite.config import from_dict, overlay, read_toml, to_toml
+from metarim_lite.config import from_dict, overlay, read_toml, to_dict, to_toml
 from metarim_lite.experiments import SEQUENCES, SequenceConfig
 from metarim_lite.training import METHODS, ContinualConfig, TimeScales
+from metarim_lite.training.shipped import command_of
 from metarim_lite.training.sweeps import SweepConfig
 
 SLOWER = TimeScales(slower=(("attention", 0.1), ("heads", 1e-05)))
 CONFIGS = [
     ml.TrainConfig(),
     ml.TrainConfig(method="rim", level='a "quoted" \\ läv€l', timescales=SLOWER, agent=ml.AgentConfig(active=2)),
-    *(ml.TrainConfig(timescales=m.timescales) for m in METHODS.values()),
+    *(ml.TrainConfig(method=name, timescales=m.timescales) for name, m in METHODS.items()),
+    ml.TrainConfig(timescales={"fast_lr": 1e-3}),
     *SEQUENCES.values(),
-    ContinualConfig(base=ml.TrainConfig(timescales=SLOWER)),
-    SweepConfig(seeds=(4, 5), vary=("agent.active=2,4",), base=ml.TrainConfig(timescales=SLOWER)),
+    ContinualConfig(base=ml.TrainConfig(method="rim", timescales=SLOWER)),
+    SweepConfig(seeds=(4, 5), vary=("agent.active=2,4",), base=ml.TrainConfig(timescales={"slow_lr": 1e-05})),
 ]
 
 
@@ -56,13 +58,72 @@ def test_a_table_of_time_scales_changes_those_of_the_method_that_holds(toml):
     assert chosen("train", "--config", path).scales == expected
     reversed_ = chosen("train", "--config", path, "--method", "meta-rim-reversed")
     assert reversed_.scales == dataclasses.replace(METHODS["meta-rim-reversed"].timescales, slow_every=9)
-    words = ("timescales:time-scales", "--timescales.slow-every", "7")
+    words = ("--timescales.slow-every", "7")
     assert chosen("train", "--config", path, *words).scales == dataclasses.replace(expected, slow_every=7)
+
+
+RATE = {"fast_lr": 1e-3}
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("given", [RATE, TimeScales(**RATE)], ids=["dict", "TimeScales"])
+def test_changed_time_scales_are_laid_over_those_of_every_method(name, given):
+    expected = dataclasses.replace(METHODS[name].timescales, **RATE)
+    config = ml.TrainConfig(method=name, timescales=given)
+    assert config.scales == expected
+    assert from_dict(ml.TrainConfig, to_dict(config)).scales == expected
+    ours = dataclasses.replace(ml.TrainConfig(timescales=given), method=name)
+    assert ours.scales == expected, "another method keeps its own clocks"
+
+
+def test_files_and_flags_lay_time_scales_over_those_of_every_method(toml):
+    for text, words in (("[timescales]\nfast_lr = 0.001", ()), ("", ("--timescales.fast-lr", "0.001"))):
+        path = toml(text)
+        for name in ("rim", "meta-rim", "rim-frozen-attention"):
+            config = chosen("train", "--config", path, "--method", name, *words)
+            assert config.scales == dataclasses.replace(METHODS[name].timescales, **RATE)
+    assert chosen("train", "--timescales.fast-lr", "0.001").scales.slow == ("attention",)
+    for command in ("continual", "forgetting"):
+        base = chosen(command, "--base.timescales.fast-lr", "0.001").base
+        assert dataclasses.replace(base, method="meta-rim-reversed").scales.slow == ("modules",)
+    config = chosen("sweep", "--config", toml("[base.timescales]\nfast_lr = 0.001"), "--vary", "timescales.slow_lr=0.1")
+    for run in config.runs():
+        own = METHODS[run.config.method].timescales
+        assert run.config.scales == dataclasses.replace(own, fast_lr=1e-3, slow_lr=0.1)
+
+
+def test_configs_of_older_versions_keep_their_time_scales():
+    """They hold all time scales, or null for the method's own."""
+    full = dataclasses.replace(METHODS["meta-rim-reversed"].timescales, fast_lr=0.25)
+    old = {"method": "rim", "timescales": to_dict(full)}
+    assert from_dict(ml.TrainConfig, old).scales == full
+    assert from_dict(ml.TrainConfig, old | {"timescales": None}).scales == METHODS["rim"].timescales
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        ({"fast_rl": 1.0}, "did you mean 'fast_lr'"),
+        ({"slow": ()}, "'attention' is on no clock"),
+        ({"fast_lr": "x"}, "fast_lr is 'x'; it must be a number"),
+        ("meta-rim", "timescales is 'meta-rim'; give a dict"),
+    ],
+)
+def test_impossible_changes_get_one_sentence(given, said):
+    with pytest.raises(ml.UserError, match=said):
+        ml.TrainConfig(timescales=given)
+
+
+def test_the_command_of_a_config_gives_it_back():
+    config = ml.TrainConfig(timescales={"fast_lr": 0.5, "slow_span": 40}, agent=ml.AgentConfig(active=2))
+    assert chosen(*command_of(config).split()[1:]) == config
 
 
 def test_the_config_kept_with_a_run_gives_the_same_run(tmp_path, small_bank):
     agent = ml.AgentConfig(num_modules=4, active=2, hidden_size=8, input_size=16)
-    config = ml.TrainConfig(frames=320, num_envs=8, steps=40, train_levels=9, agent=agent, timescales=SLOWER)
+    config = ml.TrainConfig(
+        method="rim", frames=320, num_envs=8, steps=40, train_levels=9, agent=agent, timescales=SLOWER
+    )
     ml.train(config, folder=tmp_path / "run", progress=False, bank=small_bank)
     assert chosen("train", "--config", str(tmp_path / "run" / "config.toml")) == config
     again = chosen("train", "--config", str(tmp_path / "run" / "config.toml"), "--frames", "640")

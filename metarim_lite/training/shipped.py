@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -83,28 +82,19 @@ def command_of(config: TrainConfig) -> str:
     return "metarim train" + words + "".join(flags(config, replace(TrainConfig(), **main)))
 
 
-def flags(config: Any, default: Any) -> list[str]:
+def flags(config: Any, default: Any, prefix: str = "") -> list[str]:
     """The words of a command line that turn the config `default` into `config`, each with a space before it."""
-    words, chosen = _flags(config, default, "")
-    return words + chosen
-
-
-def _flags(config: Any, default: Any, prefix: str) -> tuple[list[str], list[str]]:
-    """Plain flags; and optional parts, each chosen by a word, which come after all plain flags."""
-    words, chosen = [], []
+    words = []
     for name, value in vars(config).items():
         usual = getattr(default, name)
         flag = f"{prefix}{name.replace('_', '-')}"
         if value == usual:
             continue
-        if not hasattr(value, "__dataclass_fields__"):
-            words.append(" ".join([f" --{flag}", *map(str, _flat(value))]))
-        elif usual is None:
-            chosen += [f" {flag}:time-scales", *itertools.chain(*_flags(value, type(value)(), f"{flag}."))]
+        if hasattr(value, "__dataclass_fields__"):
+            words += flags(value, usual, f"{flag}.")
         else:
-            inner, later = _flags(value, usual, f"{flag}.")
-            words, chosen = words + inner, chosen + later
-    return words, chosen
+            words.append(" ".join([f" --{flag}", *map(str, _flat(value))]))
+    return words
 
 
 def _flat(value: Any) -> list[Any]:

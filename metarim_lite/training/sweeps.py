@@ -144,9 +144,7 @@ def _read_variation(text: str) -> list[tuple[str, Any]]:
 
 
 def _set(config: TrainConfig, setting: str, value: Any) -> TrainConfig:
-    """`config` with another value at a dotted name. Time scales start from the method's own."""
-    if setting.startswith("timescales."):
-        config = replace(config, timescales=config.scales)
+    """`config` with another value at a dotted name."""
     for name in reversed(setting.split(".")):
         value = {name: value}
     return overlay(config, value)

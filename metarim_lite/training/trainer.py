@@ -24,6 +24,7 @@ from ..runs.distributed import Gathered, join, leader_first, leads, place, share
 from ..runs.folder import Learner, run_folder
 from ..runs.loop import Loop, looping
 from .adaptation import TaskLearner, task_worlds
+from .changes import ScaleChanges, changes_from
 from .evaluation import Evaluation, evaluate
 from .graphs import Replayed
 from .imitation import Reader, imitation_loss
@@ -70,10 +71,12 @@ class TrainConfig:
     agent: AgentConfig = field(default_factory=AgentConfig)
     """Sizes of the agent; the method decides the controller."""
     ppo: PPOConfig = field(default_factory=PPOConfig)
-    timescales: TimeScales | None = None
-    """Instead of the method's own."""
+    timescales: ScaleChanges = field(default_factory=ScaleChanges)
+    """What to change of the method's own time scales. In Python a dict will do, such as dict(fast_lr=1e-3); of a
+    TimeScales the fields count that differ from its defaults."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "timescales", changes_from(self.timescales))
         check_kinds(self)
         if not 0 <= self.seed < 2**62:
             raise UserError(f"TrainConfig.seed is {self.seed!r}; it must be a whole number from 0 to 2^62 - 1")
@@ -102,8 +105,8 @@ class TrainConfig:
 
     @property
     def scales(self) -> TimeScales:
-        """The time scales that hold: this config's, or else the method's."""
-        return self.timescales or method(self.method).timescales
+        """The time scales that hold: the method's, with this config's changes laid over them."""
+        return self.timescales.over(method(self.method).timescales)
 
     @property
     def levels(self) -> tuple[str, ...]:
