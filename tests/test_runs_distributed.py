@@ -121,6 +121,8 @@ def test_two_processes_stopped_and_resumed_equal_two_never_stopped(together, nam
     stopped, whole = (load_file(together / name / "checkpoint.safetensors") for name in names)
     assert stopped.keys() == whole.keys()
     assert all(torch.equal(stopped[k], whole[k]) for k in whole)
+    counted = [[(x["episodes"], x.get("success")) for x in lines_of(together / name)] for name in names]
+    assert counted[0] == counted[1] and (names[0] == "reader" or counted[0][-1][0] > 0)
 
 
 @pytest.mark.parametrize("name, config, worlds", [("run", CONFIG, "worlds"), ("tasks", PER_TASK, "worlds.3")])

@@ -32,6 +32,7 @@ class PlainWorlds:
         self.envs = [make_minigrid(level) for _ in range(num_envs)]
         self.num_envs, self.device = num_envs, torch.device("cpu")
         self.bank = SimpleNamespace(max_mission_length=5)
+        self.step_limit = self.envs[0].max_steps
         self.mission_kind = torch.zeros(num_envs, dtype=torch.int64)
 
     def reset(self) -> Observation:

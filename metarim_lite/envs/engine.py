@@ -340,6 +340,11 @@ class GridWorlds:
         return self._kinds.index_select(0, self.state.level)
 
     @property
+    def step_limit(self) -> int:
+        """Steps after which an episode in any of the bank's levels is over."""
+        return self.bank.step_limit
+
+    @property
     def finished(self) -> Bool[Tensor, "B"]:
         """Worlds that wait for a reset (with autoreset off)."""
         return self._finished.clone()

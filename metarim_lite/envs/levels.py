@@ -188,6 +188,11 @@ class LevelBank:
         return int((self.tables["mission"] != 0).sum(1).max())
 
     @property
+    def step_limit(self) -> int:
+        """Steps after which an episode in any of the levels is over."""
+        return int(self.tables["max_steps"].max())
+
+    @property
     def width(self) -> int:
         """Cells from left to right of the widest level."""
         return self.tables["cells"].shape[2]

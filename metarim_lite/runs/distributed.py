@@ -174,6 +174,8 @@ class Gathered:
         for name, x in saved.items():
             if TASK.match(name):  # worlds of a task of this process: those of each process under names of their own
                 whole |= {_task_of(rank, name, tasks): part for rank, part in enumerate(_gather(x))}
+            elif name == SUMMED:
+                whole[name] = torch.stack(_gather(x)).sum(0)
             else:
                 whole[name] = x if _axis(name) is None else torch.cat(_gather(x), _axis(name))
         return whole
@@ -184,12 +186,15 @@ class Gathered:
         own = {_task_of(here.rank, name, _tasks_in(now)): name for name in now}
 
         def mine(name: str, x: Tensor) -> Tensor:
+            if name == SUMMED:
+                return x if here.rank == 0 else torch.zeros_like(x)
             axis = _axis(name)
             return x if axis is None else x.chunk(here.size, axis)[here.rank]
 
         self.player.load_state_dict({own[k]: v if TASK.match(k) else mine(k, v) for k, v in saved.items() if k in own})
 
 
+SUMMED = "waiting"  # sums over worlds: saved as one, and held by the first process when they come back
 TASK = re.compile(r"worlds\.(\d+)\.")
 
 

@@ -11,11 +11,12 @@ A line of metrics.jsonl is about the ticks since the line before. Its keys, for 
 
     frames                    steps played since the beginning, over all worlds
     tick                      ticks since the beginning
-    episodes                  episodes that ended
-    success                   share of them that ended in success, where some ended
-    reward                    mean reward of an episode, where some ended
-    length                    mean steps of an episode, where some ended
-    episodes/KIND             episodes with a mission of one kind, where some ended: MISSION_KINDS in envs/missions.py
+    episodes                  episodes that count now: they began so long ago that even the longest would have ended
+                              (training/counting.py), so that short ones have no advantage; each counts in one line
+    success                   share of them that ended in success, where there are some
+    reward                    mean reward of an episode, where there are some
+    length                    mean steps of an episode, where there are some
+    episodes/KIND             those with a mission of one kind, where there are some: MISSION_KINDS in envs/missions.py
     success/KIND              share of them that ended in success
     frames_per_second         steps played per second of training (evaluations apart)
     seconds                   seconds of training since the beginning

@@ -71,7 +71,8 @@ def task_worlds(bank: LevelBank, tasks: int, num_envs: int, device: Any, seed: i
         raise UserError(f"{num_envs} worlds cannot be shared by {len(banks)} tasks equally; use a multiple")
     share = num_envs // len(banks)
     mine = distributed.share_of(len(banks), "tasks")
-    return SideBySide([GridWorlds(banks[i], share, device, seed * len(banks) + i) for i in mine])
+    parts = [GridWorlds(banks[i], share, device, seed * len(banks) + i) for i in mine]
+    return SideBySide(parts, bank.step_limit)
 
 
 class TaskAgents(NamedTuple):

@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from ..envs import GridWorlds
-from ..envs.missions import MISSION_KINDS
 from ..models import ControllerState
 from ..runs.distributed import ALONE, Place, place
+from .counting import Counter
 
 
 class Seen(NamedTuple):
@@ -36,7 +36,8 @@ class Rollout(NamedTuple):
     states: tuple[ControllerState, ...]
     """The controller's state before step 0, span, 2·span, … (batch first)."""
     episodes: dict[str, Tensor]
-    """Sums over the episodes that ended: count, success, reward, length; count/KIND and success/KIND of missions."""
+    """Sums over the episodes that count now (see counting.py): count, success, reward, length; count/KIND and
+    success/KIND of missions."""
 
 
 def sample_actions(
@@ -69,7 +70,7 @@ class Player:
         self.observation = worlds.reset()
         self.state: ControllerState = agent.initial_state(worlds.num_envs)
         self.resets = torch.ones(worlds.num_envs, dtype=torch.bool, device=worlds.device)
-        self.length = torch.zeros(worlds.num_envs, dtype=torch.int64, device=worlds.device)
+        self.counter = Counter(worlds.num_envs, worlds.step_limit, worlds.device)
 
     def _see(self) -> Seen:
         o = self.observation
@@ -83,11 +84,9 @@ class Player:
             T: steps to play in each world.
             span: gradients will run through this many steps; must divide T (checked by the trainer's config).
         """
-        worlds, B = self.worlds, self.worlds.num_envs
+        worlds = self.worlds
         kept: list[tuple[Tensor, ...]] = []
         states: list[ControllerState] = []
-        zero = torch.zeros((), device=worlds.device)
-        episodes = {"count": zero, "success": zero, "reward": zero, "length": zero}
         for t in range(T):
             if t % span == 0:
                 states.append(self.state)
@@ -97,23 +96,11 @@ class Player:
             step = worlds.step(actions)
             done = step.terminated | step.truncated
             kept.append((*seen, resets, actions, log_probs, out.value[0], step.reward, done, kind, step.success))
-
-            self.length += 1
-            episodes["count"] = episodes["count"] + done.sum()
-            episodes["success"] = episodes["success"] + (step.success & done).sum()
-            episodes["reward"] = episodes["reward"] + step.reward.sum()
-            episodes["length"] = episodes["length"] + (self.length * done).sum()
-            self.length = torch.where(done, torch.zeros_like(self.length), self.length)
             self.observation, self.resets = step.observation, done
 
         out, _ = agent(Seen(*(x.unsqueeze(0) for x in self._see())), self.state, self.resets.unsqueeze(0))
         stacked = [torch.stack(column) for column in zip(*kept, strict=True)]  # T × (B, …) -> (T, B, …)
         image, direction, mission, resets, actions, log_probs, values, rewards, dones, kinds, success = stacked
-        assert image.shape[:2] == (T, B)
-        of_kind = kinds.unsqueeze(-1) == torch.arange(len(MISSION_KINDS), device=worlds.device)  # (T, B, 6)
-        for name, those in (("count", dones), ("success", dones & success)):
-            sums = (of_kind & those.unsqueeze(-1)).sum((0, 1)).float()  # (T, B, 6) -> (6,)
-            episodes |= {f"{name}/{kind}": x for kind, x in zip(MISSION_KINDS, sums.unbind(), strict=True)}
         return Rollout(
             seen=Seen(image, direction, mission),
             resets=resets,
@@ -124,7 +111,7 @@ class Player:
             dones=dones,
             last_value=out.value[0],
             states=tuple(states),
-            episodes=episodes,
+            episodes=self.counter.add(dones, success, rewards, kinds),
         )
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -132,7 +119,8 @@ class Player:
         saved = {f"worlds.{k}": v for k, v in self.worlds.state_dict().items()}
         saved |= {f"observation.{k}": v for k, v in self.observation._asdict().items()}
         saved |= {f"memory.{k}": v for k, v in self.state._asdict().items()}
-        return saved | {"resets": self.resets, "length": self.length, "dice": self.generator.get_state()}
+        counted = {"length": self.counter.length, "waiting": self.counter.waiting}
+        return saved | counted | {"resets": self.resets, "dice": self.generator.get_state()}
 
     def load_state_dict(self, saved: dict[str, Tensor]) -> None:
         def part(prefix: str) -> dict[str, Tensor]:
@@ -142,5 +130,6 @@ class Player:
         self.worlds.load_state_dict(part("worlds."))
         self.observation = type(self.observation)(**{k: v.to(device) for k, v in part("observation.").items()})
         self.state = type(self.state)(**{k: v.to(device) for k, v in part("memory.").items()})
-        self.resets, self.length = saved["resets"].to(device), saved["length"].to(device)
+        self.resets = saved["resets"].to(device)
+        self.counter.length, self.counter.waiting = saved["length"].to(device), saved["waiting"].to(device)
         self.generator.set_state(saved["dice"].cpu())

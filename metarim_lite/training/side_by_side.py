@@ -16,14 +16,18 @@ class SideBySide:
 
     It offers what a `Player` needs. Each part keeps its number of worlds, so the share of a task in every batch is
     exact, however long its episodes are.
+
+    Arguments:
+        step_limit: the longest of all, where these parts are some of many.
     """
 
-    def __init__(self, parts: Sequence[GridWorlds]) -> None:
+    def __init__(self, parts: Sequence[GridWorlds], step_limit: int | None = None) -> None:
         self.parts = list(parts)
         self.sizes = [part.num_envs for part in parts]
         self.num_envs, self.device = sum(self.sizes), parts[0].device
         self.bank = max((part.bank for part in parts), key=lambda bank: bank.max_mission_length)
         """The bank with the longest missions: a Player asks it how many tokens to keep."""
+        self.step_limit = step_limit or max(part.step_limit for part in parts)
 
     def reset(self) -> Observation:
         return _joined([part.reset() for part in self.parts])
