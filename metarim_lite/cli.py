@@ -101,6 +101,7 @@ def forgetting(
     methods: tuple[str, ...] = ("lstm", "rim", "meta-rim"),
     seeds: tuple[int, ...] = (0, 1, 2),
     yardsticks: tuple[str, ...] = YARDSTICKS,
+    alone: bool = True,
 ) -> None:
     """Run `metarim continual` for several methods, yardsticks and seeds; print forgetting and the other measures.
 
@@ -112,10 +113,11 @@ def forgetting(
         methods: names from METHODS.
         seeds: one run for each.
         yardsticks: any of none, replay, ewc, joint.
+        alone: also train each task alone, which forward transfer is measured against; as long as one more yardstick.
     """
     from .experiments.yardsticks import compare_yardsticks
 
-    print(compare_yardsticks(config, folder, methods, seeds, yardsticks))
+    print(compare_yardsticks(config, folder, methods, seeds, yardsticks, alone=alone))
 
 
 def sweep(

@@ -1,6 +1,7 @@
 """Yardsticks compared over methods and seeds: the table says what the runs say, and a stopped comparison goes on."""
 
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -9,11 +10,14 @@ import pytest
 import metarim_lite as ml
 from metarim_lite.analysis import mean_interval
 from metarim_lite.cli import _read
+from metarim_lite.errors import Diverged
+from metarim_lite.experiments import yardsticks
 from metarim_lite.experiments.yardsticks import compare_yardsticks
-from metarim_lite.training.continual import train_sequence_of_tasks
+from metarim_lite.training import continual, train
+from metarim_lite.training.continual import areas_alone, train_sequence_of_tasks
 from metarim_lite.training.ppo import PPOConfig
 from metarim_lite.training.stages import ContinualConfig
-from metarim_lite.training.timescales import TimeScales
+from metarim_lite.training.timescales import Clock, TimeScales
 
 SHORT = ContinualConfig(
     base=ml.TrainConfig(
@@ -26,7 +30,7 @@ SHORT = ContinualConfig(
 
 
 def test_a_comparison_holds_what_single_runs_give_and_goes_on_where_it_was(tmp_path):
-    one = compare_yardsticks(SHORT, tmp_path, ["lstm"], [0], ["none", "joint"], progress=False)
+    one = compare_yardsticks(SHORT, tmp_path, ["lstm"], [0], ["none", "joint"], progress=False, alone=False)
     kept = {path: path.read_bytes() for path in tmp_path.glob("*-s0/metrics.jsonl")}
     assert "(no interval)" in str(one) and "[" not in str(one)
     words = one.command.split()
@@ -34,7 +38,8 @@ def test_a_comparison_holds_what_single_runs_give_and_goes_on_where_it_was(tmp_p
     base = dataclasses.replace(asked["config"].base, method=SHORT.base.method, seed=SHORT.base.seed)
     assert words[0] == "metarim" and dataclasses.replace(asked["config"], base=base) == SHORT
     assert (asked["methods"], asked["seeds"], asked["yardsticks"]) == (("lstm",), (0,), ("none", "joint"))
-    both = compare_yardsticks(SHORT, tmp_path, ["lstm"], [0, 1], ["none", "joint"], progress=False)
+    assert asked["alone"] is False
+    both = compare_yardsticks(SHORT, tmp_path, ["lstm"], [0, 1], ["none", "joint"], progress=False, alone=False)
     assert kept and all(path.read_bytes() == content for path, content in kept.items()), "finished runs were repeated"
     for seed in (0, 1):
         base = dataclasses.replace(SHORT.base, method="lstm", seed=seed)
@@ -47,6 +52,86 @@ def test_a_comparison_holds_what_single_runs_give_and_goes_on_where_it_was(tmp_p
     assert str(both).splitlines()[2].startswith(f"| lstm | none | {mean_interval(np.array(average))} |")
     assert str(both).endswith("Intervals over fewer than 5 seeds are too narrow to be trusted.")
     assert json.loads((tmp_path / "comparison.json").read_text())["measures"] == both.measures
+
+
+def test_forward_transfer_compares_curves_of_several_points_with_each_task_alone(tmp_path):
+    config = dataclasses.replace(SHORT, frames=12 * 10 * 6)
+    found = compare_yardsticks(config, tmp_path, ["lstm"], [0], ["none", "joint"], progress=False)
+    own = dataclasses.replace(found.config, base=dataclasses.replace(found.config.base, method="lstm"))
+    run = train_sequence_of_tasks(own, progress=False)
+    held_out = [line for line in run.metrics if line["stage"] == 1 and "held_out_success" in line]
+    assert len(held_out) == 3, "a curve needs more than its two ends"
+    corners = [(0, run.rows[0][1].value), *((x["frames"] - 720, x["held_out_success"]) for x in held_out[:-1]),
+               (720, run.rows[1][1].value)]  # fmt: skip
+    by_hand = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in itertools.pairwise(corners)) / 720
+    assert found.areas["lstm"]["none"][0][1] == pytest.approx(by_hand) and "joint" not in found.areas["lstm"]
+    alone = areas_alone(own, progress=False)
+    assert found.areas_alone == {"lstm": [alone]} and found.areas["lstm"]["none"][0][0] == alone[0]
+    transfer = (by_hand - alone[1]) / (1 - alone[1])
+    assert found.measures["lstm"]["none"]["forward_transfer"] == [pytest.approx(transfer)]
+    assert f"| {transfer:.3f} (no interval) |" in str(found).splitlines()[2] and "forward_transfer" in str(found)
+    kept = {path: path.read_bytes() for path in tmp_path.glob("*/**/metrics.jsonl")}
+    again = compare_yardsticks(config, tmp_path, ["lstm"], [0], ["none", "joint"], progress=False)
+    assert again.measures == found.measures and len(kept) == 4
+    assert all(path.read_bytes() == content for path, content in kept.items()), "finished runs were repeated"
+    assert json.loads((tmp_path / "comparison.json").read_text())["areas_alone"] == found.areas_alone
+
+
+def test_the_mean_of_forward_transfer_worked_out_by_hand():
+    assert yardsticks._transfer([0.9, 0.75, 0.2], [0.9, 0.5, 0.6]) == pytest.approx((0.5 - 1.0) / 2)
+    assert yardsticks._transfer([0.9, 0.75, 0.2], [None, 0.5, 1.0]) == pytest.approx(0.5)
+    assert yardsticks._transfer([0.9, 0.75, 0.2], [0.9, 0.5, None]) is None
+    assert yardsticks._transfer([0.9, 0.75], [0.9, 1.0]) is None
+
+
+def test_a_diverged_run_stands_in_its_row_and_stops_no_other(tmp_path, monkeypatch):
+    """Seed 1 diverges in its second stage, after one report of it; by hand, its matrix ends with a row of 0."""
+    original = Clock.update
+
+    def poisoned(self, agent, rollout, config, generator, loss):
+        watched = original(self, agent, rollout, config, generator, loss)
+        ticks.append(1)
+        return watched if len(ticks) != 10 else {k: v * float("nan") for k, v in watched.items()}
+
+    def only_seed_1(config, *a, **k):
+        ticks.clear()
+        with monkeypatch.context() as patch:
+            if config.base.seed == 1:
+                patch.setattr(Clock, "update", poisoned)
+            return train_sequence_of_tasks(config, *a, **k)
+
+    ticks = []
+    monkeypatch.setattr(yardsticks, "train_sequence_of_tasks", only_seed_1)
+    config = dataclasses.replace(SHORT, frames=12 * 10 * 6)
+    found = compare_yardsticks(config, tmp_path, ["lstm"], [0, 1], ["none"], progress=False)
+    whole = train_sequence_of_tasks(
+        dataclasses.replace(found.config, base=dataclasses.replace(found.config.base, method="lstm", seed=1)),
+        progress=False,
+    )
+    measures, matrices = found.measures["lstm"]["none"], found.matrices["lstm"]["none"]
+    assert matrices[1] == [whole.success[0].tolist(), [0.0, 0.0]]
+    assert measures["average_performance"][1] == 0.0 and measures["average_performance"][0] > 0
+    assert measures["forgetting"][1] is None and measures["forgetting"][0] is not None
+    first, then = whole.rows[0][1].value, next(x for x in whole.metrics if x["frames"] == 960)["held_out_success"]
+    assert found.areas["lstm"]["none"][1][1] == pytest.approx((first + then) / 2 / 3)  # 240 of 720 frames
+    assert measures["forward_transfer"][1] is not None
+    row = str(found).splitlines()[2]
+    assert row.startswith("| lstm | none (1 of 2 diverged) | 0.") and row.count("1 of 2 undefined") == 4
+    assert [bool(told) for told in found.diverged["lstm"]["none"]] == [False, True]
+    assert "is not finite" in found.diverged["lstm"]["none"][1]
+    assert None in json.loads((tmp_path / "comparison.json").read_text())["measures"]["lstm"]["none"]["forgetting"]
+
+
+def test_a_task_that_diverges_alone_leaves_no_transfer_to_measure(tmp_path, monkeypatch):
+    def diverges(config, *a, **k):
+        if config.level == SHORT.tasks[1]:
+            raise Diverged("loss is not finite")
+        return train(config, *a, **k)
+
+    monkeypatch.setattr(continual, "train", diverges)
+    found = compare_yardsticks(SHORT, tmp_path, ["lstm"], [0], ["none"], progress=False)
+    assert found.areas_alone["lstm"][0][0] is not None and found.areas_alone["lstm"][0][1] is None
+    assert found.measures["lstm"]["none"]["forward_transfer"] == [None] and "none: 1 of 1 undefined" in str(found)
 
 
 @pytest.mark.parametrize(

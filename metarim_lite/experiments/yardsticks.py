@@ -3,11 +3,17 @@
     metarim forgetting --methods lstm rim meta-rim --seeds 0 1 2
 
 Every run is an ordinary run folder, so a comparison that was stopped goes on where it was.
+
+A run that diverged stands in its row: its average performance is 0, its curve 0 from its last evaluation on. Where a
+measure means nothing for it (what never learnt forgets nothing), the row has the number of such runs and no mean of
+the others. Asked again, it diverges again, from its last checkpoint on.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,16 +23,22 @@ import numpy as np
 
 from ..analysis import mean_interval
 from ..analysis.comparison import FEW
+from ..analysis.forgetting import forward_transfer
 from ..config import to_dict
 from ..errors import UserError
 from ..runs.checkpoints import make_folder, replace_file
-from ..training.continual import ContinualRun, train_sequence_of_tasks
+from ..training.continual import ContinualRun, areas_alone, train_sequence_of_tasks
 from ..training.methods import method
 from ..training.shipped import flags
 from ..training.stages import YARDSTICKS, ContinualConfig
 from ..training.trainer import TrainConfig
 
 MEASURES = ("average_performance", "forgetting", "forgetting_maximum", "backward_transfer", "zero_shot")
+ALONE = "forward_transfer"  # the measure that needs each task trained alone, too
+EVALUATIONS = 10  # of a stage, at most, for its curve: where nothing else is asked for
+Rows = dict[str, dict[str, Any]]  # method -> yardstick -> ...
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,24 +51,39 @@ class Comparison:
     seeds: tuple[int, ...]
     matrices: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
     """method -> yardstick -> the success matrix [seeds][S][S] of every seed."""
-    measures: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
-    """method -> yardstick -> measure of analysis.forgetting -> its value for every seed."""
+    measures: dict[str, dict[str, dict[str, list[float | None]]]] = field(default_factory=dict)
+    """method -> yardstick -> measure of analysis.forgetting -> its value for every seed; None where a divergence leaves
+    it without a meaning. `forward_transfer` is a mean over all tasks but the first, whose transfer is 0."""
+    diverged: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    """method -> yardstick -> for every seed the sentence of a run that diverged, or ""."""
+    areas: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict)
+    """method -> yardstick -> area under each task's curve during its own stage [seeds][S]."""
+    areas_alone: dict[str, list[list[float | None]]] = field(default_factory=dict)
+    """method -> the same of the task trained alone [seeds][S], None where that run diverged; {} where none was made."""
 
     def __str__(self) -> str:
-        lines = ["| method | yardstick | " + " | ".join(MEASURES) + " |", "|---" * (len(MEASURES) + 2) + "|"]
+        shown = [*MEASURES, *([ALONE] if self.areas_alone else [])]
+        lines = ["| method | yardstick | " + " | ".join(shown) + " |", "|---" * (len(shown) + 2) + "|"]
         for name, rows in self.measures.items():
             for yardstick, found in rows.items():
-                cells = [_mean(found[m]) if m in found else "" for m in MEASURES]
-                lines.append("| " + " | ".join([name, yardstick, *cells]) + " |")
+                cells = [_mean(found[m]) if m in found else "" for m in shown]
+                lost = sum(map(bool, self.diverged[name][yardstick]))
+                about = f"{yardstick} ({lost} of {len(self.seeds)} diverged)" if lost else yardstick
+                lines.append("| " + " | ".join([name, about, *cells]) + " |")
         tasks = " -> ".join(self.config.tasks)
         about = f"{tasks}, {self.config.frames:,} frames each; mean of seeds {', '.join(map(str, self.seeds))} with a "
         about += f"95 % bootstrap interval over seeds. Made by `{self.command}`."
         if 1 < len(self.seeds) < FEW:
             about += f" Intervals over fewer than {FEW} seeds are too narrow to be trusted."
+        if any(map(any, (of for rows in self.diverged.values() for of in rows.values()))):
+            about += " A run that diverged has an average performance of 0."
         return "\n".join([*lines, "", about])
 
 
-def _mean(values: list[float]) -> str:
+def _mean(values: list[float | None]) -> str:
+    lost = sum(value is None for value in values)
+    if lost:  # a mean of the others would flatter
+        return f"none: {lost} of {len(values)} undefined"
     return str(mean_interval(np.array(values))) if len(values) > 1 else f"{values[0]:.3f} (no interval)"
 
 
@@ -67,6 +94,7 @@ def compare_yardsticks(
     seeds: Sequence[int] = (0, 1, 2),
     yardsticks: Sequence[str] = YARDSTICKS,
     progress: bool = True,
+    alone: bool = True,
 ) -> Comparison:
     """Make all runs that are not finished yet, then the table.
 
@@ -74,6 +102,8 @@ def compare_yardsticks(
         config: tasks, frames and sizes; its method, seed and yardstick are replaced.
         folder: one run folder for each method, yardstick and seed; the table is written to comparison.json in it.
         progress: show a bar for each run.
+        alone: for forward transfer, also train each task alone, which takes as long as one more yardstick; and in each
+            stage evaluate up to ten times, at reports, unless `config.base.evaluate_every` says otherwise.
 
     Raises:
         UserError: an unknown method or yardstick, no seeds; as `train_sequence_of_tasks`.
@@ -86,6 +116,9 @@ def compare_yardsticks(
         raise UserError(f"seeds {tuple(seeds)} name one twice; the same run again is no further evidence")
     for name in methods:
         method(name)
+    asked = config
+    if alone and not config.base.evaluate_every:
+        config = replace(config, base=replace(config.base, evaluate_every=max(1, config.frames // EVALUATIONS)))
     jobs = {
         (name, yardstick, seed): replace(config, base=replace(config.base, method=name, seed=seed), yardstick=yardstick)
         for seed in seeds  # seed by seed: cut short, there is something of every row
@@ -94,24 +127,71 @@ def compare_yardsticks(
     }
     place, runs = make_folder(folder), {}
     for (name, yardstick, seed), job in jobs.items():
-        run = train_sequence_of_tasks(job, place / f"{name}-{yardstick}-s{seed}", progress)
-        if not run.finished:
+        run = train_sequence_of_tasks(job, place / f"{name}-{yardstick}-s{seed}", progress, may_diverge=True)
+        if run.diverged:
+            log.warning("%s, %s, seed %s: %s", name, yardstick, seed, run.diverged)
+        elif not run.finished:
             raise KeyboardInterrupt
         runs[name, yardstick, seed] = run
+    by_itself: dict[str, Any] = {}
+    if alone:
+        for name in methods:
+            own = [replace(config, base=replace(config.base, method=name, seed=seed)) for seed in seeds]
+            found = [areas_alone(job, place / f"{name}-alone-s{job.base.seed}", progress) for job in own]
+            by_itself[name] = [[None if math.isnan(area) else area for area in of_seed] for of_seed in found]
 
-    def rows(what: Any) -> dict[str, dict[str, Any]]:
-        return {name: {y: what([runs[name, y, seed] for seed in seeds]) for y in yardsticks} for name in methods}
+    def rows(what: Any, but: tuple[str, ...] = ()) -> Rows:
+        return {
+            name: {y: what([runs[name, y, seed] for seed in seeds]) for y in yardsticks if y not in but}
+            for name in methods
+        }
 
-    words = [f"--methods {' '.join(methods)}", f"--seeds {' '.join(map(str, seeds))}"]
-    words += [f"--yardsticks {' '.join(yardsticks)}"] if tuple(yardsticks) != YARDSTICKS else []
-    ours = replace(config, base=replace(config.base, method=TrainConfig.method, seed=0), yardstick="none")
-    command = " ".join(["metarim forgetting", *words]) + "".join(flags(ours, ContinualConfig()))
-    matrices = rows(lambda of_seeds: [run.success.tolist() for run in of_seeds])
-    found = Comparison(command, config, tuple(seeds), matrices, rows(_measures))
+    areas = rows(lambda of_seeds: [run.areas() for run in of_seeds], but=("joint",))
+    measures = rows(_measures)
+    for name, of_seeds in by_itself.items():
+        for yardstick, mine in areas[name].items():
+            measures[name][yardstick][ALONE] = [_transfer(*pair) for pair in zip(mine, of_seeds, strict=True)]
+    found = Comparison(
+        command=_command(asked, methods, seeds, yardsticks, alone),
+        config=config,
+        seeds=tuple(seeds),
+        matrices=rows(lambda of_seeds: [run.success.tolist() for run in of_seeds]),
+        measures=measures,
+        diverged=rows(lambda of_seeds: [run.diverged for run in of_seeds]),
+        areas=areas,
+        areas_alone=by_itself,
+    )
     replace_file(place / "comparison.json", (json.dumps(to_dict(found), indent=1) + "\n").encode())
     return found
 
 
-def _measures(of_seeds: Sequence[ContinualRun]) -> dict[str, list[float]]:
+def _command(
+    asked: ContinualConfig, methods: Sequence[str], seeds: Sequence[int], yardsticks: Sequence[str], alone: bool
+) -> str:
+    words = [f"--methods {' '.join(methods)}", f"--seeds {' '.join(map(str, seeds))}"]
+    words += [f"--yardsticks {' '.join(yardsticks)}"] if tuple(yardsticks) != YARDSTICKS else []
+    words += [] if alone else ["--no-alone"]
+    ours = replace(asked, base=replace(asked.base, method=TrainConfig.method, seed=0), yardstick="none")
+    return " ".join(["metarim forgetting", *words]) + "".join(flags(ours, ContinualConfig()))
+
+
+def _measures(of_seeds: Sequence[ContinualRun]) -> dict[str, list[float | None]]:
+    """What the runs of one row have; a run that diverged has less than the others, which then are None."""
     summaries = [run.summary() for run in of_seeds]
-    return {name: [s[name] for s in summaries] for name in MEASURES if name in summaries[0]}
+    return {
+        name: [s.get(name) for s in summaries]
+        for name in MEASURES
+        if of_seeds[0].config.yardstick != "joint" or name in summaries[0]
+    }
+
+
+def _transfer(areas: Sequence[float], alone: Sequence[float | None]) -> float | None:
+    """Mean forward transfer over the tasks after the first, which nothing came before, and which is 0 for that.
+
+    A task that has nothing to gain, because alone it was known from the first frame on, is left out. None where a task
+    diverged alone: beside that, anything would look good.
+    """
+    if any(area is None for area in alone[1:]):
+        return None
+    pairs = [pair for pair in zip(areas[1:], alone[1:], strict=True) if pair[1] < 1]
+    return float(forward_transfer(*zip(*pairs, strict=True)).mean()) if pairs else None

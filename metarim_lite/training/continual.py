@@ -7,7 +7,10 @@ these rows are the success matrix, which metarim_lite.analysis.forgetting turns 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from ..analysis import Estimate
-from ..analysis.forgetting import area_under_curve, summarize
+from ..analysis.curves import area
+from ..analysis.forgetting import summarize
 from ..envs import LevelBank
-from ..errors import UserError
+from ..errors import Diverged, UserError
 from ..models import Agent
 from ..runs.checkpoints import STATE, replace_file, save_agent
 from ..runs.distributed import check_alone
@@ -26,6 +30,8 @@ from ..runs.loop import looping
 from .evaluation import evaluate
 from .stages import ContinualConfig, ContinualTrainer, check_shared
 from .trainer import HELD_OUT_SEEDS, Trainer, check_levels, make_bank, next_report, train
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -41,18 +47,26 @@ class ContinualRun:
     metrics: list[dict[str, Any]]
     folder: Path | None
     finished: bool
-    """False when it was stopped by Ctrl-C."""
+    """False when it was stopped by Ctrl-C, or diverged."""
+    diverged: str = ""
+    """Of a run that diverged: the sentence that says so."""
 
     @property
     def success(self) -> np.ndarray:
-        """The success matrix R [stages done, S]."""
-        return np.array([[cell.value for cell in row] for row in self.rows]).reshape(-1, len(self.config.tasks))
+        """The success matrix R [stages done, S]; of a run that diverged [S, S], 0 in the rows that it never reached."""
+        S = len(self.config.tasks)
+        R = np.array([[cell.value for cell in row] for row in self.rows]).reshape(-1, S)
+        return np.vstack([R, np.zeros((S - len(R), S))]) if self.diverged else R
 
     def summary(self) -> dict[str, float]:
-        """The measures of analysis.forgetting, by name. For "joint", which has no own stages, the first only."""
+        """The measures of analysis.forgetting, by name.
+
+        For "joint", which has no own stages, the first only. Also for a run that diverged: its average performance is
+        0, and one that never learnt anything would be said to forget nothing.
+        """
         numbers = summarize(self.success, [cell.value for cell in self.before])
-        joint = self.config.yardstick == "joint"
-        return {k: v for k, v in numbers.items() if not joint or k == "average_performance"}
+        first_only = self.diverged or self.config.yardstick == "joint"
+        return {k: v for k, v in numbers.items() if not first_only or k == "average_performance"}
 
     def table(self) -> str:
         """The success matrix with 95 % intervals, in Markdown."""
@@ -62,7 +76,7 @@ class ContinualRun:
         """Area under each task's curve during its own stage, for analysis.forward_transfer beside `areas_alone`.
 
         The curve is measured on held-out levels at both ends of the stage and, where `base.evaluate_every` is set,
-        in between.
+        in between. After a divergence it is 0, from the last place where it was measured.
 
         Raises:
             UserError: the yardstick is "joint", which trains no task by itself.
@@ -74,14 +88,23 @@ class ContinualRun:
             lines = [line for line in self.metrics if line["stage"] == j]
             areas.append(_area(lines, begin, corners[j][j].value, corners[j + 1][j].value))
             begin = lines[-1]["frames"]
+        if self.diverged:
+            j, S = len(self.rows), len(self.config.tasks)
+            lines = [line for line in self.metrics if line["stage"] == j]
+            areas.append(_area(lines, begin, corners[j][j].value, None, self.config.frames))
+            areas += [0.0] * (S - j - 1)
         return areas
 
 
-def _area(lines: list[dict[str, Any]], begin: int, first: float, last: float) -> float:
-    """Area under the held-out curve of one training, given its first number of frames and the success at both ends."""
-    inner = [(line["frames"], line["held_out_success"]) for line in lines[:-1] if "held_out_success" in line]
-    frames, success = zip((begin, first), *inner, (lines[-1]["frames"], last), strict=True)
-    return area_under_curve(frames, success)
+def _area(
+    lines: list[dict[str, Any]], begin: int, first: float, last: float | None, planned: int | None = None
+) -> float:
+    """Area under the held-out curve of one training, given its first number of frames and the success at both ends;
+    without a last one, because it diverged, also how many frames it was to have."""
+    points = {begin: first} | {line["frames"]: line["held_out_success"] for line in lines if "held_out_success" in line}
+    if last is not None:
+        points[lines[-1]["frames"]] = last
+    return area(list(points), list(points.values()), planned)
 
 
 def matrix_table(tasks: Sequence[str], rows: Sequence[Sequence[Estimate]], joint: bool = False) -> str:
@@ -103,6 +126,7 @@ def train_sequence_of_tasks(
     banks: Sequence[LevelBank] | None = None,
     held_out: Sequence[LevelBank] | None = None,
     on_report: Callable[[dict[str, Any]], None] | None = None,
+    may_diverge: bool = False,
 ) -> ContinualRun:
     """Train on one task after the other and fill in the success matrix; with a folder, survive being killed.
 
@@ -114,12 +138,14 @@ def train_sequence_of_tasks(
         banks: for each task, levels to train on instead of `base.train_levels` seeds of it.
         held_out: for each task, levels to evaluate on instead of `base.evaluate_episodes` seeds that no training sees.
         on_report: called with each line of the metrics.
+        may_diverge: hand a run that diverges back, with its sentence as `diverged`, instead of raising.
 
     Returns:
         The ContinualRun: agent, success matrix with intervals, metrics.
 
     Raises:
         UserError: as `train`; tasks that do not share the vocabulary.
+        Diverged: a loss is not finite, unless it may be.
     """
     check_alone("a sequence of tasks")
     config = config or ContinualConfig()
@@ -141,7 +167,8 @@ def train_sequence_of_tasks(
             rows = [_row(trainer.agent, held_out, base.evaluate_episodes)]
 
         title = f"{base.method}, {config.yardstick}"
-        with looping(trainer, "frames", "frames", config.frames * S, title, progress, kept.path) as loop:
+        bar = looping(trainer, "frames", "frames", config.frames * S, title, progress, kept.path)
+        with _diverging(may_diverge) as diverged, bar as loop:
             while trainer.counters["stage"] < S and not loop.stopped():
                 stage = trainer.counters["stage"]
                 if trainer.counters["frames"] < trainer.config.frames:
@@ -159,13 +186,28 @@ def train_sequence_of_tasks(
         finished = trainer.counters["stage"] == S
         if kept.path is not None and finished:
             save_agent(kept.path / "agent", trainer.agent, {"method": base.method, "tasks": ",".join(config.tasks)})
-        return ContinualRun(config, trainer.agent, rows[0], rows[1:], kept.metrics, kept.path, finished)
+        return ContinualRun(
+            config, trainer.agent, rows[0], rows[1:], kept.metrics, kept.path, finished, "".join(diverged)
+        )
+
+
+@contextmanager
+def _diverging(allowed: bool) -> Iterator[list[str]]:
+    """Where it is allowed, a divergence ends the block, and its sentence is in the list."""
+    told: list[str] = []
+    try:
+        yield told
+    except Diverged as error:
+        if not allowed:
+            raise
+        told.append(str(error))
 
 
 def areas_alone(config: ContinualConfig, folder: str | Path | None = None, progress: bool = True) -> list[float]:
     """Train each task alone, from nothing, for as many frames, and give the area under each curve.
 
-    For `analysis.forward_transfer(run.areas(), areas_alone(config))`. It takes as long as the sequence did.
+    For `analysis.forward_transfer(run.areas(), areas_alone(config))`. It takes as long as the sequence did. NaN where
+    the run diverged: there is nothing to compare with.
 
     Arguments:
         folder: keeps one run per task in it, each resumed if it is there.
@@ -177,7 +219,13 @@ def areas_alone(config: ContinualConfig, folder: str | Path | None = None, progr
     for task, levels in zip(config.tasks, held_out_levels(config.tasks, config.base.evaluate_episodes), strict=True):
         alone = replace(config.base, level=task, frames=config.frames)
         first = _row(Trainer(alone, levels).agent, [levels], alone.evaluate_episodes)[0]
-        run = train(alone, folder=None if folder is None else Path(folder) / task, progress=progress, held_out=levels)
+        place = None if folder is None else Path(folder) / task
+        try:
+            run = train(alone, folder=place, progress=progress, held_out=levels)
+        except Diverged as error:
+            log.warning("%s alone, seed %s: %s", task, alone.seed, error)
+            areas.append(math.nan)
+            continue
         if not run.finished:
             raise KeyboardInterrupt
         last = _row(run.agent, [levels], alone.evaluate_episodes)[0]
