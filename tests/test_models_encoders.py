@@ -70,3 +70,37 @@ def test_steps_and_worlds_do_not_mix(encoder):
 def test_what_does_not_fit_gets_one_sentence(encoder, change, sentence):
     with pytest.raises(UserError, match=sentence):
         encoder(*change(*observed()))
+
+
+def test_the_vector_is_what_the_equations_give(encoder):
+    """x = relu(W_view relu(shift + (1 + scale) · cell) + W_mission m + compass), m = Σ bag[place, word], in loops."""
+    image, direction, mission = observed(T=1, B=3)
+    with torch.no_grad():
+        found = encoder(image, direction, mission)
+        table, bag = encoder.cells.weight.view(11, 6, 3, 4), encoder.mission.bag.weight.view(72, 34, 8)
+        for b in range(3):
+            told = torch.zeros(8)
+            for place, word in enumerate(mission[0, b].tolist()):
+                told = told + (bag[place, word] if word else 0)
+            modulation = encoder.film.weight @ told + encoder.film.bias
+            scale, shift = modulation[:4], modulation[4:]
+            cells = []
+            for i in range(7):
+                for j in range(7):
+                    kind, colour, state = image[0, b, i, j].tolist()
+                    cells.append((shift + (1 + scale) * table[kind, colour, state]).clamp(min=0))
+            x = encoder.view_out.weight @ torch.cat(cells) + encoder.view_out.bias
+            x = x + encoder.mission_out.weight @ told + encoder.compass_out.weight[direction[0, b]]
+            torch.testing.assert_close(found[0, b], x.clamp(min=0), rtol=1e-4, atol=1e-5)
+
+
+def test_tables_start_at_their_documented_scales():
+    torch.manual_seed(0)
+    encoder = Encoder(channels=16, mission_size=32, output_size=512)
+    assert encoder.cells.weight.shape == (11 * 6 * 3, 16)
+    for weight, scale in (
+        (encoder.cells.weight, 1),
+        (encoder.mission.bag.weight, 0.3),
+        (encoder.compass_out.weight, 0.1),
+    ):
+        assert weight.std().item() == pytest.approx(scale, rel=0.05)

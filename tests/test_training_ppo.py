@@ -1,12 +1,14 @@
 """Advantages and the PPO loss against slow loops written from the equations."""
 
+import math
+
 import pytest
 import torch
 
 import metarim_lite as ml
-from metarim_lite.models import ControllerState
-from metarim_lite.training.ppo import PPOConfig, cut_into_spans, gae, minibatch_rows, ppo_loss
-from metarim_lite.training.rollouts import Player
+from metarim_lite.models import AgentOutput, ControllerState
+from metarim_lite.training.ppo import PPOConfig, Spans, cut_into_spans, gae, minibatch_rows, ppo_loss
+from metarim_lite.training.rollouts import Player, Seen
 
 
 def slow_gae(rewards, values, dones, last_value, gamma, lam):
@@ -134,3 +136,90 @@ def test_there_are_as_many_minibatches_as_asked_for_and_of_nearly_one_size(M, n)
 def test_impossible_ppo_numbers_are_refused_by_name(bad):
     with pytest.raises(ml.UserError, match=next(iter(bad))):
         PPOConfig(**bad)
+
+
+def test_returns_are_raw_and_advantages_are_scaled_over_the_whole_rollout(small_bank):
+    _, rollout = play(small_bank, "lstm")
+    dice = torch.Generator().manual_seed(2)
+    rollout = rollout._replace(rewards=torch.rand(rollout.rewards.shape, generator=dice))
+    spans = cut_into_spans(rollout, 20, PPOConfig(gamma=0.9, lam=0.8))
+    r = rollout
+    raw = slow_gae(r.rewards.double(), r.values.double(), r.dones, r.last_value.double(), 0.9, 0.8)
+    flat = raw.flatten().tolist()
+    mean = sum(flat) / len(flat)
+    deviation = (sum((a - mean) ** 2 for a in flat) / (len(flat) - 1)) ** 0.5
+    assert abs(mean) > 0.1 and abs(deviation - 1) > 0.1, "scaling would change nothing: nothing is tested"
+    side_by_side = [torch.cat([x[:20], x[20:]], 1) for x in (raw + r.values, (raw - mean) / deviation)]
+    torch.testing.assert_close(spans.returns.double(), side_by_side[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(spans.advantages.double(), side_by_side[1], rtol=1e-4, atol=1e-4)
+
+
+class Table(torch.nn.Module):
+    """An agent that says the same at every call: logits [span, M, 7] and values [span, M]."""
+
+    def __init__(self, logits, values):
+        super().__init__()
+        self.logits, self.values = torch.nn.Parameter(logits), torch.nn.Parameter(values)
+
+    def forward(self, seen, state, resets):
+        return AgentOutput(self.logits, self.values, None), state
+
+
+def by_hand(ratios, advantages, values=None, returns=None):
+    """A Table and one span of as many steps: action 0 of two possible ones, with these ratios to the old policy."""
+    T = len(ratios)
+    logits = torch.full((T, 1, 7), -1e9)
+    logits[..., :2] = 0  # π = (½, ½, 0, …)
+    numbers = [torch.tensor(x).view(T, 1) for x in (advantages, values or [0.0] * T, returns or [0.0] * T)]
+    none = torch.zeros(T, 1)
+    spans = Spans(
+        Seen(none, none, none), none.bool(), torch.zeros(T, 1, dtype=torch.int64),
+        (0.5 / torch.tensor(ratios)).log().view(T, 1), numbers[0], numbers[2], ControllerState(none[:1], none[:1]),
+    )  # fmt: skip
+    return Table(logits, numbers[1]), spans
+
+
+def test_every_watched_number_of_ppo_by_hand():
+    """Ratios 2, ½, 1.1 and 1 with ε = 0.2; π_old = ½ / ρ."""
+    ratios, advantages = [2.0, 0.5, 1.1, 1.0], [1.0, 1.0, -2.0, 3.0]
+    agent, spans = by_hand(ratios, advantages, values=[1.0, 2.0, 3.0, 4.0], returns=[0.0, 4.0, 3.0, 5.0])
+    loss, watched = ppo_loss(agent, spans, PPOConfig(clip=0.2, entropy=0.1, value=0.5))
+    policy = -(1.2 * 1 + 0.5 * 1 + 1.1 * -2 + 1 * 3) / 4
+    value = 0.5 * (1 + 4 + 0 + 1) / 4
+    expected = {
+        "policy_loss": policy,
+        "value_loss": value,
+        "entropy": math.log(2),
+        "loss": policy + 0.5 * value - 0.1 * math.log(2),
+        "kl": sum(r - 1 - math.log(r) for r in ratios) / 4,
+        "clip_fraction": 2 / 4,
+        "ratio_error": 1.0,
+    }
+    assert {k: v.item() for k, v in watched.items()} == pytest.approx(expected, rel=1e-5)
+    assert loss.item() == pytest.approx(expected["loss"], rel=1e-5)
+    assert not any(v.requires_grad for v in watched.values())
+
+
+def test_the_ratio_is_free_where_moving_back_would_help_and_has_no_gradient_beyond():
+    """PPO's four cases: outside of 1 ± ε the gradient is cut where the step would lead farther out, and only there."""
+    for ratio, advantage, is_cut in ((2.0, 1.0, True), (2.0, -1.0, False), (0.5, 1.0, False), (0.5, -1.0, True)):
+        agent, spans = by_hand([ratio], [advantage])
+        ppo_loss(agent, spans, PPOConfig(entropy=0.0, value=0.0))[0].backward()
+        # ∂(−ρ A)/∂logit of the action = −ρ A (1 − π) = −ρ A / 2
+        expected = 0.0 if is_cut else -ratio * advantage / 2
+        assert agent.logits.grad[0, 0, 0].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_value_loss_pulls_the_value_to_the_return():
+    agent, spans = by_hand([1.0, 1.0], [0.0, 0.0], values=[1.0, 2.0], returns=[3.0, 1.0])
+    ppo_loss(agent, spans, PPOConfig(entropy=0.0, value=0.5))[0].backward()
+    assert agent.values.grad[:, 0].tolist() == pytest.approx([0.5 * -2 / 2, 0.5 * 1 / 2])
+
+
+def test_minibatches_of_every_epoch_are_drawn_anew_and_by_the_dice():
+    def parts(seed):
+        rows = minibatch_rows(12, PPOConfig(epochs=3, minibatches=2), torch.Generator().manual_seed(seed))
+        return [tuple(r.tolist()) for r in rows]
+
+    assert parts(0) == parts(0) != parts(1)
+    assert len(set(parts(0))) == 6

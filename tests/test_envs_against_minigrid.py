@@ -1,0 +1,86 @@
+"""Worlds beside minigrid's own environments, step by step, on a few levels of every kind. (All levels: players.)"""
+
+import numpy as np
+import pytest
+import torch
+
+from metarim_lite.envs import GridWorlds, LevelBank, make_minigrid
+from metarim_lite.envs.missions import decode_mission
+from metarim_lite.players.bot import Planner
+
+# level -> seeds: what a mission, a door, a box, a step limit, a rule of minigrid's own can do
+LEVELS = {
+    "BabyAI-GoToLocal-v0": 6,
+    "BabyAI-PickupLoc-v0": 5,
+    "BabyAI-PutNextLocalS5N3-v0": 10,
+    "BabyAI-PutNextS5N2Carrying-v0": 4,
+    "BabyAI-UnlockLocal-v0": 4,
+    "BabyAI-KeyInBox-v0": 3,
+    "BabyAI-OpenDoorsOrderN4Debug-v0": 5,
+    "BabyAI-GoToSeqS5R2-v0": 4,
+    "MiniGrid-DoorKey-5x5-v0": 4,
+    "MiniGrid-LavaGapS5-v0": 3,
+    "MiniGrid-Fetch-5x5-N2-v0": 5,
+    "MiniGrid-GoToDoor-5x5-v0": 4,
+    "MiniGrid-PutNear-6x6-N2-v0": 5,
+    "MiniGrid-MemoryS7-v0": 4,
+    "MiniGrid-RedBlueDoors-6x6-v0": 3,
+}
+
+
+def same(observation, theirs):
+    return (
+        np.array_equal(observation.image[0].numpy(), theirs["image"])
+        and int(observation.direction[0]) == theirs["direction"]
+        and decode_mission(observation.mission[0]) == theirs["mission"]
+    )
+
+
+def play_beside(level_id, seeds, limit):
+    """Each seed twice: by chance, and by minigrid's bot with a random action now and then. Returns how they ended."""
+    bank, env = LevelBank.generate(level_id, range(seeds), cache=False), make_minigrid(level_id)
+    dice, ends = np.random.default_rng(0), {"success": 0, "failure": 0, "time": 0}
+    for level in range(len(bank)):
+        for with_bot in (False, True):
+            theirs, _ = env.reset(seed=int(bank.seeds[level]))
+            env.max_steps = min(env.max_steps, limit)
+            tables = bank.tables | {"max_steps": torch.full_like(bank.tables["max_steps"], env.max_steps)}
+            worlds = GridWorlds(LevelBank(tables, bank.level_ids, bank.task, bank.seeds), 1, autoreset=False)
+            assert same(worlds.reset(torch.tensor([level])), theirs)
+            planner, last, over, steps = Planner(env) if with_bot else None, None, False, 0
+            while not over:
+                action = planner.plan(last) if planner else None
+                if action is None or dice.random() < 0.05:
+                    action = int(dice.choice(7, p=(0.13, 0.13, 0.3, 0.15, 0.12, 0.15, 0.02)))
+                theirs, reward, terminated, truncated, _ = env.step(action)
+                step, last, steps = worlds.step(torch.tensor([action])), action, steps + 1
+                assert same(step.observation, theirs), (level_id, level, steps)
+                ours = (step.reward.item(), bool(step.terminated), bool(step.truncated), bool(step.success))
+                assert ours == (float(np.float32(reward)), terminated, truncated, reward > 0), (level_id, level, steps)
+                assert np.array_equal(worlds.cells(0).numpy(), env.grid.encode()), (level_id, level, steps)
+                over = terminated or truncated
+            ends["success" if reward > 0 else "failure" if terminated else "time"] += 1
+            assert steps <= env.max_steps
+    return ends
+
+
+@pytest.mark.parametrize("level_id", LEVELS)
+def test_a_world_does_what_minigrids_does(level_id):
+    ends = play_beside(level_id, LEVELS[level_id], limit=60)
+    assert sum(ends.values()) == 2 * LEVELS[level_id]
+
+
+def test_reward_and_the_step_limit_by_hand():
+    """Success after s of M steps earns 1 − 0.9 s / M; the M-th step is the last one."""
+    bank = LevelBank.generate("MiniGrid-Empty-5x5-v0", range(1), cache=False)
+    limit = int(bank.tables["max_steps"][0])
+    worlds = GridWorlds(bank, 1, autoreset=False)
+    worlds.reset()
+    for action in (2, 2, 1, 2):
+        assert worlds.step(torch.tensor([action])).reward.item() == 0
+    last = worlds.step(torch.tensor([2]))
+    assert last.reward.item() == pytest.approx(1 - 0.9 * 5 / limit) and bool(last.terminated & last.success)
+    worlds.reset()
+    steps = [worlds.step(torch.tensor([0])) for _ in range(limit)]
+    assert [bool(s.truncated) for s in steps] == [False] * (limit - 1) + [True]
+    assert not any(bool(s.terminated) for s in steps)
