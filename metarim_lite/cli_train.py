@@ -40,6 +40,8 @@ def train(
     folder = folder or Path("runs") / ("imitate-" * config.imitate + name)
     from .runs.distributed import leads
 
+    if leads():
+        print(f"{config.method}: {training.in_words(config)}")
     run = training.train(config, folder=folder, on_report=_reporter(folder, tensorboard))
     if not leads():
         return
@@ -51,6 +53,8 @@ def train(
     if run.finished:
         held_out = make_bank(config.levels, seeds)
         print(f"held-out levels: {training.evaluate(run.agent, held_out, len(held_out))}")
+    if run.metrics:
+        print(f"spent: {training.spent_in_words(run.metrics[-1])}")
     print(f"run kept in {folder}")
 
 

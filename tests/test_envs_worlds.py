@@ -260,6 +260,56 @@ def test_where_looking_would_mean_waiting_finished_worlds_stay_as_they_are():
     assert held > 50 and over.any()
 
 
+def visited(bank, visits, num_envs=64, episodes=12, seed=3):
+    """The levels that worlds play one after the other, [episodes, B], and where a visit begins."""
+    worlds = GridWorlds(bank, num_envs, seed=seed, visits=visits)
+    worlds.reset()
+    levels, begins = [worlds.levels], [worlds.visit_begins]
+    for _ in range(episodes - 1):
+        worlds.renew(torch.ones(num_envs, dtype=torch.bool))
+        levels.append(worlds.levels)
+        begins.append(worlds.visit_begins)
+    return torch.stack(levels), torch.stack(begins)
+
+
+def test_a_world_visits_a_task_for_some_episodes_then_another_is_drawn(bank):
+    levels, begins = visited(bank, 4)
+    task = bank.task[levels]  # (12, 64)
+    assert torch.equal(begins, (torch.arange(12) % 4 == 0).unsqueeze(1).expand(12, 64))
+    for first in (0, 4, 8):
+        assert (task[first : first + 4] == task[first]).all()
+        assert (levels[first : first + 4].sort(0).values.diff(dim=0) > 0).any(0).float().mean() > 0.9
+    share = (task[::4].flatten().bincount(minlength=4) / 192).tolist()
+    assert all(0.12 < s < 0.4 for s in share), share
+    assert len(levels.unique()) > 40, "and levels of a task are drawn from all of it"
+
+
+def test_visits_of_one_episode_draw_the_levels_that_worlds_always_drew(bank):
+    """Recorded from the version without visits."""
+    levels, begins = visited(bank, 1, num_envs=4, episodes=3)
+    assert begins.all() and levels.tolist() == [[23, 12, 28, 2], [44, 41, 35, 38], [6, 41, 15, 7]]
+    alone = LevelBank.generate(MIXED[0], range(12), cache=False)
+    assert torch.equal(visited(alone, 1)[0], visited(alone, 5)[0]), "of one task there is but one to visit"
+
+
+def test_visits_go_on_where_they_were_saved_and_are_the_same_under_a_mask(bank):
+    worlds, other, masked = (GridWorlds(bank, 16, seed=2, visits=3) for _ in range(3))
+    masked._may_look = False
+    worlds.reset(), other.reset(), masked.reset()
+    play(worlds, random_actions(90, 16))
+    other.load_state_dict(worlds.state_dict())
+    play(masked, random_actions(90, 16))
+    actions = random_actions(120, 16, seed=1)
+    assert equal(first := play(worlds, actions), play(other, actions)) and equal(first, play(masked, actions))
+    assert torch.equal(worlds.visit_begins, other.visit_begins)
+
+
+@pytest.mark.parametrize("visits", [0, -1, 1.5])
+def test_visits_of_no_episode_are_refused(bank, visits):
+    with pytest.raises(UserError, match="visits must be a whole number"):
+        GridWorlds(bank, 2, visits=visits)
+
+
 def test_compiled_steps_give_the_same_numbers(bank):
     eager, compiled = GridWorlds(bank, 16), GridWorlds(bank, 16)
     eager.reset(), compiled.reset()

@@ -312,7 +312,7 @@ def test_unknown_names_are_refused_before_any_work():
     with pytest.raises(ml.UserError, match="device 'meta' is not supported; use 'auto', 'cpu' or 'cuda'"):
         train(ml.TrainConfig(device="meta"), progress=False)
     with pytest.raises(ml.UserError, match="one advantage, which has no spread"):
-        ml.TrainConfig(num_envs=1, steps=1, ppo=ml.PPOConfig(minibatches=1))
+        ml.TrainConfig(num_envs=1, steps=1, timescales={"fast_span": 1}, ppo=ml.PPOConfig(minibatches=1))
 
 
 def test_no_write_permission_is_one_sentence(tmp_path):
@@ -376,3 +376,16 @@ def test_the_command_kept_with_a_shipped_agent_gives_its_config_back():
         words = command_of(original).split()
         assert words[0] == "metarim"
         assert _read(words[1:]).keywords["config"] == original
+
+
+def test_a_checkpoint_that_counted_no_spending_goes_on_with_what_its_ticks_have_cost(small_bank, tmp_path):
+    """As those of older versions are: the counters are those of the run that counted from the beginning."""
+    whole = train(CONFIG, progress=False, bank=small_bank).metrics[-1]
+    half = dataclasses.replace(CONFIG, frames=CONFIG.frames // 2)
+    train(half, folder=tmp_path, progress=False, bank=small_bank)
+    state = json.loads((tmp_path / "state.json").read_text())
+    state["counters"] = {k: v for k, v in state["counters"].items() if "/" not in k}
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    line = train(CONFIG, folder=tmp_path, progress=False, bank=small_bank).metrics[-1]
+    spent = {k for k in whole if k.startswith(("frames/", "updates/"))}
+    assert len(spent) == 6 and {k: line[k] for k in spent} == {k: whole[k] for k in spent}

@@ -1,6 +1,7 @@
 """Per-task adaptation: its gradients against finite differences, its batched form against a loop over tasks."""
 
 import copy
+import re
 from dataclasses import replace
 
 import pytest
@@ -25,9 +26,9 @@ PPO = PPOConfig(minibatches=2)
 METAS = ("first-order", "through-adaptation")
 
 
-def make_trainer(bank, controller="rim", *, dtype=torch.float32, ppo=PPO, seed=0, **scales):
+def make_trainer(bank, controller="rim", *, dtype=torch.float32, ppo=PPO, seed=0, num_envs=12, steps=10, **scales):
     config = ml.TrainConfig(
-        method="meta-rim-per-task" if controller == "rim" else "lstm", level=LEVEL, num_envs=12, steps=10,
+        method="meta-rim-per-task" if controller == "rim" else "lstm", level=LEVEL, num_envs=num_envs, steps=steps,
         agent=TINY, ppo=ppo, timescales=replace(PER_TASK, **scales), seed=seed, device="cpu",
     )  # fmt: skip
     trainer = Trainer(config, bank)
@@ -354,7 +355,7 @@ def test_a_part_of_a_group_leaves_the_whole_and_together_they_are_exhaustive():
     ],
 )
 def test_impossible_time_scales_get_one_sentence(scales, sentence):
-    with pytest.raises(ml.UserError, match=sentence):
+    with pytest.raises(ml.UserError, match=re.escape(sentence)):
         replace(PER_TASK, **scales)
 
 
@@ -370,14 +371,34 @@ def test_a_part_that_no_parameter_belongs_to_is_refused_with_the_names_there_are
         ({"tasks": 5}, "12 worlds cannot be shared by 5 tasks"),
         ({"tasks": 121}, "leaves one of 121 tasks without levels"),
         ({"ppo": PPOConfig(minibatches=5)}, "4 worlds of a task cannot fill 5 minibatches"),
-        ({"controller": "lstm", "learn_start": False}, "needs parameters on both clocks"),
+        ({"controller": "lstm", "learn_start": False}, "no parameter of this agent is in ('attention',)"),
+        ({"num_envs": 3, "slow_span": 1, "ppo": PPOConfig(minibatches=1)}, "one world of a task and one step"),
+        ({"num_envs": 3, "steps": 1, "fast_span": 1, "ppo": PPOConfig(minibatches=1)}, "one world of a task and one"),
         ({"controller": "lstm", "fast": ("attention",), "slow": ("encoder", "modules", "heads")},
          "needs parameters on both clocks"),
     ],
 )  # fmt: skip
 def test_tasks_that_do_not_fit_are_refused_before_the_first_tick(bank, options, sentence):
-    with pytest.raises(ml.UserError, match=sentence):
+    with pytest.raises(ml.UserError, match=re.escape(sentence)):
         make_trainer(bank, **options)
+
+
+def test_two_worlds_of_a_task_and_two_steps_are_enough(bank):
+    trainer = make_trainer(bank, num_envs=3, steps=2, fast_span=2, slow_span=2, ppo=PPOConfig(minibatches=1))
+    watched, _ = trainer.tick()
+    assert all(number.isfinite() for number in watched.values())
+
+
+def test_memory_may_live_across_the_episodes_of_a_task(bank):
+    """A world has one task, so only the clearing changes: at every second end of an episode."""
+    seen = {}
+    for memory in ("episode", "task"):
+        trainer = make_trainer(bank, memory=memory, task_episodes=2)
+        seen[memory] = trainer.player.collect(trainer.agent, 200, 200)
+    ended = seen["task"].dones.cumsum(0)
+    assert torch.equal(seen["task"].resets[1:], (seen["task"].dones & (ended % 2 == 0))[:-1])
+    assert torch.equal(seen["episode"].resets[1:], seen["episode"].dones[:-1])
+    assert all(number.isfinite() for number in trainer.tick()[0].values())
 
 
 # Runs that survive

@@ -86,7 +86,7 @@ def test_the_first_stage_is_what_train_does_bit_for_bit(undisturbed):
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_every_method_goes_through_a_sequence(name, banks):
-    base = dataclasses.replace(BASE, method=name, timescales=None, num_envs=8, steps=20)
+    base = dataclasses.replace(BASE, method=name, timescales=None, num_envs=16, steps=20)
     per_task = base.scales.adaptation == "per-task"
     for yardstick in ("none", "joint") if per_task else ("ewc",):
         config = dataclasses.replace(SHORT, base=base, tasks=TASKS[:2], frames=8 * 20, yardstick=yardstick)

@@ -34,6 +34,7 @@ class PlainWorlds:
         self.bank = SimpleNamespace(max_mission_length=5)
         self.step_limit = self.envs[0].max_steps
         self.mission_kind = torch.zeros(num_envs, dtype=torch.int64)
+        self.visit_begins = torch.ones(num_envs, dtype=torch.bool)
 
     def reset(self) -> Observation:
         return self._stack([env.reset(seed=i)[0] for i, env in enumerate(self.envs)])

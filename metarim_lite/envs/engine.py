@@ -15,7 +15,7 @@ from ..errors import UserError, unknown
 from ..machine import check_device
 from .cells import ACTIONS, COLOURS, MARGIN, TYPE, TYPES, flat_index, make_cell, row_stride
 from .levels import LevelBank
-from .lottery import draw, make_salt
+from .lottery import make_lottery, make_salt
 from .missions import decode_mission, mission_kinds
 from .rules import Features, Places, act, find_features, make_places, minigrid_rules, verify
 from .state import State, pack_starts, unpack
@@ -109,6 +109,7 @@ class GridWorlds:
             world is finished; on other devices than a CPU, where looking would mean waiting, a finished world stays
             as it is instead: its step gives reward 0 and says terminated.
         first: number of the first world, where these are some of many.
+        visits: episodes that a world plays of one level id in a row before the next id is drawn.
 
     Raises:
         UserError: no bank, fewer than one world, a seed beyond 64 bits, a device that torch does not have.
@@ -122,6 +123,7 @@ class GridWorlds:
         seed: int = 0,
         autoreset: bool = True,
         first: int = 0,
+        visits: int = 1,
     ):
         if not isinstance(bank, LevelBank):
             raise UserError(f"worlds need a LevelBank, got {bank!r}; make one with LevelBank.generate")
@@ -139,6 +141,7 @@ class GridWorlds:
             self._starts.mission,
         )
         self._salt = make_salt(seed, num_envs, self.device, first)
+        self._lottery = make_lottery(bank.task, _whole("visits", visits, 1, 2**31), self.device)
         self._registers = torch.zeros(len(self._starts.registers), num_envs, dtype=torch.int64, device=self.device)
         grid = torch.zeros(num_envs, cells, dtype=torch.int32, device=self.device)
         self._episode = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
@@ -161,7 +164,7 @@ class GridWorlds:
             UserError: levels of the wrong shape, dtype or range.
         """
         if levels is None:
-            levels = draw(self._salt, self._episode, len(self.bank))
+            levels = self._lottery.draw(self._salt, self._episode)
         else:
             levels = self._check_levels(levels)
         self._episode += 1
@@ -345,6 +348,11 @@ class GridWorlds:
         return self.bank.step_limit
 
     @property
+    def visit_begins(self) -> Bool[Tensor, "B"]:
+        """Worlds whose episode is the first of a visit. Without longer visits, all."""
+        return (self._episode - 1) % self._lottery.visits == 0
+
+    @property
     def finished(self) -> Bool[Tensor, "B"]:
         """Worlds that wait for a reset (with autoreset off)."""
         return self._finished.clone()
@@ -364,11 +372,11 @@ class GridWorlds:
         """Begin the next episode where one ended."""
         if self._may_look:
             rows = ended.nonzero()[:, 0]
-            levels = draw(self._salt[rows], self._episode[rows], len(self.bank))
+            levels = self._lottery.draw(self._salt[rows], self._episode[rows])
             self.state.grid.index_copy_(0, rows, self._starts.grid.index_select(0, levels))
             self._registers.index_copy_(1, rows, self._starts.registers.index_select(1, levels))
         else:
-            levels = draw(self._salt, self._episode, len(self.bank))
+            levels = self._lottery.draw(self._salt, self._episode)
             fresh = self._starts.grid.index_select(0, levels)
             self.state.grid.copy_(torch.where(ended[:, None], fresh, self.state.grid))
             fresh = self._starts.registers.index_select(1, levels)

@@ -1,9 +1,14 @@
 """Which level a world plays in its e-th episode: a hash of (seed, world, e).
 
+A world may also visit a task (a level id) for some episodes in a row. Then a hash of (seed, world, visit) draws a level
+whose task it is, so that tasks come up as often as without visits, and the other hash one of that task's levels.
+
 So a draw needs no generator and no memory, and depends neither on the device nor on the other worlds.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Int
@@ -18,9 +23,44 @@ def make_salt(seed: int, num_envs: int, device: torch.device, first: int = 0) ->
     return _scramble(key + torch.arange(first, first + num_envs, device=device))
 
 
-def draw(salt: Int[Tensor, "m"], episode: Int[Tensor, "m"], count: int) -> Int[Tensor, "m"]:
+def draw(salt: Int[Tensor, "m"], episode: Int[Tensor, "m"], count: int | Int[Tensor, "m"]) -> Int[Tensor, "m"]:
     """Which of `count` things each world's episode is about: a hash, so that it needs no generator and no memory."""
     return (_scramble(salt + episode * _GOLDEN) & 0x7FFFFFFFFFFFFFFF) % count
+
+
+class Lottery(NamedTuple):
+    """Draws levels of a bank.
+
+    Example:
+        >>> lottery = make_lottery(bank.task, visits=4)
+        >>> levels = lottery.draw(salt, episode)
+    """
+
+    visits: int
+    """Episodes of a visit."""
+    task: Int[Tensor, "n"]
+    """Which task each level is of."""
+    by_task: Int[Tensor, "n"]
+    """The levels, task by task."""
+    first: Int[Tensor, "tasks"]
+    """Where each task begins in `by_task`."""
+    count: Int[Tensor, "tasks"]
+    """How many levels each task has."""
+
+    def draw(self, salt: Int[Tensor, "m"], episode: Int[Tensor, "m"]) -> Int[Tensor, "m"]:
+        """The level of each world's episode (numbered from 0)."""
+        if self.visits == 1:
+            return draw(salt, episode, len(self.task))
+        visit = episode.div(self.visits, rounding_mode="floor")
+        task = self.task[draw(_scramble(salt), visit, len(self.task))]
+        return self.by_task[self.first[task] + draw(salt, episode, self.count[task])]
+
+
+def make_lottery(task: Int[Tensor, "n"], visits: int, device: torch.device) -> Lottery:
+    """A lottery of the levels of these tasks, numbered from 0 on."""
+    count = task.bincount()
+    parts = (task, task.argsort(stable=True), count.cumsum(0) - count, count)
+    return Lottery(visits, *(part.to(device) for part in parts))
 
 
 def _scramble(z: Int[Tensor, "m"]) -> Int[Tensor, "m"]:

@@ -21,6 +21,9 @@ A line of metrics.jsonl is about the ticks since the line before. Its keys, for 
     frames_per_second         steps played per second of training (evaluations apart)
     seconds                   seconds of training since the beginning
     held_out_success          success on held-out levels, where an evaluation was due
+    frames/CLOCK              steps played for one clock since the beginning (CLOCK is fast or slow; per task, fast is
+                              what the copies adapt on)
+    updates/GROUP             optimizer steps of one group (or part of one) since the beginning
 
 and, as means over the minibatches of one clock (CLOCK is fast or slow):
 
@@ -31,6 +34,8 @@ and, as means over the minibatches of one clock (CLOCK is fast or slow):
     CLOCK/kl                  KL(old policy, new policy), Schulman's estimate
     CLOCK/clip_fraction       share of steps whose probability ratio was clipped
     CLOCK/ratio_error         largest |ratio − 1| before the first update: rounding noise, or something is wrong
+    CLOCK/history             steps of history that a step of a span has, in the mean: those since the span began or the
+                              memory was last cleared, itself included; (span + 1) / 2 where nothing was cleared
     CLOCK/grad_norm/GROUP     norm of the gradient of one group (or part of one) before clipping
 
 where minigrid's bot is imitated (training/imitation.py):
@@ -43,6 +48,7 @@ per task, besides (training/adaptation.py):
     CLOCK/movement            how far adaptation moves the copies, as a norm, mean over tasks
     CLOCK/reward_before       mean reward of a step before adaptation
     CLOCK/reward_after        and after it
+    inner_steps               gradient steps of each task's copy since the beginning
 
 in a sequence of tasks (training/continual.py):
 

@@ -4,9 +4,10 @@ from .continual import train_sequence_of_tasks
 from .evaluation import Evaluation, evaluate
 from .methods import METHODS, MethodConfig
 from .ppo import PPOConfig, gae, ppo_loss
+from .spending import Spending, spending, spent_in_words
 from .stages import ContinualConfig
 from .timescales import Clock, TimeScales, make_clocks
-from .trainer import HELD_OUT_SEEDS, Run, TrainConfig, Trainer, train
+from .trainer import HELD_OUT_SEEDS, Run, TrainConfig, Trainer, in_words, train
 
 __all__ = [
     "HELD_OUT_SEEDS",
@@ -17,13 +18,17 @@ __all__ = [
     "MethodConfig",
     "PPOConfig",
     "Run",
+    "Spending",
     "TimeScales",
     "TrainConfig",
     "Trainer",
     "evaluate",
     "gae",
+    "in_words",
     "make_clocks",
     "ppo_loss",
+    "spending",
+    "spent_in_words",
     "train",
     "train_sequence_of_tasks",
 ]

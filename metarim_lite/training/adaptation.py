@@ -35,7 +35,7 @@ from ..runs import distributed
 from .ppo import PPOConfig, Spans, cut_into_spans, minibatch_rows, ppo_loss
 from .rollouts import Player, Rollout, Seen
 from .side_by_side import SideBySide
-from .timescales import Clock, TimeScales, find_groups
+from .timescales import Clock, TimeScales, find_groups, history
 
 Named = dict[str, Tensor]
 
@@ -59,9 +59,9 @@ def cut_into_tasks(bank: LevelBank, tasks: int) -> list[LevelBank]:
     return [bank.select(r) for r in rows]
 
 
-def task_worlds(bank: LevelBank, tasks: int, num_envs: int, device: Any, seed: int) -> SideBySide:
+def task_worlds(bank: LevelBank, tasks: int, num_envs: int, device: Any, seed: int, visits: int = 1) -> SideBySide:
     """As many worlds for each task, side by side, so that a world stays in its task. Of several processes each holds
-    its share of the tasks.
+    its share of the tasks. There `visits` says only when memory is cleared: a world has but one task to visit.
 
     Raises:
         UserError: worlds or tasks cannot be shared out equally (or see `cut_into_tasks`).
@@ -71,7 +71,7 @@ def task_worlds(bank: LevelBank, tasks: int, num_envs: int, device: Any, seed: i
         raise UserError(f"{num_envs} worlds cannot be shared by {len(banks)} tasks equally; use a multiple")
     share = num_envs // len(banks)
     mine = distributed.share_of(len(banks), "tasks")
-    parts = [GridWorlds(banks[i], share, device, seed * len(banks) + i) for i in mine]
+    parts = [GridWorlds(banks[i], share, device, seed * len(banks) + i, visits=visits) for i in mine]
     return SideBySide(parts, bank.step_limit)
 
 
@@ -133,19 +133,29 @@ class TaskLearner:
     Each process adapts the copies of its own tasks; the gradient of line 4 is summed over all.
 
     Raises:
-        UserError: more minibatches than worlds of a task, or clocks without parameters.
+        UserError: more minibatches than worlds of a task, one advantage per task, or clocks without parameters.
+
+    Arguments:
+        steps: of each world in the support, as `TrainConfig.steps`.
     """
 
-    def __init__(self, agent: Any, clock: Clock, scales: TimeScales, ppo: PPOConfig, worlds: SideBySide) -> None:
+    def __init__(
+        self, agent: Any, clock: Clock, scales: TimeScales, ppo: PPOConfig, worlds: SideBySide, steps: int
+    ) -> None:
+        self.steps = steps = scales.steps_of_tick("fast", steps)
         self.agent, self.clock, self.scales, self.ppo, self.tasks = agent, clock, scales, ppo, len(worlds.parts)
         by_group = find_groups(agent, scales)
         fast = {id(p) for group in scales.fast for p in by_group[group]}
         self.start = {name: p for name, p in agent.named_parameters() if id(p) in fast}
-        if not self.start or clock.optimizer is None:
-            raise UserError("per-task adaptation needs parameters on both clocks; name groups that have some")
+        if not self.start:
+            raise UserError(
+                "per-task adaptation needs parameters on both clocks, the fast one has none; name groups that have some"
+            )
         share = worlds.num_envs // self.tasks
         if share < ppo.minibatches:
             raise UserError(f"{share} worlds of a task cannot fill {ppo.minibatches} minibatches; use more worlds")
+        if share * min(steps, clock.span) < 2:
+            raise UserError("one world of a task and one step make one advantage, which has no spread; use more worlds")
 
     def adapt(self, support: Spans) -> Named:
         """The adapted copies from the shared start, with a graph if the slow gradient is to run through them."""
@@ -153,10 +163,9 @@ class TaskLearner:
         through = s.meta_gradient == "through-adaptation"
         return adapt(self.agent, self.start, support, self.tasks, s.inner_steps, s.fast_lr, self.ppo, through)
 
-    def tick(self, player: Player, steps: int, dice: torch.Generator) -> tuple[Named, Named, int]:
-        """Lines 1 to 4: (means of watched numbers, sums over episodes, steps played in each world)."""
-        T = max(steps, self.scales.fast_span)
-        played = player.collect(self.agent, T, self.scales.fast_span)
+    def tick(self, player: Player, dice: torch.Generator) -> tuple[Named, Named]:
+        """Lines 1 to 4: (means of watched numbers, sums over episodes)."""
+        played = player.collect(self.agent, self.steps, self.scales.fast_span)
         support = cut_by_task(played, self.tasks, self.scales.fast_span, self.ppo)
         movement = {name: (p - self.start[name]).detach() for name, p in self.adapt(support).items()}
         agents = TaskAgents(self.agent, {name: p + movement[name] for name, p in self.start.items()}, self.tasks)
@@ -165,11 +174,16 @@ class TaskLearner:
 
         watched = self.learn(support, movement, query, dice)
         far = sum(m.flatten(1).square().sum(1) for m in movement.values()).sqrt().mean()
-        watched |= {"movement": far, "reward_before": played.rewards.mean(), "reward_after": after.rewards.mean()}
+        watched |= {
+            "history": history(query.resets),
+            "movement": far,
+            "reward_before": played.rewards.mean(),
+            "reward_after": after.rewards.mean(),
+        }
         error = distributed.largest({"ratio_error": watched.pop("ratio_error")})
         watched = distributed.averaged(watched) | error
         episodes = {k: v + played.episodes[k] for k, v in after.episodes.items()}
-        return watched, episodes, T + self.clock.span
+        return watched, episodes
 
     def learn(self, support: Spans, movement: Named, query: Spans, dice: torch.Generator) -> dict[str, Tensor]:
         """Line 4, in minibatches: each holds the same share of every task."""
@@ -183,10 +197,7 @@ class TaskLearner:
             for p, g in zip(self.clock.parameters, grads, strict=True):
                 p.grad = g
             distributed.sum_gradients(self.clock.parameters)
-            for group, parameters in self.clock.by_group.items():
-                watched[f"grad_norm/{group}"] = nn.utils.get_total_norm([p.grad for p in parameters])
-            nn.utils.clip_grad_norm_(self.clock.parameters, self.ppo.max_grad_norm)
-            self.clock.optimizer.step()
+            watched |= self.clock.step(count, self.ppo.max_grad_norm)
             self.agent.zero_grad(set_to_none=True)
             first_error = watched["ratio_error"] if first_error is None else first_error
             sums = {k: sums.get(k, 0) + v for k, v in watched.items()}

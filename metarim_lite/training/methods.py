@@ -51,10 +51,30 @@ METHODS: dict[str, MethodConfig] = {
         TimeScales(fast_span=80),
         about="a RIM, everything on the long span: is it the longer context?",
     ),
+    "rim-long-span-matched": MethodConfig(
+        "rim",
+        TimeScales(fast_span=80, fast_minibatches=16),
+        about="rim-long-span with as many updates as rim, on minibatches of as many steps",
+    ),
     "rim-slow-lr": MethodConfig(
         "rim",
         TimeScales(slower=(("attention", 0.1),)),
         about="a RIM, one clock, attention at a tenth of the rate: is a slow clock just a low rate?",
+    ),
+    "rim-slow-lr-matched": MethodConfig(
+        "rim",
+        TimeScales(slower=(("attention", 1 / 6),)),
+        about="rim-slow-lr at a sixth of the rate: meta-rim updates attention a sixth as often as rim does",
+    ),
+    "rim-meta-updates": MethodConfig(
+        "rim",
+        TimeScales(seldom=(("attention", 4),), fast_steps=60),
+        about="a RIM, one clock and short spans, but as many updates of modules and of attention as meta-rim",
+    ),
+    "rim-long-memory": MethodConfig(
+        "rim",
+        TimeScales(memory="task"),
+        about="a RIM, one clock, whose memory lives across the episodes of a task",
     ),
     "rim-frozen-attention": MethodConfig(
         "rim",
@@ -62,6 +82,11 @@ METHODS: dict[str, MethodConfig] = {
         about="a RIM whose attention is never trained: does attention have to learn at all?",
     ),
     "meta-rim": MethodConfig("rim", SLOW_ATTENTION, about="modules fast, attention slow: the method of the course"),
+    "meta-rim-long-memory": MethodConfig(
+        "rim",
+        replace(SLOW_ATTENTION, memory="task"),
+        about="meta-rim whose memory lives across the episodes of a task, so that slow spans hold several",
+    ),
     "meta-rim-reversed": MethodConfig(
         "rim",
         TimeScales(fast=("encoder", "attention", "heads"), slow=("modules",)),

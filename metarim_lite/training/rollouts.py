@@ -23,7 +23,10 @@ class Seen(NamedTuple):
 
 
 class Rollout(NamedTuple):
-    """T steps of B worlds. `dones[t]` is true where the episode ended with step t, so resets[t+1] = dones[t]."""
+    """T steps of B worlds. `dones[t]` is true where the episode ended with step t; `resets[t]` where the memory is
+    cleared before step t: resets[t+1] = dones[t], or, with visits, where the ended episode was the last of its visit.
+    Advantages end with the episode, whatever is remembered: they read `dones`.
+    """
 
     seen: Seen
     resets: Bool[Tensor, "T B"]
@@ -57,6 +60,8 @@ def sample_actions(
 
 class Player:
     """Worlds, an agent's memory of them, and the dice: everything that goes on between two rollouts.
+
+    Memory is cleared where the worlds say that a visit begins: at each episode, unless they make longer visits.
 
     Example:
         >>> player = Player(worlds, agent, generator)
@@ -96,7 +101,7 @@ class Player:
             step = worlds.step(actions)
             done = step.terminated | step.truncated
             kept.append((*seen, resets, actions, log_probs, out.value[0], step.reward, done, kind, step.success))
-            self.observation, self.resets = step.observation, done
+            self.observation, self.resets = step.observation, done & worlds.visit_begins
 
         out, _ = agent(Seen(*(x.unsqueeze(0) for x in self._see())), self.state, self.resets.unsqueeze(0))
         stacked = [torch.stack(column) for column in zip(*kept, strict=True)]  # T × (B, …) -> (T, B, …)

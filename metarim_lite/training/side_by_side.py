@@ -40,6 +40,10 @@ class SideBySide:
     def mission_kind(self) -> Tensor:
         return torch.cat([part.mission_kind for part in self.parts])
 
+    @property
+    def visit_begins(self) -> Tensor:
+        return torch.cat([part.visit_begins for part in self.parts])
+
     def state_dict(self) -> dict[str, Tensor]:
         return {f"{n}.{k}": v for n, part in enumerate(self.parts) for k, v in part.state_dict().items()}
 

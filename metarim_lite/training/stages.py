@@ -154,13 +154,18 @@ class ContinualTrainer(Trainer):
         """New worlds and a cleared memory; agent, optimizers, clocks and dice stay as they are."""
         self.config = self.sequence.config_of_stage(stage, self.counters["stage_began"])
         shares, B, seed = self.sequence.worlds_of_stage(stage), self.config.num_envs, self.config.seed
+        scales = self.config.scales
         if self.learner is not None:  # per task: a batch of tasks, cut from the levels of this stage
-            scales, bank = self.config.scales, LevelBank.concat([self.banks[task] for task, _ in shares])
-            worlds: Any = task_worlds(bank, scales.tasks, B, self.device, _seed(seed, stage, 0))
-            self.learner = TaskLearner(self.agent, self.clocks["slow"], scales, self.config.ppo, worlds)
+            bank = LevelBank.concat([self.banks[task] for task, _ in shares])
+            worlds: Any = task_worlds(bank, scales.tasks, B, self.device, _seed(seed, stage, 0), scales.visits)
+            self.learner = TaskLearner(
+                self.agent, self.clocks["slow"], scales, self.config.ppo, worlds, self.config.steps
+            )
         else:
             parts = [
-                GridWorlds(self.banks[task], count, device=self.device, seed=_seed(seed, stage, n))
+                GridWorlds(
+                    self.banks[task], count, device=self.device, seed=_seed(seed, stage, n), visits=scales.visits
+                )
                 for n, (task, count) in enumerate(shares)
             ]
             worlds = parts[0] if len(parts) == 1 else SideBySide(parts)

@@ -18,11 +18,12 @@ does not run through the fast updates. The *per-task* form, that of the paper's 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
 
 from ..config import check_kinds
 from ..errors import UserError, unknown
@@ -33,6 +34,8 @@ from .rollouts import Rollout
 
 ADAPTATIONS = ("online", "per-task")
 META_GRADIENTS = ("first-order", "through-adaptation")
+MEMORIES = ("episode", "task")
+LARGEST_RATE = 1000.0  # a step of Adam moves every weight by its rate: beyond this numbers overflow, not only learning
 Groups = dict[str, list[nn.Parameter]]
 Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
@@ -64,6 +67,16 @@ class TimeScales:
     """β: learning rate of the slow loop (Adam)."""
     slower: tuple[tuple[str, float], ...] = ()
     """(group, factor): groups of the fast clock whose rate is α·factor. A low rate, not a slow clock."""
+    seldom: tuple[tuple[str, int], ...] = ()
+    """(group, n): groups of the fast clock that move at every n-th update of a tick only, the first one among them."""
+    fast_steps: int = 0
+    """Steps of each world in the rollout of a fast tick; 0: as many as the run's `steps`."""
+    fast_minibatches: int = 0
+    """Updates per pass over the rollout of a fast tick; 0: as many as `ppo.minibatches`."""
+    memory: str = "episode"
+    """What clears the controller's state, and ends its gradient: the end of an "episode", or that of a "task"."""
+    task_episodes: int = 4
+    """Episodes in a row of one task (a level id of the bank), with memory "task"; then the next task is drawn."""
     adaptation: str = "online"
     """"online": this file. "per-task": every task adapts its own copy of the fast groups; see `adaptation.py`."""
     meta_gradient: str = "first-order"
@@ -83,25 +96,31 @@ class TimeScales:
     def __post_init__(self) -> None:
         check_kinds(self)
         named = [*self.fast, *self.slow, *self.frozen]
-        if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in self.slower):
-            raise UserError(f"TimeScales.slower is {self.slower!r}; write (('attention', 0.1),), say")
-        for group in [*named, *(g for g, _ in self.slower)]:
+        for name, example in (("slower", 0.1), ("seldom", 4)):
+            if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in getattr(self, name)):
+                raise UserError(f"TimeScales.{name} is {getattr(self, name)!r}; write (('attention', {example}),), say")
+        for group in [*named, *(g for g, _ in (*self.slower, *self.seldom))]:
             if group.split(".")[0] not in GROUPS:
                 raise unknown("parameter group", group, GROUPS)
         for group in dict.fromkeys([*GROUPS, *named]):
             if named.count(group) != 1:
                 where = "on no clock" if group not in named else f"named {named.count(group)} times"
                 raise UserError(f"parameter group {group!r} is {where}; name it once, in fast, slow or frozen")
-        for name in ("fast_span", "slow_span", "slow_every", "tasks"):
+        for name in ("fast_span", "slow_span", "slow_every", "tasks", "task_episodes"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise UserError(f"TimeScales.{name} is {value!r}; it must be a whole number of at least 1")
         for name in ("fast_lr", "slow_lr"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"TimeScales.{name} is {getattr(self, name)!r}; it must be greater than 0")
-        if not isinstance(self.inner_steps, int) or self.inner_steps < 0:
-            raise UserError(f"TimeScales.inner_steps is {self.inner_steps!r}; it must be a whole number of at least 0")
-        for name, known in (("adaptation", ADAPTATIONS), ("meta_gradient", META_GRADIENTS)):
+            if not 0 < getattr(self, name) <= LARGEST_RATE:
+                raise UserError(
+                    f"TimeScales.{name} is {getattr(self, name)!r}; it must be greater than 0 and at most "
+                    f"{LARGEST_RATE:g}"
+                )
+        for name in ("inner_steps", "fast_steps", "fast_minibatches"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 0:
+                raise UserError(f"TimeScales.{name} is {value!r}; it must be a whole number of at least 0")
+        for name, known in (("adaptation", ADAPTATIONS), ("meta_gradient", META_GRADIENTS), ("memory", MEMORIES)):
             if getattr(self, name) not in known:
                 raise unknown(name.replace("_", " "), getattr(self, name), known)
         if self.adaptation == "online" and self.meta_gradient != "first-order":
@@ -110,10 +129,22 @@ class TimeScales:
             )
         if self.adaptation == "per-task" and self.slower:
             raise UserError(f"TimeScales.slower is {self.slower!r}; per-task adaptation has one rate α, leave it empty")
-        for group, factor in self.slower:
-            if group not in self.fast or not 0 < factor:
+        for name in ("seldom", "fast_minibatches"):
+            if self.adaptation == "per-task" and getattr(self, name):
                 raise UserError(
-                    f"TimeScales.slower has ({group!r}, {factor!r}); name a group of the fast clock and a factor > 0"
+                    f"TimeScales.{name} is {getattr(self, name)!r}; per-task adaptation has no fast updates in "
+                    "minibatches, leave it out"
+                )
+        for group, factor in self.slower:
+            if group not in self.fast or not 0 < factor * self.fast_lr <= LARGEST_RATE:
+                raise UserError(
+                    f"TimeScales.slower has ({group!r}, {factor!r}); name a group of the fast clock and a factor > 0 "
+                    f"that gives a rate of at most {LARGEST_RATE:g}"
+                )
+        for group, n in self.seldom:
+            if group not in self.fast or not isinstance(n, int) or n < 1:
+                raise UserError(
+                    f"TimeScales.seldom has ({group!r}, {n!r}); name a group of the fast clock and a whole number"
                 )
 
     def clock_of_tick(self, tick: int) -> str:
@@ -124,6 +155,19 @@ class TimeScales:
             return "slow"
         return "fast"
 
+    def steps_of_tick(self, clock: str, steps: int) -> int:
+        """Steps that each world plays for a tick of this clock, in a run with `TrainConfig.steps`."""
+        return self.slow_span if clock == "slow" else max(self.fast_steps or steps, self.fast_span)
+
+    def minibatches(self, clock: str, usual: int) -> int:
+        """Updates per pass over the rollout of a tick of this clock, where PPO makes `usual`."""
+        return (self.fast_minibatches or usual) if clock == "fast" else usual
+
+    @property
+    def visits(self) -> int:
+        """Episodes between two clearings of the memory."""
+        return self.task_episodes if self.memory == "task" else 1
+
 
 class Clock:
     """Some groups of an agent, learning together at one rate on spans of one length.
@@ -133,14 +177,45 @@ class Clock:
     """
 
     def __init__(
-        self, by_group: Groups, groups: tuple[str, ...], span: int, lr: float, slower: dict[str, float]
+        self,
+        by_group: Groups,
+        groups: tuple[str, ...],
+        span: int,
+        lr: float,
+        slower: dict[str, float] | None = None,
+        seldom: dict[str, int] | None = None,
+        minibatches: int = 0,
     ) -> None:
-        self.groups, self.span = groups, span
-        rates = [{"params": by_group[g], "lr": lr * slower.get(g, 1.0)} for g in groups if by_group[g]]
+        self.groups, self.span, self.seldom, self.minibatches = groups, span, seldom or {}, minibatches
+        factor = slower or {}
+        rates = [{"params": by_group[g], "lr": lr * factor.get(g, 1.0)} for g in groups if by_group[g]]
         self.parameters: list[nn.Parameter] = [p for g in groups for p in by_group[g]]
         self.others: list[nn.Parameter] = [p for g in by_group if g not in groups for p in by_group[g]]
         self.by_group = {g: by_group[g] for g in groups if by_group[g]}
-        self.optimizer = torch.optim.Adam(rates, eps=1e-5) if rates else None
+        if not rates:
+            raise UserError(
+                f"no parameter of this agent is in {groups}, so that what is played for their clock would teach "
+                "nothing (an LSTM has no attention); put a group that has parameters on it, or leave the clock empty"
+            )
+        self.optimizer = torch.optim.Adam(rates, eps=1e-5)
+        self.updates = dict.fromkeys(self.by_group, 0)
+        """Optimizer steps of each group since this clock was made."""
+
+    def step(self, number: int, max_grad_norm: float) -> dict[str, torch.Tensor]:
+        """One optimizer step of the groups whose turn it is, from the gradients that are there: their norms.
+
+        Arguments:
+            number: of the update within its tick, from 0 on.
+        """
+        norms = {f"grad_norm/{group}": _grad_norm(parameters) for group, parameters in self.by_group.items()}
+        for group, parameters in self.by_group.items():
+            if number % self.seldom.get(group, 1) == 0:
+                self.updates[group] += 1
+            else:  # Adam leaves alone, with its memory, whatever has no gradient
+                _forget_gradients(parameters)
+        nn.utils.clip_grad_norm_(self.parameters, max_grad_norm)
+        self.optimizer.step()
+        return norms
 
     def update(
         self,
@@ -158,8 +233,8 @@ class Clock:
         Arguments:
             loss: of the agent on a minibatch of spans: what to descend, and numbers to watch.
         """
-        if self.optimizer is None:  # an LSTM has no attention: its slow clock has nothing to move
-            return {}
+        if self.minibatches:
+            config = replace(config, minibatches=self.minibatches)
         spans, B = cut_into_spans(rollout, self.span, config), rollout.resets.shape[1]
         M = spans.resets.shape[1] * distributed.place().size
         sums: dict[str, torch.Tensor] = {}
@@ -172,17 +247,15 @@ class Clock:
                 agent.zero_grad(set_to_none=True)
                 (share * descend).backward()
                 distributed.sum_gradients(self.parameters)
-                for group, parameters in self.by_group.items():
-                    watched[f"grad_norm/{group}"] = _grad_norm(parameters)
-                nn.utils.clip_grad_norm_(self.parameters, config.max_grad_norm)
-                self.optimizer.step()
+                watched |= self.step(count, config.max_grad_norm)
                 first = first or {k: v for k, v in watched.items() if k == "ratio_error"}
                 sums = {k: sums.get(k, 0) + share * v for k, v in watched.items()}
                 count += 1
         finally:
             agent.zero_grad(set_to_none=True)
             _require_grad(self.others, True)
-        return distributed.total({k: v / count for k, v in sums.items()}) | distributed.largest(first)
+        means = distributed.total({k: v / count for k, v in sums.items()}) | distributed.largest(first)
+        return means | distributed.averaged({"history": history(spans.resets)})
 
 
 def make_clocks(agent: Any, scales: TimeScales) -> dict[str, Clock]:
@@ -191,15 +264,19 @@ def make_clocks(agent: Any, scales: TimeScales) -> dict[str, Clock]:
     Per task there is only "slow": the fast loop moves copies, and keeps nothing from tick to tick.
 
     Raises:
-        UserError: a part of a group that this agent does not have, or two parts that overlap.
+        UserError: a part of a group that this agent does not have, two parts that overlap, or a clock that has no
+            parameter to move.
     """
     slower, by_group = dict(scales.slower), find_groups(agent, scales)
     if scales.adaptation == "per-task":
         groups = (*scales.slow, *(scales.fast if scales.learn_start else ()))
-        return {"slow": Clock(by_group, groups, scales.slow_span, scales.slow_lr, {})}
-    clocks = {"fast": Clock(by_group, scales.fast, scales.fast_span, scales.fast_lr, slower)} if scales.fast else {}
+        return {"slow": Clock(by_group, groups, scales.slow_span, scales.slow_lr)}
+    clocks = {}
+    if scales.fast:
+        seldom, batches = dict(scales.seldom), scales.fast_minibatches
+        clocks["fast"] = Clock(by_group, scales.fast, scales.fast_span, scales.fast_lr, slower, seldom, batches)
     if scales.slow:
-        clocks["slow"] = Clock(by_group, scales.slow, scales.slow_span, scales.slow_lr, {})
+        clocks["slow"] = Clock(by_group, scales.slow, scales.slow_span, scales.slow_lr)
     return clocks
 
 
@@ -220,6 +297,20 @@ def find_groups(agent: Any, scales: TimeScales) -> Groups:
 def _require_grad(parameters: list[nn.Parameter], needed: bool) -> None:
     for p in parameters:
         p.requires_grad_(needed)
+
+
+def _forget_gradients(parameters: list[nn.Parameter]) -> None:
+    for p in parameters:
+        p.grad = None
+
+
+def history(resets: Bool[Tensor, "span M"]) -> Float[Tensor, ""]:
+    """How many steps of history a step of a span has, in the mean: those since the span began or the memory was last
+    cleared, whichever is later, the step itself included. Without clearing (span + 1) / 2.
+    """
+    t = torch.arange(len(resets), device=resets.device).unsqueeze(1)  # (span, 1)
+    began = torch.where(resets, t, 0).cummax(0).values  # (span, M)
+    return (t - began + 1).float().mean()
 
 
 def _grad_norm(parameters: list[nn.Parameter]) -> torch.Tensor:

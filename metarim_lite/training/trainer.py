@@ -31,6 +31,7 @@ from .imitation import Reader, imitation_loss
 from .methods import method
 from .ppo import PPOConfig, ppo_loss
 from .rollouts import Player
+from .spending import clocks_in_words, spending
 from .timescales import TimeScales, make_clocks
 
 HELD_OUT_SEEDS = 1_000_000  # held-out levels have seeds from here on, training levels from 0 on
@@ -86,8 +87,6 @@ class TrainConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise UserError(f"TrainConfig.{name} is {value!r}; it must be a whole number of at least 1")
-        if self.num_envs * self.steps < 2:
-            raise UserError("one world and one step make one advantage, which has no spread; use more worlds or steps")
         scales = self.scales
         if self.imitate and scales.adaptation == "per-task":
             raise UserError(
@@ -95,13 +94,26 @@ class TrainConfig:
             )
         if self.cuda_graphs and scales.adaptation == "per-task":
             raise UserError(f"cuda_graphs=True cannot record {self.method!r}, which adapts per task; leave it out")
-        if self.steps % scales.fast_span and scales.fast_span < self.steps:
+        if self.imitate and scales.memory != "episode":
             raise UserError(
-                f"spans of {scales.fast_span} steps do not divide a rollout of {self.steps}; choose one that does"
+                f"imitation reads episodes in any order, so memory {scales.memory!r} has no meaning; leave it 'episode'"
             )
-        smallest = self.num_envs * (1 if scales.slow else max(1, self.steps // scales.fast_span))
-        if smallest < self.ppo.minibatches:
-            raise UserError(f"{smallest} sequences cannot fill {self.ppo.minibatches} minibatches; use more worlds")
+        for clock, span in (("fast", scales.fast_span), ("slow", scales.slow_span)):
+            played, minibatches = (
+                scales.steps_of_tick(clock, self.steps),
+                scales.minibatches(clock, self.ppo.minibatches),
+            )
+            if not getattr(scales, clock):
+                continue
+            if self.num_envs * played < 2:
+                raise UserError(
+                    "one world and one step make one advantage, which has no spread; use more worlds or steps"
+                )
+            if played % span:
+                raise UserError(f"spans of {span} steps do not divide a rollout of {played}; choose one that does")
+            sequences = self.num_envs * played // span
+            if sequences < minibatches:
+                raise UserError(f"{sequences} sequences cannot fill {minibatches} minibatches; use more worlds")
 
     @property
     def scales(self) -> TimeScales:
@@ -172,41 +184,73 @@ class Trainer(Learner):
         if config.start and fresh:
             start_from(self.agent, config.start)
         self.passes = Replayed(self.agent) if config.cuda_graphs else self.agent
-        self.clocks = make_clocks(self.agent, config.scales)
+        scales = config.scales
+        self.clocks = make_clocks(self.agent, scales)
         self.dice = torch.Generator(device=self.device).manual_seed(2 * config.seed)
         self.learner: TaskLearner | None = None
-        if config.scales.adaptation == "per-task":
-            worlds: Any = task_worlds(bank, config.scales.tasks, config.num_envs, self.device, config.seed)
-            self.learner = TaskLearner(self.agent, self.clocks["slow"], config.scales, config.ppo, worlds)
+        if scales.adaptation == "per-task":
+            worlds: Any = task_worlds(bank, scales.tasks, config.num_envs, self.device, config.seed, scales.visits)
+            self.learner = TaskLearner(self.agent, self.clocks["slow"], scales, config.ppo, worlds, config.steps)
         else:
-            worlds = GridWorlds(bank, B, device=self.device, seed=config.seed, first=mine.start)
+            worlds = GridWorlds(bank, B, device=self.device, seed=config.seed, first=mine.start, visits=scales.visits)
         if shown is not None:
             self.player: Player | Reader = Reader(shown, self.agent, B, config.seed, mine.start)
         else:
             acting = torch.Generator(device=self.device).manual_seed(2 * config.seed + 1)
             self.player = Player(worlds, self.agent, acting)
         self.loss = imitation_loss if config.imitate else ppo_loss
-        self.counters = {"tick": 0, "frames": 0, "reports": 0, "seconds": 0.0}
+        self.counters = {"tick": 0, "frames": 0, "reports": 0, "seconds": 0.0} | self.spent_after(0)
 
     def tick(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """One rollout and one update of the clock whose turn it is: (watched numbers, sums over episodes)."""
         scales, config = self.config.scales, self.config
         name = scales.clock_of_tick(self.counters["tick"])
         clock = self.clocks[name]
+        before = dict(clock.updates)
         if self.learner is not None:
-            watched, episodes, T = self.learner.tick(self.player, config.steps, self.dice)
+            watched, episodes = self.learner.tick(self.player, self.dice)
+            played = {"fast": self.learner.steps, "slow": clock.span}
+            self.counters["inner_steps"] += scales.inner_steps
         else:
-            T = clock.span if name == "slow" else max(config.steps, clock.span)
-            rollout = self.player.collect(self.passes, T, clock.span)
+            played = {name: scales.steps_of_tick(name, config.steps)}
+            rollout = self.player.collect(self.passes, played[name], clock.span)
             watched, episodes = clock.update(self.passes, rollout, config.ppo, self.dice, self.loss), rollout.episodes
         self.counters["tick"] += 1
-        self.counters["frames"] += T * config.num_envs
+        self.counters["frames"] += sum(played.values()) * config.num_envs
+        for on, steps in played.items():
+            self.counters[f"frames/{on}"] += steps * config.num_envs
+        for group, count in clock.updates.items():
+            self.counters[f"updates/{group}"] += count - before[group]
         return {f"{name}/{k}": v for k, v in watched.items()}, total(episodes)
 
+    def spent_after(self, ticks: int) -> dict[str, int]:
+        """The counters that say what so many ticks cost (see spending.py), and nothing else of the counters."""
+        config, groups = self.config, [g for clock in self.clocks.values() for g in clock.by_group]
+        spent = spending(config.scales, config.ppo, config.steps, ticks, config.num_envs, groups)
+        counters = {f"frames/{name}": 0 for name in (self.clocks if self.learner is None else ("fast", "slow"))}
+        counters |= {f"updates/{group}": 0 for group in groups}
+        counters |= {f"frames/{name}": count for name, count in spent.frames.items() if count}
+        counters |= {f"updates/{group}": count for group, count in spent.updates.items()}
+        return counters if self.learner is None else counters | {"inner_steps": spent.inner_steps}
+
+    def restore(self, tensors: dict[str, Tensor], counters: dict[str, Any], what: str) -> None:
+        tick = counters.get("tick") if isinstance(counters, dict) else None
+        if type(tick) is int and "frames" in counters and not any("/" in name for name in counters):
+            counters = self.spent_after(tick) | counters  # of a version that did not count it
+        super().restore(tensors, counters, what)
+
     def parts(self) -> dict[str, Any]:
-        optimizers = {f"optimizer.{name}": clock.optimizer for name, clock in self.clocks.items() if clock.optimizer}
+        optimizers = {f"optimizer.{name}": clock.optimizer for name, clock in self.clocks.items()}
         player = self.player if place().size == 1 else Gathered(self.player)
         return {"agent": self.agent, "player": player, **optimizers}
+
+
+def in_words(config: TrainConfig) -> str:
+    """The clocks of a run, what they move and what they spend, in one line."""
+    with torch.random.fork_rng(devices=[]):
+        agent = Agent(method(config.method).agent_config(config.agent))
+    groups = [name for clock in make_clocks(agent, config.scales).values() for name in clock.by_group]
+    return clocks_in_words(config.scales, config.ppo, config.steps, groups)
 
 
 def train(
@@ -297,6 +341,7 @@ def next_report(trainer: Trainer, held_out: LevelBank | None, loop: Loop) -> dic
         "seconds": counters["seconds"],
         **means,
     }
+    line |= {k: v for k, v in counters.items() if k.startswith(("frames/", "updates/", "inner_steps"))}
     for kind in (kind for kind in MISSION_KINDS if ended[kind]):
         line |= {f"success/{kind}": won[kind] / ended[kind], f"episodes/{kind}": int(ended[kind])}
     beat = config.evaluate_every
