@@ -56,6 +56,8 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Play held-out levels once each and print success, reward and length with 95 % intervals.
 
+    Levels identical to one that the agent was trained on are left out; where nearly all are, their share is printed.
+
     Args:
         agent: file, run folder, or name of a shipped agent.
         level: which level.
@@ -65,10 +67,10 @@ def evaluate(
     """
     from . import training
     from .runs import load_agent
-    from .training.trainer import make_bank
+    from .training.shipped import trained_on
 
     loaded = load_agent(agent)
-    bank = make_bank((level,), range(training.HELD_OUT_SEEDS, training.HELD_OUT_SEEDS + episodes), progress=True)
+    bank = training.held_out_bank((level,), episodes, trained_on(agent).get(level, 0), progress=True)
     print(training.evaluate(loaded, bank, len(bank), seed=seed, greedy=greedy))
 
 
@@ -162,8 +164,10 @@ def transfer(agent: Words[str], levels: tuple[str, ...] = (), episodes: int = 50
     """
     from .experiments.transfer import GO_TO_LADDER, transfer, transfer_table
     from .runs import load_agent
+    from .training.shipped import trained_on
 
-    rows = transfer(load_agent(agent), levels or GO_TO_LADDER, episodes, progress=True)
+    loaded = load_agent(agent)
+    rows = transfer(loaded, levels or GO_TO_LADDER, episodes, train_levels=trained_on(agent), progress=True)
     print(transfer_table(rows))
 
 

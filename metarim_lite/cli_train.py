@@ -45,13 +45,10 @@ def train(
     run = training.train(config, folder=folder, on_report=_reporter(folder, tensorboard))
     if not leads():
         return
-    seeds = range(training.HELD_OUT_SEEDS, training.HELD_OUT_SEEDS + 1000)
-    from .training.trainer import make_bank
-
     groups = {name: sum(p.numel() for p in group) for name, group in run.agent.parameter_groups().items()}
     print(f"parameters: {sum(groups.values()):,} ({', '.join(f'{name} {n:,}' for name, n in groups.items() if n)})")
     if run.finished:
-        held_out = make_bank(config.levels, seeds)
+        held_out = training.held_out_bank(config.levels, 1000, config.train_levels)
         print(f"held-out levels: {training.evaluate(run.agent, held_out, len(held_out))}")
     if run.metrics:
         print(f"spent: {training.spent_in_words(run.metrics[-1])}")

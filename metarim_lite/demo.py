@@ -13,7 +13,7 @@ import metarim_lite as ml
 
 from .analysis import Estimate
 from .analysis.plots import learning_curves
-from .training import HELD_OUT_SEEDS
+from .training import held_out_bank
 from .training.shipped import shipped_run
 
 LEVEL = "BabyAI-GoToLocal-v0"
@@ -29,7 +29,7 @@ def demo(frames: int, folder: Path, seed: int) -> None:
     print(f"Meta-training a RIM on {LEVEL} for {frames:,} frames.")
     print(f"  fast clock: {', '.join(scales.fast)} (spans of {scales.fast_span} steps, every tick)")
     print(f"  slow clock: {', '.join(scales.slow)} (spans of {scales.slow_span}, after {scales.slow_every} fast ticks)")
-    held_out = ml.LevelBank.generate(LEVEL, seeds=range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + EPISODES), progress=True)
+    held_out = held_out_bank((LEVEL,), EPISODES, config.train_levels, progress=True)
     run = ml.train(config, folder=folder, progress=True)
     trained = time.perf_counter() - began
     if not run.finished:

@@ -66,7 +66,7 @@ def with_yardstick(name, **numbers):
 def test_the_matrix_is_what_separate_evaluations_of_the_kept_agents_give(undisturbed):
     run, folder = undisturbed
     assert run.finished and run.success.shape == (3, 3)
-    for j, bank in enumerate(held_out_levels(TASKS, 20)):
+    for j, bank in enumerate(held_out_levels(TASKS, 20, BASE.train_levels)):
         assert not set(bank.seeds.tolist()) & set(range(BASE.train_levels))
         for i in range(3):
             after = ml.load_agent(folder / f"agent-{i + 1}.safetensors")
@@ -384,7 +384,7 @@ def test_forward_transfer_of_the_first_task_is_nothing_because_it_was_trained_al
 def test_transfer_is_what_evaluate_gives_on_each_level():
     agent = ml.Agent(AGENT)
     results = transfer(agent, TASKS[:2], episodes=30)
-    for level, bank in zip(TASKS[:2], held_out_levels(TASKS[:2], 30), strict=True):
+    for level, bank in zip(TASKS[:2], held_out_levels(TASKS[:2], 30, 0), strict=True):
         assert results[level].success == ml.evaluate(agent, bank, 30).success
     rows = transfer_table(results).splitlines()
     assert len(rows) == 4 and rows[2].startswith(f"| {TASKS[0]} | {results[TASKS[0]].success} |")

@@ -49,6 +49,7 @@ def written():
     lines = train_sequence_of_tasks(ContinualConfig(base=base, tasks=tasks, frames=320), progress=False).metrics
     lines += train_sequence(TINY, progress=False).metrics
     lines += train(dataclasses.replace(CONFIG, imitate=True), progress=False).metrics
+    lines += train(dataclasses.replace(CONFIG, level="MiniGrid-Empty-5x5-v0"), progress=False).metrics
     for name in ("meta-rim", "meta-lstm", "meta-rim-per-task"):
         lines += train(dataclasses.replace(CONFIG, method=name), progress=False).metrics
     return sorted({key for line in lines for key in line})

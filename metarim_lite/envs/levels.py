@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from ..errors import UserError
 from .catalogue import check_level_id
 from .cells import EMPTY, WALL
+from .fingerprints import fingerprints
 from .generation import check_environment, generate_many, stack_levels
 from .missions import decode_mission
 from .storage import SEEDS_PER_FILE, load_tables, read_cache, save_tables, write_cache
@@ -34,10 +35,19 @@ class LevelBank:
         task: int64 [n], which of `level_ids` each level belongs to.
         seeds: int64 [n], the seed that made each level.
         tables: the levels themselves, a dict of tensors with n rows (see generation.pack_level).
+        seen: bool [n], which levels are known to be identical to a training level; None: nobody compared them. It is
+            not kept in files.
     """
 
-    def __init__(self, tables: dict[str, Tensor], level_ids: Sequence[str], task: Tensor, seeds: Tensor):
-        self.tables, self.level_ids, self.task, self.seeds = tables, tuple(level_ids), task, seeds
+    def __init__(
+        self,
+        tables: dict[str, Tensor],
+        level_ids: Sequence[str],
+        task: Tensor,
+        seeds: Tensor,
+        seen: Bool[Tensor, "n"] | None = None,
+    ):
+        self.tables, self.level_ids, self.task, self.seeds, self.seen = tables, tuple(level_ids), task, seeds, seen
 
     @classmethod
     def generate(
@@ -106,6 +116,15 @@ class LevelBank:
         names = zlib.crc32("\n".join(self.level_ids).encode())
         return zlib.crc32(self.seeds.numpy().tobytes(), zlib.crc32(self.task.numpy().tobytes(), names))
 
+    @property
+    def share_seen(self) -> float | None:
+        """Share of the levels that are identical to a training level; None where nobody compared them."""
+        return None if self.seen is None else float(self.seen.double().mean())
+
+    def fingerprints(self) -> Int[Tensor, "n"]:
+        """A number for each level, whatever its seed: equal where two levels are identical (see fingerprints.py)."""
+        return fingerprints(self.tables)
+
     def save(self, path: str | Path) -> None:
         """Write the bank to one file, small enough to ship (see storage.py).
 
@@ -149,13 +168,16 @@ class LevelBank:
 
         tables = {name: torch.cat([widened(bank, name) for bank in banks]) for name in banks[0].tables}
         task = [torch.tensor([level_ids.index(i) for i in bank.level_ids])[bank.task] for bank in banks]
-        return cls(tables, level_ids, torch.cat(task), torch.cat([bank.seeds for bank in banks]))
+        seen = [bank.seen for bank in banks if bank.seen is not None]
+        compared = torch.cat(seen) if len(seen) == len(banks) else None
+        return cls(tables, level_ids, torch.cat(task), torch.cat([bank.seeds for bank in banks]), compared)
 
     def select(self, index: Int[Tensor, "m"] | Sequence[int]) -> LevelBank:
         """The levels at these positions, in this order. Tasks keep their numbers."""
         index = torch.as_tensor(index, dtype=torch.int64)
         tables = {name: table[index] for name, table in self.tables.items()}
-        return LevelBank(tables, self.level_ids, self.task[index], self.seeds[index])
+        seen = None if self.seen is None else self.seen[index]
+        return LevelBank(tables, self.level_ids, self.task[index], self.seeds[index], seen)
 
     def split(self, fraction: float) -> tuple[LevelBank, LevelBank]:
         """Two banks without a common seed: the first `fraction` of the seeds, in ascending order, and the rest.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..training.continual import held_out_levels
+from ..training.banks import held_out_bank
 from ..training.evaluation import Evaluation, evaluate
 from ..training.stages import check_tasks
 
@@ -21,7 +21,13 @@ GO_TO_LADDER = (
 
 
 def transfer(
-    agent: Any, levels: Sequence[str] = GO_TO_LADDER, episodes: int = 500, *, seed: int = 0, progress: bool = False
+    agent: Any,
+    levels: Sequence[str] = GO_TO_LADDER,
+    episodes: int = 500,
+    *,
+    seed: int = 0,
+    train_levels: Mapping[str, int] | None = None,
+    progress: bool = False,
 ) -> dict[str, Evaluation]:
     """Play held-out levels of each id, without any training (zero-shot).
 
@@ -30,13 +36,16 @@ def transfer(
         levels: level ids, say from easy to hard; the first may be the one it was trained on, for comparison.
         episodes: levels played of each id, once each.
         seed: seeds the agent's dice.
+        train_levels: level id -> how many of its levels (seeds 0, 1, …) the agent was trained on, for ids that it was
+            trained on; levels identical to one of these are left out (see training/banks.py).
         progress: show bars while levels are generated.
 
     Raises:
         UserError: no levels, one named twice, an unknown one, or no episodes.
     """
     check_tasks(levels)
-    banks = held_out_levels(levels, max(1, episodes), progress)
+    trained = train_levels or {}
+    banks = [held_out_bank((level,), max(1, episodes), trained.get(level, 0), progress) for level in levels]
     return {
         level: evaluate(agent, bank, min(episodes, len(bank)), seed=seed)
         for level, bank in zip(levels, banks, strict=True)
@@ -48,5 +57,6 @@ def transfer_table(results: dict[str, Evaluation]) -> str:
     lines = ["| level | success | reward | steps | episodes |", "|---|---|---|---|---|"]
     for level, e in results.items():
         length = f"{e.length.value:.1f} [{e.length.low:.1f}, {e.length.high:.1f}]"
+        level += f" ({e.note})" if e.note else ""
         lines.append(f"| {level} | {e.success} | {e.reward} | {length} | {e.episodes} |")
     return "\n".join(lines)

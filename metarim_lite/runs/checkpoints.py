@@ -221,17 +221,32 @@ def load_agent(path_or_name: str | Path, device: str = "cpu") -> Agent:
     Raises:
         UserError: no such file, name (with the nearest names) or device, or a damaged or foreign file.
     """
-    path = Path(path_or_name)
-    if (path / "agent.safetensors").is_file():
-        path = path / "agent.safetensors"
-    if not path.is_file():
-        path = Path(str(resources.files("metarim_lite.data") / f"{path_or_name}.safetensors"))
-        if not path.is_file():
-            raise unknown("agent", path_or_name, shipped_agents())
+    path = _agent_file(path_or_name)
     saved, config = read_model(path, "agent", "save_agent")
     agent = Agent(from_dict(AgentConfig, config))
     agent.load_state_dict(fill(agent.state_dict(), saved, f"agent file {path.name!r}"))
     return agent.to(check_device(device))
+
+
+def read_about(path_or_name: str | Path) -> dict[str, str]:
+    """The facts that `save_agent` kept with an agent.
+
+    Raises:
+        UserError: as `load_agent`.
+    """
+    return read_model(_agent_file(path_or_name), "about", "save_agent")[1]
+
+
+def _agent_file(path_or_name: str | Path) -> Path:
+    path = Path(path_or_name)
+    if (path / "agent.safetensors").is_file():
+        return path / "agent.safetensors"
+    if path.is_file():
+        return path
+    path = Path(str(resources.files("metarim_lite.data") / f"{path_or_name}.safetensors"))
+    if not path.is_file():
+        raise unknown("agent", path_or_name, shipped_agents())
+    return path
 
 
 def start_from(agent: Agent, path_or_name: str | Path) -> None:

@@ -21,6 +21,7 @@ A line of metrics.jsonl is about the ticks since the line before. Its keys, for 
     frames_per_second         steps played per second of training (evaluations apart)
     seconds                   seconds of training since the beginning
     held_out_success          success on held-out levels, where an evaluation was due
+    held_out_seen             share of these levels that are identical to a training level, where there are some
     frames/CLOCK              steps played for one clock since the beginning (CLOCK is fast or slow; per task, fast is
                               what the copies adapt on)
     updates/GROUP             optimizer steps of one group (or part of one) since the beginning

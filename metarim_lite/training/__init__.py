@@ -1,5 +1,6 @@
 """How an agent learns: rollouts, PPO over spans, fast and slow clocks, one task after another, sweeps of runs."""
 
+from .banks import HELD_OUT_SEEDS, held_out_bank
 from .continual import train_sequence_of_tasks
 from .evaluation import Evaluation, evaluate
 from .methods import METHODS, MethodConfig
@@ -7,7 +8,7 @@ from .ppo import PPOConfig, gae, ppo_loss
 from .spending import Spending, spending, spent_in_words
 from .stages import ContinualConfig
 from .timescales import Clock, TimeScales, make_clocks
-from .trainer import HELD_OUT_SEEDS, Run, TrainConfig, Trainer, in_words, train
+from .trainer import Run, TrainConfig, Trainer, in_words, train
 
 __all__ = [
     "HELD_OUT_SEEDS",
@@ -24,6 +25,7 @@ __all__ = [
     "Trainer",
     "evaluate",
     "gae",
+    "held_out_bank",
     "in_words",
     "make_clocks",
     "ppo_loss",

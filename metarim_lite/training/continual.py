@@ -27,9 +27,10 @@ from ..runs.checkpoints import STATE, replace_file, save_agent
 from ..runs.distributed import check_alone
 from ..runs.folder import run_folder
 from ..runs.loop import looping
+from .banks import held_out_bank, make_bank
 from .evaluation import evaluate
 from .stages import ContinualConfig, ContinualTrainer, check_shared
-from .trainer import HELD_OUT_SEEDS, Trainer, check_levels, make_bank, next_report, train
+from .trainer import Trainer, check_levels, next_report, train
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ class ContinualRun:
     """False when it was stopped by Ctrl-C, or diverged."""
     diverged: str = ""
     """Of a run that diverged: the sentence that says so."""
+    seen: tuple[float | None, ...] = ()
+    """For each task, the share of its held-out levels that are identical to a training level; None: not known."""
 
     @property
     def success(self) -> np.ndarray:
@@ -69,8 +72,14 @@ class ContinualRun:
         return {k: v for k, v in numbers.items() if not first_only or k == "average_performance"}
 
     def table(self) -> str:
-        """The success matrix with 95 % intervals, in Markdown."""
-        return matrix_table(self.config.tasks, [self.before, *self.rows], self.config.yardstick == "joint")
+        """The success matrix with 95 % intervals, in Markdown; below it what has to be said of the held-out levels."""
+        table = matrix_table(self.config.tasks, [self.before, *self.rows], self.config.yardstick == "joint")
+        notes = [
+            f"{task}: {seen:.1%} of the held-out levels are identical to training levels"
+            for task, seen in zip(self.config.tasks, self.seen, strict=False)
+            if seen
+        ]
+        return "\n\n".join([table, *notes])
 
     def areas(self) -> list[float]:
         """Area under each task's curve during its own stage, for analysis.forward_transfer beside `areas_alone`.
@@ -153,9 +162,9 @@ def train_sequence_of_tasks(
     with run_folder(folder, config, ("base.agent.kernel",)) as kept:
         if banks is None:
             banks = [make_bank((task,), range(base.train_levels), progress) for task in config.tasks]
-        if held_out is None:
-            held_out = held_out_levels(config.tasks, base.evaluate_episodes, progress)
         check_shared(banks, config.tasks)
+        if held_out is None:
+            held_out = held_out_levels(config.tasks, base.evaluate_episodes, LevelBank.concat(banks), progress)
         check_shared(held_out, config.tasks)
 
         trainer = ContinualTrainer(config, banks, fresh=not kept.resumes)
@@ -185,9 +194,11 @@ def train_sequence_of_tasks(
                     kept.save(trainer, rows=rows, levels=levels)
         finished = trainer.counters["stage"] == S
         if kept.path is not None and finished:
-            save_agent(kept.path / "agent", trainer.agent, {"method": base.method, "tasks": ",".join(config.tasks)})
+            about = {"method": base.method, "tasks": ",".join(config.tasks), "train_levels": str(base.train_levels)}
+            save_agent(kept.path / "agent", trainer.agent, about)
+        seen = tuple(bank.share_seen for bank in held_out)
         return ContinualRun(
-            config, trainer.agent, rows[0], rows[1:], kept.metrics, kept.path, finished, "".join(diverged)
+            config, trainer.agent, rows[0], rows[1:], kept.metrics, kept.path, finished, "".join(diverged), seen
         )
 
 
@@ -215,8 +226,8 @@ def areas_alone(config: ContinualConfig, folder: str | Path | None = None, progr
     Raises:
         KeyboardInterrupt: a run was stopped by Ctrl-C; start again to go on, in the same folder.
     """
-    areas = []
-    for task, levels in zip(config.tasks, held_out_levels(config.tasks, config.base.evaluate_episodes), strict=True):
+    areas, held_out = [], held_out_levels(config.tasks, config.base.evaluate_episodes, config.base.train_levels)
+    for task, levels in zip(config.tasks, held_out, strict=True):
         alone = replace(config.base, level=task, frames=config.frames)
         first = _row(Trainer(alone, levels).agent, [levels], alone.evaluate_episodes)[0]
         place = None if folder is None else Path(folder) / task
@@ -233,9 +244,11 @@ def areas_alone(config: ContinualConfig, folder: str | Path | None = None, progr
     return areas
 
 
-def held_out_levels(tasks: Sequence[str], episodes: int, progress: bool = False) -> list[LevelBank]:
-    """For each task, levels with seeds that training never uses."""
-    return [make_bank((task,), range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + episodes), progress) for task in tasks]
+def held_out_levels(
+    tasks: Sequence[str], episodes: int, train_levels: int | LevelBank, progress: bool = False
+) -> list[LevelBank]:
+    """For each task, levels that training never sees, as `held_out_bank` gives them."""
+    return [held_out_bank((task,), episodes, train_levels, progress) for task in tasks]
 
 
 def _row(agent: Agent, held_out: Sequence[LevelBank], episodes: int) -> list[Estimate]:

@@ -26,9 +26,17 @@ class Evaluation:
     episodes: int
     successes: np.ndarray
     """bool [episodes]: which levels of the bank, in order, were solved."""
+    seen: float | None = None
+    """Share of these levels that are identical to a training level; None: the bank does not know (see banks.py)."""
 
     def __str__(self) -> str:
-        return f"success {self.success}, reward {self.reward}, {self.length.value:.1f} steps, {self.episodes} episodes"
+        numbers = f"success {self.success}, reward {self.reward}, {self.length.value:.1f} steps"
+        return f"{numbers}, {self.episodes} episodes" + (f", {self.note}" if self.note else "")
+
+    @property
+    def note(self) -> str:
+        """What has to be said beside the figures; empty: nothing."""
+        return f"{self.seen:.1%} of them in levels identical to training levels" if self.seen else ""
 
 
 @torch.no_grad()
@@ -78,6 +86,7 @@ def evaluate(
         length=mean_interval(length),
         episodes=episodes,
         successes=success,
+        seen=bank.select(range(episodes)).share_seen,
     )
 
 

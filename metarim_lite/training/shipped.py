@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..config import from_dict
-from ..envs import LevelBank
 from ..errors import UserError, unknown
-from ..runs.checkpoints import load_agent, replace_file, save_agent
+from ..runs.checkpoints import load_agent, read_about, replace_file, save_agent
+from .banks import held_out_bank
 from .evaluation import evaluate
-from .trainer import HELD_OUT_SEEDS, TrainConfig, make_bank
+from .trainer import TrainConfig
 
 DATA = Path(str(resources.files("metarim_lite.data")))
 CURVE = ("frames", "success", "reward", "length", "seconds")
@@ -29,7 +29,7 @@ class ShippedRun:
     metrics: tuple[dict[str, float], ...]
     """Its learning curve, thinned."""
     held_out: dict[str, Any]
-    """Success on held-out levels: value, low, high, episodes."""
+    """Success on held-out levels: value, low, high, episodes; of newer ones seen, the share that training had."""
 
     @property
     def frames(self) -> int:
@@ -60,7 +60,7 @@ def ship(folder: str | Path, name: str, episodes: int = 1000) -> ShippedRun:
     agent = load_agent(folder / "agent.safetensors")
     raw = json.loads((folder / "config.json").read_text())
     config = from_dict(TrainConfig, raw)
-    held_out: LevelBank = make_bank(config.levels, range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + episodes), progress=True)
+    held_out = held_out_bank(config.levels, episodes, config.train_levels, progress=True)
     result = evaluate(agent, held_out, len(held_out))
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     thinned = [*lines[:-1][:: max(1, len(lines) // 40)], lines[-1]]
@@ -68,11 +68,28 @@ def ship(folder: str | Path, name: str, episodes: int = 1000) -> ShippedRun:
         "command": command_of(config),
         "config": raw,
         "metrics": [{k: round(line[k], 4) for k in CURVE if k in line} for line in thinned],
-        "held_out": {**result.success._asdict(), "episodes": len(held_out)},
+        "held_out": {**result.success._asdict(), "episodes": len(held_out), "seen": result.seen},
     }
-    save_agent(DATA / name, agent, {"command": record["command"]})
+    about = {"command": record["command"], "level": config.level, "train_levels": str(config.train_levels)}
+    save_agent(DATA / name, agent, about)
     replace_file(DATA / f"{name}.json", (json.dumps(record, indent=1) + "\n").encode())
     return shipped_run(name)
+
+
+def trained_on(path_or_name: str | Path) -> dict[str, int]:
+    """Level ids that an agent was trained on, as far as its file tells, and how many levels of each (seeds 0, 1, …).
+
+    Raises:
+        UserError: as `load_agent`.
+    """
+    if not Path(path_or_name).exists() and (DATA / f"{path_or_name}.json").is_file():
+        config = shipped_run(str(path_or_name)).config
+        levels, count = config["level"], config["train_levels"]
+    else:
+        about = read_about(path_or_name)
+        levels = about.get("level", about.get("tasks", ""))
+        count = int(about.get("train_levels", TrainConfig.train_levels))
+    return {level.strip(): count for level in levels.split(",") if level.strip()}
 
 
 def command_of(config: TrainConfig) -> str:

@@ -26,10 +26,11 @@ from ..config import from_dict
 from ..errors import Diverged, UserError
 from ..runs.checkpoints import STATE, make_folder
 from ..runs.folder import recorded_metrics
+from .banks import held_out_bank
 from .evaluation import Evaluation, evaluate
 from .methods import METHODS, MethodConfig
 from .shipped import command_of
-from .trainer import HELD_OUT_SEEDS, Run, TrainConfig, Trainer, make_bank, train
+from .trainer import Run, TrainConfig, Trainer, train
 
 ATTEMPTS = 3  # a run whose process dies this often is given up
 PATIENCE = 120.0  # seconds to wait for an orphan that is still saving the same run
@@ -118,13 +119,13 @@ def finish_run(config: TrainConfig, folder: Path, episodes: int) -> dict[str, An
 
 
 def _judge(run: Run, episodes: int) -> Evaluation:
-    held_out = make_bank(run.config.levels, range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + episodes))
+    held_out = held_out_bank(run.config.levels, episodes, run.config.train_levels)
     return evaluate(run.agent, held_out, len(held_out))
 
 
 def _before(config: TrainConfig) -> float:
     """Success of the agent as it begins, on the levels that are played while training."""
-    levels = make_bank(config.levels, range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + config.evaluate_episodes))
+    levels = held_out_bank(config.levels, config.evaluate_episodes, config.train_levels)
     begins = Trainer(replace(config, imitate=False, cuda_graphs=False), levels)  # nobody trains: the agent is the same
     return evaluate(begins.agent, levels, len(levels)).success.value
 
@@ -137,6 +138,7 @@ def _result(config: TrainConfig, lines: list[dict[str, Any]], judged: Evaluation
     success            value, low, high; of a run that diverged 0
     reward, length     the same (not of a run that diverged)
     episodes           held-out levels played at the end
+    seen               share of them that are identical to a training level
     curve              `frames` and held-out `success` there: at the beginning, while training, at the end
     area               mean height of that curve between 0 and `frames`; up to `planned`, for a run that diverged
     frames_to          "0.5", "0.9", "0.98" -> frames after which the curve was first that high; null: never
@@ -156,7 +158,7 @@ def _result(config: TrainConfig, lines: list[dict[str, Any]], judged: Evaluation
         result |= {"success": {"value": 0.0, "low": 0.0, "high": 0.0}, "episodes": 0}
     else:
         result |= {name: getattr(judged, name)._asdict() for name in ("success", "reward", "length")}
-        result |= {"episodes": judged.episodes}
+        result |= {"episodes": judged.episodes, "seen": judged.seen}
     return result | {
         "curve": {"frames": frames, "success": success},
         "area": area(frames, success, config.frames if judged is None else None),

@@ -41,9 +41,10 @@ from ..errors import UserError, unknown
 from ..machine import choose_device
 from ..runs.checkpoints import STATE, append_line, make_folder, read_file, replace_file
 from ..runs.folder import open_folder
+from .banks import held_out_bank
 from .methods import method
 from .sweep_worker import POLL, in_own_process, on_dask
-from .trainer import HELD_OUT_SEEDS, TrainConfig, make_bank
+from .trainer import TrainConfig
 
 RESULTS = "results.jsonl"
 REFRESH = 2.0  # seconds between two looks at how far the runs are
@@ -287,11 +288,13 @@ def _keep(path: Path, results: dict[str, dict[str, Any]], line: dict[str, Any]) 
 
 def _fill_cache(todo: list[SweepRun], episodes: int, progress: bool) -> None:
     """Generate all levels before the runs start, so that no two of them generate the same ones."""
-    for level in sorted({level for run in todo for level in run.config.levels}):
-        configs = [run.config for run in todo if level in run.config.levels]
-        make_bank((level,), range(max(config.train_levels for config in configs)), progress)
-        while_training = max(config.evaluate_episodes if config.evaluate_every else 0 for config in configs)
-        make_bank((level,), range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + max(episodes, while_training)), progress)
+    wanted: dict[tuple[tuple[str, ...], int], int] = {}
+    for config in (run.config for run in todo):
+        while_training = config.evaluate_episodes if config.evaluate_every else 0
+        key = config.levels, config.train_levels
+        wanted[key] = max(wanted.get(key, episodes), while_training)
+    for (levels, train_levels), count in wanted.items():
+        held_out_bank(levels, count, train_levels, progress)
 
 
 Submit = Callable[[dict[str, Any]], Any]

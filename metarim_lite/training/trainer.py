@@ -24,6 +24,7 @@ from ..runs.distributed import Gathered, join, leader_first, leads, place, share
 from ..runs.folder import Learner, run_folder
 from ..runs.loop import Loop, looping
 from .adaptation import TaskLearner, task_worlds
+from .banks import HELD_OUT_SEEDS, held_out_bank, make_bank
 from .changes import ScaleChanges, changes_from
 from .evaluation import Evaluation, evaluate
 from .graphs import Replayed
@@ -33,8 +34,6 @@ from .ppo import PPOConfig, ppo_loss
 from .rollouts import Player
 from .spending import clocks_in_words, spending
 from .timescales import TimeScales, make_clocks
-
-HELD_OUT_SEEDS = 1_000_000  # held-out levels have seeds from here on, training levels from 0 on
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,11 @@ class TrainConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise UserError(f"TrainConfig.{name} is {value!r}; it must be a whole number of at least 1")
+        if self.train_levels > HELD_OUT_SEEDS:
+            raise UserError(
+                f"TrainConfig.train_levels is {self.train_levels}; seeds from {HELD_OUT_SEEDS:,} on are held out, "
+                "train on fewer"
+            )
         scales = self.scales
         if self.imitate and scales.adaptation == "per-task":
             raise UserError(
@@ -144,14 +148,6 @@ class Run:
             ", ".join([f"Run({self.config.method} on {self.config.level}, {last.get('frames', 0):,} frames", *shown])
             + ")"
         )
-
-
-def make_bank(levels: tuple[str, ...], seeds: range, progress: bool = False) -> LevelBank:
-    """One bank of these levels, each with these seeds."""
-    if not levels:
-        raise UserError("no level to train on; name at least one, such as BabyAI-GoToLocal-v0")
-    banks = [LevelBank.generate(level, seeds=seeds, progress=progress) for level in levels]
-    return banks[0] if len(banks) == 1 else LevelBank.concat(banks)
 
 
 class Trainer(Learner):
@@ -289,9 +285,9 @@ def train(
         trainer = Trainer(config, bank, progress, fresh=not kept.resumes)
         check_levels(kept.resume(trainer), [trainer.levels_seen])
         if config.evaluate_every and held_out is None:
-            seeds = range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + config.evaluate_episodes)
+            learned = config.train_levels if bank is None else bank
             with leader_first():
-                held_out = make_bank(config.levels, seeds, progress)
+                held_out = held_out_bank(config.levels, config.evaluate_episodes, learned, progress)
 
         with looping(trainer, "frames", "frames", config.frames, config.method, progress, kept.path) as loop:
             while trainer.counters["frames"] < config.frames and not loop.stopped():
@@ -301,7 +297,8 @@ def train(
                     on_report(line)
         finished = trainer.counters["frames"] >= config.frames
         if kept.path is not None and finished and leads():
-            save_agent(kept.path / "agent", trainer.agent, {"method": config.method, "level": config.level})
+            about = {"method": config.method, "level": config.level, "train_levels": str(config.train_levels)}
+            save_agent(kept.path / "agent", trainer.agent, about)
         return Run(config, trainer.agent, kept.metrics, kept.path, finished)
 
 
@@ -349,6 +346,7 @@ def next_report(trainer: Trainer, held_out: LevelBank | None, loop: Loop) -> dic
         levels = config.evaluate_episodes * len(config.levels)  # `held_out` has them one id after the other
         result = evaluate(trainer.agent, held_out, min(levels, len(held_out)))
         line["held_out_success"] = result.success.value
+        line |= {"held_out_seen": result.seen} if result.seen else {}
     told = {k.split("/")[-1]: f"{v:.3f}" for k, v in line.items() if k.endswith(("success", "accuracy"))}
     loop.bar.set_postfix(told)
     return line
