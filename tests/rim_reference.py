@@ -67,8 +67,10 @@ def reference_rim(rim, inputs: Tensor, h0: Tensor, c0: Tensor, resets: Tensor | 
                     comm[a, n] = w.detach()
                 heads = torch.cat(heads)
                 message = heads @ rim.C_out[n]
-                if rim.C_gate is not None:
+                if rim.output_gate == "gated":
                     message = torch.sigmoid(heads @ rim.C_gate[n]) * torch.tanh(message)
+                elif rim.output_gate == "bounded":
+                    message = torch.tanh(message)
                 new_h[n], c[b][n] = candidate[n][0] + message, candidate[n][1]
             h[b] = new_h
             actives.append([n in active for n in range(N)])

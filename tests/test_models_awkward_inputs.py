@@ -12,6 +12,7 @@ FORMS = {
     "fused": {},
     "plain": {"kernel": "plain"},
     "gated": {"output_gate": "gated"},
+    "bounded": {"output_gate": "bounded"},
     "gru": {"cell": "gru"},
     "two heads": {"input_heads": 2},
     "modules": {"softmax_over": "modules"},
@@ -33,7 +34,7 @@ def controllers():
     return [*(rim(form) for form in FORMS), LSTM(3, 4).double(), LSTM(3, 4, kernel="plain").double()]
 
 
-@pytest.mark.parametrize("form", ["fused", "gated"])
+@pytest.mark.parametrize("form", ["fused", "gated", "bounded"])
 def test_a_gradient_with_a_graph_is_the_gradient_when_the_state_was_carried(form):
     model, x = rim(form), torch.randn(6, 2, 3, generator=dice(), dtype=torch.float64)
 

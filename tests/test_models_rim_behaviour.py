@@ -10,7 +10,8 @@ from metarim_lite.models import LSTM, RIM, Interventions
 from metarim_lite.models.controller import ControllerState, count_parameters
 
 KERNELS = ("plain", "fused")
-FORMS = ({}, {"cell": "gru"}, {"input_heads": 2}, {"output_gate": "gated"}, {"softmax_over": "modules"})
+GATES = ({"output_gate": "gated"}, {"output_gate": "bounded"})
+FORMS = ({}, {"cell": "gru"}, {"input_heads": 2}, *GATES, {"softmax_over": "modules"})
 T, B, D = 9, 5, 7
 
 
@@ -225,6 +226,7 @@ READS_NOTHING = {
     "modules": partial(RIM, softmax_over="modules"),
     "candidate": partial(RIM, inactive_offer="candidate"),
     "gated": partial(RIM, output_gate="gated"),
+    "bounded": partial(RIM, output_gate="bounded"),
     "lstm": LSTM,
 }
 
@@ -348,3 +350,30 @@ def test_cells_stay_within_their_bound_and_come_to_rest_at_it():
             rim.b.fill_(100.0)  # all gates are open, g = tanh(100) = 1
         ends.append([rim(torch.ones(steps, 2, 3))[1].c.max().item() for steps in (3, 30, 60)])
     assert ends == [[3, 30, 60], [2, 2, 2], [2, 2, 2]]
+
+
+@pytest.mark.parametrize("kernel", ["plain", "fused"])
+def test_bounded_messages_keep_h_below_2_however_large_their_weights_are(kernel):
+    """Between modules that speak without a bound, h multiplies at every step: what made agents diverge."""
+    largest = {}
+    for gate in ("none", "bounded"):
+        torch.manual_seed(0)
+        rim = RIM(5, hidden_size=4, num_modules=4, active=2, output_gate=gate, message_scale=30.0, kernel=kernel)
+        largest[gate] = rim(torch.randn(12, 8, 5))[0].abs().max()
+    assert largest["none"] > 100
+    assert 1 < largest["bounded"] < 2
+
+
+def test_message_scale_is_the_spread_of_c_out_and_of_nothing_else():
+    rims = []
+    for scale in (1.0, 0.1):
+        torch.manual_seed(3)
+        rims.append(RIM(5, hidden_size=4, num_modules=3, active=2, message_scale=scale))
+    for (name, one), tenth in zip(rims[0].named_parameters(), rims[1].parameters(), strict=True):
+        assert torch.allclose(tenth, one * (0.1 if name == "C_out" else 1.0), rtol=1e-6), name
+
+
+@pytest.mark.parametrize("scale", [0, -1.0, float("nan"), float("inf"), True, "1"])
+def test_a_message_scale_that_is_none_is_refused(scale):
+    with pytest.raises(UserError, match="message_scale=.* must be a number above 0"):
+        RIM(5, hidden_size=4, num_modules=3, active=2, message_scale=scale)

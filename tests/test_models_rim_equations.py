@@ -13,7 +13,7 @@ forms = st.fixed_dictionaries(
     {
         "cell": st.sampled_from(["lstm", "gru"]),
         "inactive_offer": st.sampled_from(["old", "candidate"]),
-        "output_gate": st.sampled_from(["none", "gated"]),
+        "output_gate": st.sampled_from(["none", "gated", "bounded"]),
         "softmax_over": st.sampled_from(["null", "modules"]),
         "input_heads": st.integers(1, 3),
     }
@@ -58,7 +58,8 @@ def double_precision():
 
 @settings(max_examples=40)
 @given(
-    st.data(), st.integers(0, 10**6), st.sampled_from(["plain", "fused"]), st.sampled_from(["none", "gated"]),
+    st.data(), st.integers(0, 10**6), st.sampled_from(["plain", "fused"]),
+    st.sampled_from(["none", "gated", "bounded"]),
     st.booleans(), st.sampled_from([None, 0.5]),
 )  # fmt: skip
 def test_the_papers_form_with_and_without_the_authors_gate_equals_the_equations(

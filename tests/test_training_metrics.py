@@ -230,3 +230,21 @@ def test_metarim_report_prints_a_table_and_draws(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("| run | frames |") and "curves in c.png" in done.stdout
     assert (tmp_path / "c.png").stat().st_size > 1000
+
+
+def test_a_state_that_grows_beyond_all_use_is_said_once_long_before_the_loss_is_not_finite(small_bank, caplog):
+    """Messages without a bound, made loud: |h| multiplies at every step of a rollout."""
+    lines = []
+    for gate in ("none", "bounded"):
+        config = ml.TrainConfig(
+            method="rim", frames=3 * 8 * 20, num_envs=8, steps=20, report_every=1, device="cpu",
+            agent=ml.AgentConfig(hidden_size=4, num_modules=4, active=2, output_gate=gate, message_scale=6.0),
+            ppo=ml.PPOConfig(minibatches=1, epochs=1), timescales={"fast_lr": 1e-9},
+        )  # fmt: skip
+        caplog.clear()
+        run = ml.train(config, bank=small_bank, progress=False)
+        lines.append([line["fast/largest_h"] for line in run.metrics])
+        said = [record.getMessage() for record in caplog.records if "largest |h|" in record.getMessage()]
+        assert len(said) == (gate == "none")
+    assert min(lines[0]) > 100 and said == []
+    assert 0 < max(lines[1]) < 2

@@ -83,7 +83,7 @@ class SequenceConfig:
     comm_value_size: int = 32
     """d_v of one head of the communication attention."""
     output_gate: str = "none"
-    """Of the messages between modules: "none" (the paper) or "gated" (the authors' code)."""
+    """Of the messages between modules: "none" (the paper), "gated" (the authors' code) or "bounded" (ours)."""
     cell_clip: float | None = None
     """Bound on the numbers in the cells, of a RIM's modules or of an LSTM; None: none (the paper)."""
     kernel: str = "fused"

@@ -10,13 +10,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import UserError, unknown
-from .controller import ControllerState, Diagnostics
+from .controller import ControllerState, Diagnostics, check_scale
 from .encoders import Encoder
 from .lstm import LSTM
-from .rim import KERNELS, RIM
+from .rim import KERNELS, OUTPUT_GATES, RIM
 
 GROUPS = ("encoder", "modules", "attention", "heads")
 NUM_ACTIONS = 7
+NOT_SIZES = ("controller", "kernel", "output_gate", "message_scale")
+MESSAGES = ("comm_heads", "comm_key_size", "comm_value_size", "output_gate", "message_scale")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class AgentConfig:
     """d_k of one head of the communication attention."""
     comm_value_size: int = 16
     """d_v of one head of the communication attention."""
+    output_gate: str = "bounded"
+    """Of the messages between modules: "bounded", "none" (the paper, whose messages can grow without bound: agents so
+    made diverged) or "gated" (the authors' code); see `RIM`."""
+    message_scale: float = 0.1
+    """How large messages are at first; the paper's form says 1. Speaking softly at first, agents learn sooner."""
     channels: int = 16
     """Channels of one cell of the view."""
     mission_size: int = 32
@@ -59,16 +66,19 @@ class AgentConfig:
             raise unknown("controller", self.controller, ("rim", "lstm"))
         if self.kernel not in KERNELS:
             raise unknown("kernel", self.kernel, KERNELS)
+        if self.output_gate not in OUTPUT_GATES:
+            raise unknown("output_gate", self.output_gate, OUTPUT_GATES)
+        check_scale(self.message_scale)
         for name, value in vars(self).items():
-            if name not in ("controller", "kernel") and (not isinstance(value, int) or value < 1):
+            if name not in NOT_SIZES and (not isinstance(value, int) or value < 1):
                 raise UserError(f"AgentConfig.{name} is {value!r}; it must be a whole number of at least 1")
         if self.active > self.num_modules:
             raise UserError(f"k = {self.active} active modules of N = {self.num_modules} is impossible; choose k <= N")
 
-    def rim_sizes(self) -> dict[str, int]:
-        """The sizes of its RIM, under the names that `RIM` takes."""
+    def rim_sizes(self) -> dict[str, Any]:
+        """The sizes and switches of its RIM, under the names that `RIM` takes."""
         names = ("hidden_size", "num_modules", "active", "key_size", "value_size")
-        return {name: getattr(self, name) for name in (*names, "comm_heads", "comm_key_size", "comm_value_size")}
+        return {name: getattr(self, name) for name in (*names, *MESSAGES)}
 
 
 class AgentOutput(NamedTuple):

@@ -124,9 +124,18 @@ def check_sizes(**sizes: int) -> None:
 
 def check_bound(cell_clip: float | None) -> None:
     """Raises UserError unless it is None or a number above 0."""
-    number = isinstance(cell_clip, (int, float)) and not isinstance(cell_clip, bool)
-    if cell_clip is not None and not (number and 0 < cell_clip < math.inf):
+    if cell_clip is not None and not _above_0(cell_clip):
         raise UserError(f"cell_clip={cell_clip!r} must be a number above 0, or None for cells without a bound")
+
+
+def check_scale(message_scale: float) -> None:
+    """Raises UserError unless it is a number above 0."""
+    if not _above_0(message_scale):
+        raise UserError(f"message_scale={message_scale!r} must be a number above 0: 1 is the usual spread")
+
+
+def _above_0(x: Any) -> bool:
+    return isinstance(x, (int, float)) and not isinstance(x, bool) and 0 < x < math.inf
 
 
 def mixed_precision(x: Tensor) -> bool:

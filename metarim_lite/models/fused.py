@@ -44,7 +44,7 @@ class Sizes(NamedTuple):
     active: int  # k
     heads: int  # A
     comm_key: int  # d_k of communication
-    gated: bool  # whether messages have a gate
+    output_gate: str  # of messages: "none", "gated" or "bounded"
     cell_clip: float | None  # bound of |c|
 
 
@@ -61,8 +61,8 @@ class Kept(NamedTuple):
     qkv: Tensor  # [N,A·P,B]
     attention: Tensor  # [N,N,A,B], reader first
     read: Tensor  # [N,A·d_v,B]
-    tanh_w: Tensor  # [N,B,H], of a gated message σ(g)·tanh(w); else empty
-    gate: Tensor  # [N,B,H]
+    tanh_w: Tensor  # [N,B,H], of a message tanh(w) or σ(g)·tanh(w); else empty
+    gate: Tensor  # [N,B,H], σ(g); else empty
 
 
 NUM_TENSORS = 4 + len(Weights._fields)  # h, c, keys, values, weights
@@ -107,12 +107,15 @@ def step(h: Tensor, c: Tensor, k: Tensor, v: Tensor, weights: Weights, sizes: Si
     read = (attention.unsqueeze(3) * value).sum(1)  # [N,N,A,1,B] * [N,A,d_v,B] -> [N,A,d_v,B]
     # An inactive module reads 0, and keeps its state to the bit.
     read = (read * on.view(on.shape[0], 1, 1, -1)).flatten(1, 2)  # [N,A·d_v,B]
-    if sizes.gated:
+    tanh_w = gate = offered.new_empty(0)
+    if sizes.output_gate == "gated":
         message = torch.bmm(read.transpose(1, 2), weights.C_out)  # [N,B,2H]
         tanh_w, gate = tanh(message[..., :H]), message[..., H:].sigmoid()
         h = torch.addcmul(offered, gate, tanh_w)
+    elif sizes.output_gate == "bounded":
+        tanh_w = tanh(torch.bmm(read.transpose(1, 2), weights.C_out))  # [N,B,H]; exactly 0 where nothing was read
+        h = offered + tanh_w
     else:
-        tanh_w = gate = offered.new_empty(0)
         h = torch.baddbmm(offered, read.transpose(1, 2), weights.C_out)
     return h, c, Kept(q, alpha, ifo, g, tanh_c, on, offered, qkv, attention, read, tanh_w, gate)
 
@@ -128,7 +131,9 @@ def step_backward(
 
     query, key, value = split_heads(qkv, sizes)
     dmessage = dh
-    if sizes.gated:
+    if sizes.output_gate == "bounded":
+        dmessage = tanh_backward(dh, tanh_w)
+    elif sizes.output_gate == "gated":
         dmessage = torch.cat((tanh_backward(dh * gate, tanh_w), sigmoid_backward(dh * tanh_w, gate)), -1)  # [N,B,2H]
     dread = torch.bmm(weights.C_out, dmessage.transpose(1, 2)).unflatten(1, (sizes.heads, -1))  # [N,A,d_v,B]
     dread = (dread * asks).unsqueeze(1)

@@ -30,6 +30,7 @@ from .controller import (
     Interventions,
     Masks,
     check_bound,
+    check_scale,
     check_sizes,
     check_span,
     mixed_precision,
@@ -37,7 +38,7 @@ from .controller import (
 
 GATES = {"lstm": 4, "gru": 3}  # blocks of H pre-activations per module
 OFFERS = ("old", "candidate")
-OUTPUT_GATES = ("none", "gated")
+OUTPUT_GATES = ("none", "gated", "bounded")
 KERNELS = ("plain", "fused", "compiled")
 
 
@@ -62,14 +63,18 @@ class RIM(nn.Module):
         inactive_offer: what others read from an inactive module. "old" (the paper): its state as it was.
             "candidate" (some public code): the state it would have had; this leaks the input past the
             bottleneck, and is here to be compared.
-        output_gate: "none" (the paper) or "gated" (the authors' code): σ(o G)·tanh(o W) of what was read.
+        output_gate: what becomes of a message o W, o being what was read. "none" (the paper): it is added to h as it
+            is. Then h is the cell's output plus a linear function of the others' h, a recurrence that nothing bounds.
+            "gated" (the authors' code): σ(o G)·tanh(o W). "bounded" (ours): tanh(o W), so that |h| stays below 2.
+        message_scale: C_out is drawn this many times as large (ours; the paper says nothing). Below 1, modules begin
+            nearly independent and learn to speak.
         softmax_over: "null" (the paper) or "modules" (the authors' Atari code); see `input_attention`.
         cell_clip: bound on the size of the numbers in the cells of LSTM modules (ours). None: none (the paper). A
             module that stays active while nothing happens may count up in its cell without end; after a silence
             longer than any in training it then stands where it never stood. Bounded, it comes to rest.
         kernel: how a span is computed; changes speed, not results. "plain": autograd through `step`.
             "fused" and "compiled": `fused.py`, eagerly or through `torch.compile`; both for LSTM modules with
-            one input element and one input head, with or without the output gate. Other forms, and spans under
+            one input element and one input head, whatever the output gate. Other forms, and spans under
             `torch.autocast` or of half precision, are run as "plain"; forward-mode derivatives and batched ones
             (`is_grads_batched`) need it. Each new number of sequences is compiled anew; PyTorch gives up after its
             limit of 8, and steps are eager from then on.
@@ -94,6 +99,7 @@ class RIM(nn.Module):
         cell: str = "lstm",
         inactive_offer: str = "old",
         output_gate: str = "none",
+        message_scale: float = 1.0,
         softmax_over: str = "null",
         cell_clip: float | None = None,
         kernel: str = "fused",
@@ -125,6 +131,8 @@ class RIM(nn.Module):
         if cell_clip is not None and cell != "lstm":
             raise UserError(f"cell_clip={cell_clip!r} bounds the cells of LSTM modules; with cell={cell!r} use None")
         self.cell_clip = cell_clip
+        check_scale(message_scale)
+        self.message_scale = message_scale
         self.output_size = num_modules * hidden_size
 
         D, H, N, gates = input_size, hidden_size, num_modules, GATES[cell] * hidden_size
@@ -156,6 +164,7 @@ class RIM(nn.Module):
         # size, modules differ from the first step on, by a score of about ±1: the winners depend on the
         # input, and attention is far from saturated, so that gradient can change who wins.
         self.b_q.normal_(0, 1, generator=generator)
+        self.C_out.mul_(self.message_scale)
         self.b.zero_()
         if self.cell == "lstm":
             self.b[..., self.hidden_size : 2 * self.hidden_size] = 1  # forget gates start open
@@ -240,7 +249,7 @@ class RIM(nn.Module):
         else:
             outputs, h, c, records = fused.run_span(
                 h, c, keys[:, :, 0, 0], values, fused.Weights(W, b, self.C_qkv, self.message_weights()),
-                fused.Sizes(self.active, self.comm_heads, self.comm_key_size, self.C_gate is not None, self.cell_clip),
+                fused.Sizes(self.active, self.comm_heads, self.comm_key_size, self.output_gate, self.cell_clip),
                 resets, self.kernel == "compiled", record,
             )  # fmt: skip
         diagnostics = None
@@ -343,8 +352,10 @@ class RIM(nn.Module):
         query, key, value = torch.bmm(offered, self.C_qkv).view(N, B, self.comm_heads, -1).split(sizes, -1)
         read, communication = communicate(query, key, value, masks.alive)  # [N,B,A·d_v], [B,A,N,N]
         message = torch.bmm(read, self.C_out)  # [N,B,H]
+        if self.output_gate != "none":
+            message = message.tanh()
         if self.C_gate is not None:
-            message = torch.bmm(read, self.C_gate).sigmoid() * message.tanh()
+            message = torch.bmm(read, self.C_gate).sigmoid() * message
         h = torch.where(m, candidate + message, h)
         return h, c, active, weights.mean(2).sum(-1), communication * writes.t()[:, None, :, None]
 

@@ -33,6 +33,9 @@ from ..models import Agent, AgentConfig
 
 TENSORS, STATE = "checkpoint.safetensors", "state.json"
 
+# Agents written before their config named these were made so.
+BEFORE_MESSAGES = {"output_gate": "none", "message_scale": 1.0}
+
 
 def make_folder(path: str | Path) -> Path:
     """A folder we may write to, made if needed.
@@ -223,7 +226,7 @@ def load_agent(path_or_name: str | Path, device: str = "cpu") -> Agent:
     """
     path = _agent_file(path_or_name)
     saved, config = read_model(path, "agent", "save_agent")
-    agent = Agent(from_dict(AgentConfig, config))
+    agent = Agent(from_dict(AgentConfig, BEFORE_MESSAGES | config))
     agent.load_state_dict(fill(agent.state_dict(), saved, f"agent file {path.name!r}"))
     return agent.to(check_device(device))
 

@@ -34,6 +34,7 @@ and, as means over the minibatches of one clock (CLOCK is fast or slow):
     CLOCK/entropy             entropy of the policy in nats, between 0 and ln 7
     CLOCK/kl                  KL(old policy, new policy), Schulman's estimate
     CLOCK/clip_fraction       share of steps whose probability ratio was clipped
+    CLOCK/largest_h           largest |h| of the controller after a rollout; beyond 100 a warning is logged
     CLOCK/ratio_error         largest |ratio − 1| before the first update: rounding noise, or something is wrong
     CLOCK/history             steps of history that a step of a span has, in the mean: those since the span began or the
                               memory was last cleared, itself included; (span + 1) / 2 where nothing was cleared

@@ -61,9 +61,9 @@ class TimeScales:
     """Steps that gradients run through in a slow update; as many are played for it."""
     slow_every: int = 4
     """Fast ticks between two slow ticks (online)."""
-    fast_lr: float = 3e-3
+    fast_lr: float = 2e-3
     """α: learning rate of the fast loop (online: Adam; per-task: plain gradient descent)."""
-    slow_lr: float = 3e-3
+    slow_lr: float = 1e-3
     """β: learning rate of the slow loop (Adam)."""
     slower: tuple[tuple[str, float], ...] = ()
     """(group, factor): groups of the fast clock whose rate is α·factor. A low rate, not a slow clock."""

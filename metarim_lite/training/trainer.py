@@ -4,6 +4,7 @@ its groups. What makes a run survive a kill is in metarim_lite/runs.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..machine import choose_device
 from ..models import Agent, AgentConfig
 from ..players import demonstrate
 from ..runs.checkpoints import save_agent, start_from
-from ..runs.distributed import Gathered, join, leader_first, leads, place, share_of, total
+from ..runs.distributed import Gathered, join, largest, leader_first, leads, place, share_of, total
 from ..runs.folder import Learner, run_folder
 from ..runs.loop import Loop, looping
 from .adaptation import TaskLearner, task_worlds
@@ -34,6 +35,10 @@ from .ppo import PPOConfig, ppo_loss
 from .rollouts import Player
 from .spending import clocks_in_words, spending
 from .timescales import TimeScales, make_clocks
+
+log = logging.getLogger(__name__)
+
+LARGE_STATE = 100.0  # |h| of an LSTM stays below 1, of a RIM with bounded messages below 2
 
 
 @dataclass(frozen=True)
@@ -195,6 +200,7 @@ class Trainer(Learner):
             acting = torch.Generator(device=self.device).manual_seed(2 * config.seed + 1)
             self.player = Player(worlds, self.agent, acting)
         self.loss = imitation_loss if config.imitate else ppo_loss
+        self.warned = False  # of large states
         self.counters = {"tick": 0, "frames": 0, "reports": 0, "seconds": 0.0} | self.spent_after(0)
 
     def tick(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -211,6 +217,7 @@ class Trainer(Learner):
             played = {name: scales.steps_of_tick(name, config.steps)}
             rollout = self.player.collect(self.passes, played[name], clock.span)
             watched, episodes = clock.update(self.passes, rollout, config.ppo, self.dice, self.loss), rollout.episodes
+        watched |= largest({"largest_h": self.player.state.h.abs().max()})
         self.counters["tick"] += 1
         self.counters["frames"] += sum(played.values()) * config.num_envs
         for on, steps in played.items():
@@ -302,6 +309,19 @@ def train(
         return Run(config, trainer.agent, kept.metrics, kept.path, finished)
 
 
+def warn_of_large_states(trainer: Trainer, line: dict[str, Any]) -> None:
+    """One log line a run when the controller's state grows beyond all use: long before the loss is not finite."""
+    top = max((value for key, value in line.items() if key.endswith("/largest_h")), default=0.0)
+    if top > LARGE_STATE and not trainer.warned:
+        trainer.warned = True
+        log.warning(
+            "the largest |h| is %.3g after %s frames, where a healthy run has less than 10: it may diverge; choose "
+            "agent.output_gate='bounded' or lower rates",
+            top,
+            f"{line['frames']:,}",
+        )
+
+
 def check_levels(state: dict[str, Any], checksums: list[int]) -> None:
     """What a checkpoint says of the levels its worlds play, beside those they would go on with.
 
@@ -347,6 +367,7 @@ def next_report(trainer: Trainer, held_out: LevelBank | None, loop: Loop) -> dic
         result = evaluate(trainer.agent, held_out, min(levels, len(held_out)))
         line["held_out_success"] = result.success.value
         line |= {"held_out_seen": result.seen} if result.seen else {}
+    warn_of_large_states(trainer, line)
     told = {k.split("/")[-1]: f"{v:.3f}" for k, v in line.items() if k.endswith(("success", "accuracy"))}
     loop.bar.set_postfix(told)
     return line
