@@ -92,8 +92,9 @@ def continual(
     folder = folder or Path("runs") / name
     run = train_sequence_of_tasks(config, folder)
     print(run.table())
-    if run.finished:
-        print(run.summary())
+    if not run.finished:
+        raise KeyboardInterrupt
+    print(run.summary())
     print(f"run kept in {folder}")
 
 
@@ -314,7 +315,7 @@ def report(runs: Words[tuple[Path, ...]], out: Path = Path("curves.png")) -> Non
     """
     from .analysis.plots import metric_curves
     from .analysis.report import report_table
-    from .runs.folder import recorded_metrics
+    from .runs.metrics import recorded_metrics
 
     lines = {str(folder): recorded_metrics(folder) for folder in runs}
     print(report_table(lines))
@@ -387,11 +388,19 @@ def _read(words: list[str]) -> Callable[[], None]:
         raise
 
 
+def _end(number: int, _: Any) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once is enough: what is under way takes a moment to save
+    raise SystemExit(128 + number)
+
+
 def main() -> None:
-    """Run the command line. Exit status 2 for a mistake the user can mend, with one sentence."""
+    """Run the command line. Exit status 2 for a mistake the user can mend, with one sentence; 130 after Ctrl-C and 143
+    after SIGTERM, when the run under way has been saved."""
     if threading.current_thread() is threading.main_thread():
         # A script that starts us in the background has us ignore Ctrl-C; kill -INT is to save and stop us there too.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:  # else one waits for the others where no signal is heard
+            signal.signal(signal.SIGTERM, _end)
     try:
         _read(sys.argv[1:])()
     except UserError as error:

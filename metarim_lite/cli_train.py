@@ -52,6 +52,8 @@ def train(
         print(f"held-out levels: {training.evaluate(run.agent, held_out, len(held_out))}")
     if run.metrics:
         print(f"spent: {training.spent_in_words(run.metrics[-1])}")
+    if not run.finished:
+        raise KeyboardInterrupt
     print(f"run kept in {folder}")
 
 
@@ -92,6 +94,8 @@ def _train_task(name: str, path: str | None) -> Callable[..., None]:
         print(run)
         controller = count_parameters(run.model.controller)
         print(f"parameters: {count_parameters(run.model):,} ({config.controller} {controller:,})")
+        if not run.finished:
+            raise KeyboardInterrupt
         print(f"run kept in {place}")
 
     values = read_toml(path) if path else {}

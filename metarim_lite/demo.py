@@ -33,8 +33,7 @@ def demo(frames: int, folder: Path, seed: int) -> None:
     run = ml.train(config, folder=folder, progress=True)
     trained = time.perf_counter() - began
     if not run.finished:
-        print(f"Stopped after {run.metrics[-1]['frames']:,} frames; `metarim demo` goes on from there.")
-        return
+        raise KeyboardInterrupt
 
     baseline = shipped_run(BASELINE)
     agents = {

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import math
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from .errors import UserError
+
+log = logging.getLogger(__name__)
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # numbers from glibc's malloc.h
 
@@ -41,11 +46,33 @@ def available_cores() -> int:
     return cores
 
 
+def fitting_threads() -> int:
+    """At most one of torch's threads per available core; more would wait for each other."""
+    return min(torch.get_num_threads(), available_cores())
+
+
 def fit_threads_to_cores() -> int:
-    """Let torch use at most one thread per available core; more would wait for each other. Returns the number."""
-    threads = min(torch.get_num_threads(), available_cores())
+    """Let torch use no more threads than fit. Returns the number."""
+    threads = fitting_threads()
     torch.set_num_threads(threads)
     return threads
+
+
+@contextmanager
+def fixed_threads(threads: int) -> Iterator[None]:
+    """Inside, torch uses so many threads on a CPU, though there be fewer cores; after it, as many as before.
+
+    A sum that is shared by threads is added up in another order, which rounds otherwise: only with as many threads
+    as before are a run's numbers the same to the last bit.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    if torch.get_num_threads() != threads:
+        log.warning("torch uses %d threads, not %d: numbers will differ by rounding", torch.get_num_threads(), threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def check_device(device: str | torch.device) -> torch.device:

@@ -17,7 +17,9 @@ from safetensors.torch import load_file, save, save_file
 import metarim_lite as ml
 from metarim_lite.config import from_dict, to_dict
 from metarim_lite.runs.checkpoints import read_checkpoint, write_checkpoint
+from metarim_lite.runs.metrics import read_metrics
 from metarim_lite.training import TimeScales, train
+from metarim_lite.training.trainer import Trainer
 
 SCALES = TimeScales(fast=("encoder", "modules", "heads"), slow=("attention",), fast_span=5, slow_span=10, slow_every=2)
 AGENT = ml.AgentConfig(num_modules=4, active=2, hidden_size=8, input_size=16, channels=4, head_size=8)
@@ -171,6 +173,11 @@ def cut(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def spoil(path):
+    first, _, rest = path.read_bytes().partition(b"\n")
+    path.write_bytes(first[:-1] + b"\n" + rest)
+
+
 def edit_state(folder, **changes):
     state = json.loads((folder / "state.json").read_text())
     (folder / "state.json").write_text(json.dumps(state | changes))
@@ -210,10 +217,10 @@ DAMAGE = {
     "counters that do not count": (lambda f: edit_state(f, counters={**COUNTERS, "frames": "many"}), "frames"),
     "counters below zero": (lambda f: edit_state(f, counters={**COUNTERS, "tick": -1}), "tick"),
     "state that is no text": (lambda f: (f / "state.json").write_bytes(bytes(range(128, 256))), "state.json"),
-    "a line of metrics cut short": (lambda f: cut(f / "metrics.jsonl"), "metrics.jsonl"),
+    "a line of metrics damaged between others": (lambda f: spoil(f / "metrics.jsonl"), "metrics.jsonl"),
+    "threads that are no number": (lambda f: edit_state(f, threads=0), "threads"),
     "metrics of something else": (lambda f: (f / "metrics.jsonl").write_text("[1]\n" * 99), "metrics.jsonl"),
     "config cut short": (lambda f: cut(f / "config.json"), "config.json"),
-    "metrics lost": (lambda f: (f / "metrics.jsonl").unlink(), "reports"),
     "config of something else": (lambda f: (f / "config.json").write_text('{"a": 1}'), "config.json"),
 }
 
@@ -226,6 +233,175 @@ def test_a_damaged_run_is_refused_with_the_field_named(stopped_run, kind):
         train(SHORT, folder=stopped_run, progress=False)
     assert named in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_whatever_a_power_cut_took_of_the_metrics_the_run_goes_on_and_says_so(half_a_run, whole, tmp_path, caplog):
+    """The checkpoint has 3 reports. Of their lines everything is cut that can be: whole lines, and parts of one."""
+    content = (half_a_run / "metrics.jsonl").read_bytes()
+    lines = content.splitlines(keepends=True)
+    ends = [0, len(lines[0]), len(lines[0] + lines[1]), len(content)]
+    cuts = [*ends[:3], *(end - 1 for end in ends[1:]), 1, ends[1] + 1, ends[2] + 40]
+    torn = [content[:at] for at in cuts] + [content[: ends[2]] + bytes(len(lines[2])), None]
+    for n, left in enumerate(torn):
+        folder, there = shutil.copytree(half_a_run, tmp_path / f"run{n}"), 0
+        for text in (left or b"").split(b"\n")[:3]:
+            there += text + b"\n" in lines  # a line that lacks its end alone is whole
+        (folder / "metrics.jsonl").unlink() if left is None else (folder / "metrics.jsonl").write_bytes(left)
+        caplog.clear()
+        stopped = train(SHORT, folder=folder, progress=False, on_report=stop_at_once)
+        said = [record.getMessage() for record in caplog.records]
+        if there == 3:
+            assert not said
+        else:
+            assert len(said) == 1 and f"lacked lines {there + 1} to 3" in said[0], said
+        assert stopped.lost == max(0, 2 - there)  # the last line is in the checkpoint, too
+        caplog.clear()
+        resumed = train(SHORT, folder=folder, progress=False)
+        assert not caplog.records  # it is said once
+        assert same_agent(folder, whole.folder) and resumed.lost == stopped.lost
+        expected = without_times(whole.folder)
+        expected = expected[:there] + expected[max(there, 2) :]
+        assert without_times(folder) == expected
+        assert [{k: v for k, v in line.items() if k not in CLOCK} for line in resumed.metrics] == expected
+
+
+CLOCK = ("seconds", "frames_per_second")
+
+
+def stop_at_once(_):
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_every_byte_that_can_be_cut_off_the_metrics_leaves_the_lines_before_it(tmp_path):
+    lines = [{"frames": n, "loss": n / 3, "task": "ü"} for n in (1, 2, 3)]
+    content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+    ends = [n + 1 for n, byte in enumerate(content) if byte == ord("\n")]
+    path = tmp_path / "metrics.jsonl"
+    for at in range(len(content) + 1):
+        for tail in (b"", bytes(7)):  # cut off, or full of zeros
+            path.write_bytes(content[:at] + tail)
+            have = sum(at >= end - (not tail) for end in ends)  # the end of a line alone may be missing
+            assert read_metrics(tmp_path, 3, None) == lines[:have]
+            assert [json.loads(line) for line in path.read_text().splitlines()] == lines[:have]
+            path.write_bytes(content[:at] + tail)
+            for _ in range(2):  # twice: the process may die before the checkpoint counts anew
+                assert read_metrics(tmp_path, 3, lines[2]) == lines[: min(have, 2)] + lines[2:]
+
+
+def test_a_line_is_on_the_disk_before_the_checkpoint_that_counts_it(tmp_path, monkeypatch):
+    """In the order in which they are made to last: fsync of the file, then of its name."""
+    order, real = [], os.fsync
+
+    def fsync(descriptor):
+        order.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    one = dataclasses.replace(SHORT, frames=1, report_every=1)
+    train(one, folder=tmp_path / "run", progress=False)
+    first = order.index("metrics.jsonl")
+    assert order[first : first + 5] == ["metrics.jsonl", "checkpoint.safetensors.next.part", "run",
+                                        "state.json.part", "run"]  # fmt: skip
+
+
+def test_a_run_goes_on_with_the_threads_it_began_with_and_leaves_ours_alone(tmp_path, monkeypatch, caplog):
+    used, tick = [], Trainer.tick
+
+    def counted(self):
+        used.append(torch.get_num_threads())
+        return tick(self)
+
+    monkeypatch.setattr(Trainer, "tick", counted)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        train(SHORT, folder=tmp_path / "fits", progress=False, on_report=stop_at_once)
+        three = dataclasses.replace(SHORT, threads=3)
+        train(three, folder=tmp_path / "three", progress=False, on_report=stop_at_once)
+        assert set(used[:2]) == {1} and set(used[2:]) == {3} and torch.get_num_threads() == 1
+        for name, threads in (("fits", 1), ("three", 3)):
+            assert json.loads((tmp_path / name / "state.json").read_text())["threads"] == threads
+        torch.set_num_threads(2)
+        for name, config, threads in (("fits", SHORT, 1), ("three", three, 3)):
+            used.clear()
+            train(config, folder=tmp_path / name, progress=False)
+            assert used and set(used) == {threads} and torch.get_num_threads() == 2
+        with pytest.raises(ml.UserError, match="its threads is 3, this one's 2"):
+            train(dataclasses.replace(SHORT, threads=2), folder=tmp_path / "three", progress=False)
+        with pytest.raises(ZeroDivisionError):
+            train(three, progress=False, on_report=lambda _: 1 / 0)
+        assert torch.get_num_threads() == 2 and not caplog.records
+        state = json.loads((tmp_path / "fits" / "state.json").read_text())
+        (tmp_path / "fits" / "state.json").write_text(json.dumps({k: v for k, v in state.items() if k != "threads"}))
+        train(SHORT, folder=tmp_path / "fits", progress=False)
+        assert ["does not say how many threads" in record.getMessage() for record in caplog.records] == [True]
+    finally:
+        torch.set_num_threads(before)
+    with pytest.raises(ml.UserError, match="threads is -1; it must be 0"):
+        ml.TrainConfig(threads=-1)
+
+
+def test_while_a_run_is_made_longer_it_has_no_agent(tmp_path, stopped_run):
+    """The agent of the shorter run is not this one's."""
+    from metarim_lite.training.shipped import ship
+
+    assert (stopped_run / "agent.safetensors").exists()
+    short = (stopped_run / "config.json").read_bytes()
+    others = ml.LevelBank.generate(SHORT.level, seeds=range(100, 120))
+    with pytest.raises(ml.UserError, match="plays other levels"):
+        train(SHORT, folder=stopped_run, progress=False, bank=others)
+    assert ml.load_agent(stopped_run) and (stopped_run / "config.json").read_bytes() == short  # nothing was touched
+    old = shutil.copyfile(stopped_run / "agent.safetensors", tmp_path / "old")
+    with pytest.raises(ZeroDivisionError):
+        train(SHORT, folder=stopped_run, progress=False, on_report=lambda _: 1 / 0)
+    for use in (ml.load_agent, lambda folder: ship(folder, "nobody")):
+        with pytest.raises(ml.UserError, match="finished") as refused:
+            use(stopped_run)
+        assert "\n" not in str(refused.value) and str(stopped_run) in str(refused.value)
+    shutil.copyfile(old, stopped_run / "agent.safetensors")  # as older versions left it
+    with pytest.raises(ml.UserError, match="is at 1,280 of 1,920 frames"):
+        ship(stopped_run, "nobody")
+    train(SHORT, folder=stopped_run, progress=False)
+    longer = ml.load_agent(stopped_run).state_dict()
+    assert not all(torch.equal(x, longer[k]) for k, x in load_file(old).items())
+
+
+def test_a_run_goes_on_with_its_own_held_out_levels_only(tmp_path):
+    own, others = (ml.LevelBank.generate(SHORT.level, seeds=range(first, first + 20)) for first in (500, 600))
+    config = dataclasses.replace(SHORT, evaluate_every=800, evaluate_episodes=20)
+    train(config, folder=tmp_path, progress=False, held_out=own, on_report=stop_at_once)
+    for wrong in (others, None):  # None: the config's own
+        with pytest.raises(ml.UserError, match="evaluated on other held-out levels"):
+            train(config, folder=tmp_path, progress=False, held_out=wrong)
+    assert train(config, folder=tmp_path, progress=False, held_out=own).finished
+
+
+def test_sigterm_saves_at_the_next_tick_and_then_goes_to_whoever_would_have_had_it(tmp_path, whole):
+    heard = []
+    previous = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+
+    def terminate(_):
+        assert not heard
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # some send it twice
+
+    try:
+        ours = signal.getsignal(signal.SIGTERM)
+        stopped = train(SHORT, folder=tmp_path / "run", progress=False, on_report=terminate)
+        assert not stopped.finished and heard == [signal.SIGTERM] and signal.getsignal(signal.SIGTERM) is ours
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        assert train(SHORT, folder=tmp_path / "run", progress=False, on_report=terminate_once(heard)).finished
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    assert same_agent(tmp_path / "run", whole.folder)
+
+
+def terminate_once(heard):
+    def terminate(_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    heard.clear()
+    return terminate
 
 
 def test_a_folder_of_another_run_is_refused(stopped_run):

@@ -16,6 +16,7 @@ from metarim_lite.envs.missions import MISSION_KINDS, decode_mission, mission_ki
 from metarim_lite.experiments import SequenceConfig
 from metarim_lite.experiments.sequences import train_sequence
 from metarim_lite.runs import folder as runs
+from metarim_lite.runs import metrics as kept_lines
 from metarim_lite.runs.tensorboard import tensorboard_reporter
 from metarim_lite.training import ContinualConfig, train
 from metarim_lite.training.continual import train_sequence_of_tasks
@@ -217,10 +218,10 @@ def test_what_cannot_be_reported_gets_one_sentence(tmp_path):
     with pytest.raises(ml.UserError, match="no run to report on"):
         report_table({})
     with pytest.raises(ml.UserError, match="holds no run with a report"):
-        runs.recorded_metrics(tmp_path)
+        kept_lines.recorded_metrics(tmp_path)
     (tmp_path / "metrics.jsonl").write_text('{"frames": 1')
     with pytest.raises(ml.UserError, match="has not reported yet"):
-        runs.recorded_metrics(tmp_path)
+        kept_lines.recorded_metrics(tmp_path)
 
 
 def test_metarim_report_prints_a_table_and_draws(tmp_path):

@@ -11,7 +11,6 @@ import threading
 import time
 
 import filelock
-import joblib
 import psutil
 import pytest
 import torch
@@ -81,7 +80,7 @@ def test_every_run_has_a_line_that_training_and_judging_it_by_hand_gives(undistu
     line = undisturbed.results[1]
     assert (line["method"], line["level"], line["seed"]) == ("rim", "MiniGrid-Empty-5x5-v0", 0)
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, joblib.cpu_count() // 2))
+    torch.set_num_threads(1)
     try:
         config = dataclasses.replace(BASE, method="rim", level=line["level"], evaluate_every=1280, evaluate_episodes=20)
         run = ml.train(config, progress=False)
@@ -92,7 +91,7 @@ def test_every_run_has_a_line_that_training_and_judging_it_by_hand_gives(undistu
     finally:
         torch.set_num_threads(threads)
     assert line["success"] == by_hand.success._asdict() and line["length"] == by_hand.length._asdict()
-    assert line["frames"] == BASE.frames and line["episodes"] == 40
+    assert line["frames"] == BASE.frames and line["episodes"] == 40 and line["threads"] == 1
     while_training = [x["held_out_success"] for x in run.metrics if "held_out_success" in x]
     assert line["curve"]["frames"] == [0, 1280, 2560, 3840, 5120]
     assert line["curve"]["success"] == [first, *while_training[:-1], by_hand.success.value]
@@ -221,13 +220,47 @@ def test_a_run_whose_process_is_killed_goes_on_from_its_checkpoint(tmp_path, und
 
     thread = threading.Thread(target=kill)
     thread.start()
-    job = {"folder": str(folder), "config": to_dict(FIRST.config), "episodes": 40, "side_by_side": 2}
+    job = {"folder": str(folder), "config": to_dict(FIRST.config), "episodes": 40}
     job["method"] = to_dict(ml.METHODS[FIRST.config.method])
     answer = sweep_worker.in_own_process(job, lambda: False)
     thread.join()
     assert 0 < killed[0] < BASE.frames, "the run was over before it could be killed"
     expected = undisturbed.results[0]
     assert all(answer["result"][k] == expected[k] for k in ("success", "reward", "length", "frames"))
+
+
+@pytest.mark.parametrize(("asked", "threads"), [(0, 1), (3, 3)])
+@pytest.mark.parametrize("workers", [None, 1, 2, 4])
+def test_a_run_has_the_same_threads_whatever_runs_beside_it(asked, threads, workers, tmp_path, monkeypatch):
+    """Its process is told in the environment, where torch reads it, and in the config, which is kept with the run."""
+    told = []
+
+    class Pretended(subprocess.Popen):
+        def __init__(self, words, *, env, **settings):
+            code = "import json, os, sys; job = json.loads(sys.stdin.readline()); print(json.dumps({'result': "
+            code += "{'job': job, 'env': os.environ['OMP_NUM_THREADS'], 'success': {'value': 0.5}, 'frames': 5120}}))"
+            super().__init__([sys.executable, "-c", code], env=env, **settings)
+
+    monkeypatch.setattr(sweep_worker.subprocess, "Popen", Pretended)
+    config = dataclasses.replace(CONFIG, base=dataclasses.replace(BASE, threads=asked))
+    monkeypatch.setattr(sweeps, "append_line", lambda path, line: told.append(json.loads(line)))
+    sweep(config, tmp_path, workers=workers, progress=False)
+    assert [(line["job"]["config"]["threads"], line["env"]) for line in told] == [(threads, str(threads))] * 4
+
+
+def test_a_worker_that_gets_sigterm_saves_and_says_that_it_stopped(tmp_path):
+    job = {"folder": str(tmp_path), "config": to_dict(FIRST.config), "episodes": 40}
+    job["method"] = to_dict(ml.METHODS[FIRST.config.method])
+    words = [sys.executable, "-c", sweep_worker.START]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as worker:
+        worker.stdin.write(json.dumps(job).encode() + b"\n")
+        worker.stdin.flush()
+        wait_for(lambda: frames_of(tmp_path) > 0, "the first checkpoint")
+        before = frames_of(tmp_path)
+        worker.send_signal(signal.SIGTERM)
+        assert json.loads(worker.stdout.readline()) == {"stopped": True}
+        assert before <= frames_of(tmp_path) < BASE.frames
+        assert b"SIGTERM" in worker.stderr.read() and worker.wait() == 0
 
 
 def command_line(folder, *more):
@@ -252,6 +285,14 @@ def test_a_sweep_that_is_interrupted_killed_and_torn_ends_as_if_nothing_had_happ
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=300) == 130
     assert 0 < frames_of(run) < BASE.frames, "the run was over before it could be interrupted"
+    stopped_at = frames_of(run)
+
+    process = command_line(folder, "--workers", "2")
+    wait_for(lambda: frames_of(run) > stopped_at, "the next checkpoint")
+    children = psutil.Process(process.pid).children()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=300) == 143 and not any(child.is_running() for child in children)
+    assert stopped_at < frames_of(run) < BASE.frames, "the run was over before it could be ended"
     stopped_at = frames_of(run)
 
     process = command_line(folder, "--workers", "2")
@@ -289,7 +330,7 @@ def test_a_run_that_fails_is_reported_and_the_others_are_kept(copied):
 )
 def test_a_run_whose_process_always_dies_is_given_up_with_a_sentence(code, how, tmp_path, monkeypatch):
     monkeypatch.setattr(sweep_worker, "START", code)
-    job = {"folder": str(tmp_path), "config": {}, "episodes": 1, "side_by_side": 1}
+    job = {"folder": str(tmp_path), "config": {"threads": 1}, "episodes": 1}
     error = sweep_worker.in_own_process(job, lambda: False)["error"]
     assert "died 3 times" in error and how in error and "log.txt" in error
 

@@ -56,7 +56,8 @@ def make_rim(config: SequenceConfig, width: int) -> RIM:
 
 @dataclass(frozen=True)
 class SequenceConfig:
-    """Everything that decides a run. Same config, same device: same run. The defaults are the paper's copying."""
+    """Everything that decides a run. Same config, same device, on a CPU same number of threads: same run. The defaults
+    are the paper's copying."""
 
     task: str = "copying"
     """"copying", "adding", "bouncing-balls" or "digits"; its settings stand in the field of that name below."""
@@ -109,6 +110,9 @@ class SequenceConfig:
     """Seeds parameters and training data. Test data are always the same."""
     device: str = "auto"
     """"auto" (a GPU if there is one), "cpu" or "cuda"."""
+    threads: int = 0
+    """Of torch on the CPU; 0: as many as fit, at most one for each core. A run that goes on keeps those it began with,
+    which its state.json records."""
     copying: Copying = field(default_factory=Copying)
     adding: Adding = field(default_factory=Adding)
     bouncing_balls: BouncingBalls = field(default_factory=BouncingBalls)
@@ -129,6 +133,8 @@ class SequenceConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
                 raise UserError(f"SequenceConfig.{name} is {value!r}; it must be a number above 0")
+        if isinstance(self.threads, bool) or not isinstance(self.threads, int) or self.threads < 0:
+            raise UserError(f"SequenceConfig.threads is {self.threads!r}; it must be 0, for what fits, or more")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
             raise UserError(f"SequenceConfig.seed is {self.seed!r}; it must be a whole number from 0 to 2^63 - 1")
         check_kinds(self)
@@ -285,11 +291,13 @@ def train_sequence(
     """
     check_alone("a sequence task")
     config = config or SequenceConfig()
-    trainer = SequenceTrainer(config)
+    choose_device(config.device)
     # A run may be made longer, unless its learning rate was on its way to 0.
     longer = ("updates",) if config.schedule == "constant" else ()
-    with run_folder(folder, config, ("kernel", *longer)) as kept:
+    with run_folder(folder, config, ("kernel", *longer), config.threads) as kept:
+        trainer = SequenceTrainer(config)
         kept.resume(trainer)
+        kept.begin(trainer.counters["update"] >= config.updates, "model.safetensors")
         title = f"{config.controller} on {config.task}"
         with looping(trainer, "update", "updates", config.updates, title, progress, kept.path) as loop:
             while trainer.counters["update"] < config.updates and not loop.stopped():
@@ -297,7 +305,9 @@ def train_sequence(
                 kept.report(line, trainer)
                 if on_report is not None:
                     on_report(line)
-        finished = trainer.counters["update"] >= config.updates
+            finished = trainer.counters["update"] >= config.updates
+            if not finished:
+                loop.say_where()
         if kept.path is not None and finished:
             save_sequence_model(kept.path / "model", trainer.model)
         return SequenceRun(config, trainer.model, kept.metrics, kept.path, finished)

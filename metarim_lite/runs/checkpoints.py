@@ -13,6 +13,7 @@ Killed before 2, the old pair is whole; killed before 3, reading finishes the re
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -82,13 +83,25 @@ def replace_file(path: Path, content: bytes) -> None:
             f.flush()
             os.fsync(f.fileno())
         beside.replace(path)
+        _keep_names(path.parent)
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise _not_written(path, error) from None
 
 
+def _keep_names(folder: Path) -> None:
+    """Make the disk keep what files are called before anything else is written: a power cut may not swap the two."""
+    with contextlib.suppress(OSError):  # not every system can, Windows for one
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def append_line(path: Path, line: str) -> None:
-    """Add a line to a file. What a full disk leaves of it is cut off when the run is resumed.
+    """Add a line to a file, and wait until the disk has it: what is written afterwards may count on it. What a full
+    disk leaves of it is cut off when the run is resumed.
 
     Raises:
         UserError: the disk is full or the file cannot be written to.
@@ -96,6 +109,8 @@ def append_line(path: Path, line: str) -> None:
     try:
         with path.open("a") as f:
             f.write(line + "\n")
+            f.flush()
+            os.fsync(f.fileno())
     except OSError as error:
         raise _not_written(path, error) from None
 
@@ -110,9 +125,13 @@ def write_checkpoint(folder: Path, tensors: dict[str, Tensor], state: dict[str, 
     """Replace the run's checkpoint by this one. `state` must go into JSON."""
     content = save_bytes({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
     replace_file(folder / (TENSORS + ".next"), content)
-    state = state | {"digest": hashlib.sha256(content).hexdigest()}
-    replace_file(folder / STATE, json.dumps(state, indent=1).encode())
+    write_state(folder, state | {"digest": hashlib.sha256(content).hexdigest()})
     (folder / (TENSORS + ".next")).replace(folder / TENSORS)
+
+
+def write_state(folder: Path, state: dict[str, Any]) -> None:
+    """Replace state.json alone; `state` has the digest of its tensors."""
+    replace_file(folder / STATE, json.dumps(state, indent=1).encode())
 
 
 def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -222,7 +241,8 @@ def load_agent(path_or_name: str | Path, device: str = "cpu") -> Agent:
     """An agent from a file written by `save_agent`, that of a finished run's folder, or a shipped one by name.
 
     Raises:
-        UserError: no such file, name (with the nearest names) or device, or a damaged or foreign file.
+        UserError: no such file, name (with the nearest names) or device, a damaged or foreign file, or a run that is
+            not finished.
     """
     path = _agent_file(path_or_name)
     saved, config = read_model(path, "agent", "save_agent")
@@ -246,6 +266,8 @@ def _agent_file(path_or_name: str | Path) -> Path:
         return path / "agent.safetensors"
     if path.is_file():
         return path
+    if (path / "config.json").is_file():
+        raise UserError(f"the run in {str(path_or_name)!r} has no agent before it is finished; go on with it first")
     path = Path(str(resources.files("metarim_lite.data") / f"{path_or_name}.safetensors"))
     if not path.is_file():
         raise unknown("agent", path_or_name, shipped_agents())

@@ -1,8 +1,11 @@
 """What all runs share: a folder that survives a kill.
 
     config.json              what decides the run; config.toml says the same, for `metarim train --config`
-    metrics.jsonl            one line per report
+    metrics.jsonl            one line per report, but for lines that were lost (metrics.py)
     checkpoint.safetensors   the whole run as tensors at the last report, with state.json beside it (checkpoints.py)
+
+state.json also records how many threads torch had on the CPU: sums are rounded otherwise with another number, so a run
+keeps the one it began with.
 
 Whoever learns advances in ticks (loop.py). Between two ticks a `Learner` is a set of tensors and counters, which is
 what a checkpoint holds. So a run goes on after a kill as if nothing had happened.
@@ -83,6 +86,7 @@ from torch.optim import Optimizer
 
 from ..config import from_dict, to_dict, to_toml
 from ..errors import UserError
+from ..machine import fitting_threads, fixed_threads
 from .checkpoints import (
     STATE,
     append_line,
@@ -92,8 +96,10 @@ from .checkpoints import (
     read_file,
     replace_file,
     write_checkpoint,
+    write_state,
 )
 from .distributed import leader_first, leads
+from .metrics import METRICS, read_metrics
 
 log = logging.getLogger(__name__)
 
@@ -188,39 +194,70 @@ class RunFolder:
         config: what decides the run.
         may_change: settings that may differ from the kept ones, by dotted name; numbers only grow, so that a run can
             be made longer.
+        threads: of torch, for a new run; 0: as many as fit. A run that goes on has those that it began with.
 
     Raises:
-        UserError: the folder cannot be written to, or holds something else.
+        UserError: the folder cannot be written to, or holds something else; the checkpoint is damaged.
     """
 
-    def __init__(self, path: str | Path | None, config: Any, may_change: tuple[str, ...] = ()) -> None:
-        self.path = None if path is None else Path(path)
+    def __init__(
+        self, path: str | Path | None, config: Any, may_change: tuple[str, ...] = (), threads: int = 0
+    ) -> None:
+        self.path, self.config = None if path is None else Path(path), config
+        self.metrics: list[dict[str, Any]] = []
+        self.threads = threads or fitting_threads()
         with leader_first():
             if self.path is not None and leads():
-                open_folder(make_folder(self.path), config, may_change)
-        self.resumes = self.path is not None and (self.path / STATE).exists()
-        self.metrics: list[dict[str, Any]] = []
+                check_folder(make_folder(self.path), config, may_change)
+            self.resumes = self.path is not None and (self.path / STATE).exists()
+            self._found = read_checkpoint(self.path) if self.resumes else ({}, {})
+        if self.resumes:
+            self.threads = self._recorded_threads(self._found[1])
+
+    def _recorded_threads(self, state: dict[str, Any]) -> int:
+        threads = state.get("threads")
+        if threads is None:  # a run kept from before they were recorded
+            log.warning("the run in %s does not say how many threads it had; it goes on with %d, which may round "
+                        "otherwise", self.path, self.threads)  # fmt: skip
+            return self.threads
+        if type(threads) is not int or threads < 1:
+            raise UserError(f"field 'threads' of {str(self.path / STATE)!r} is {threads!r}; start in a new folder")
+        return threads
 
     def resume(self, learner: Learner) -> dict[str, Any]:
         """Put the learner where the run was left. Returns what `save` was given besides; {} in a new folder.
 
         Raises:
-            UserError: the checkpoint is damaged, or was made by another configuration.
+            UserError: the checkpoint was made by another configuration, or its metrics are damaged.
         """
         if not self.resumes:
             return {}
-        with leader_first():
-            tensors, state = read_checkpoint(self.path)
+        (tensors, state), self._found = self._found, ({}, {})
         learner.restore(tensors, state.get("counters", {}), f"checkpoint in {str(self.path)!r}")
         if leads():
-            self.metrics = read_metrics(self.path, learner.counters["reports"])
+            count = state.get("lines", learner.counters["reports"])
+            self.metrics = read_metrics(self.path, count, state.get("line"))
+            if len(self.metrics) < count:  # those that are lost are counted no longer
+                write_state(self.path, state | {"lines": len(self.metrics)})
         return state
+
+    def begin(self, finished: bool, result: str) -> None:
+        """Make the folder this run's, once nothing speaks against going on: from here on its config is this one.
+
+        Arguments:
+            finished: whether there is nothing left to do.
+            result: file that a finished run leaves. That of a shorter run is not this one's, and is taken away.
+        """
+        if self.path is not None and leads():
+            if not finished:
+                (self.path / result).unlink(missing_ok=True)
+            write_config(self.path, self.config)
 
     def report(self, line: dict[str, Any], learner: Learner, **more: Any) -> None:
         """Add a line to the metrics, then write a checkpoint."""
         self.metrics.append(line)
         if self.path is not None and leads():
-            append_line(self.path / "metrics.jsonl", json.dumps(line))
+            append_line(self.path / METRICS, json.dumps(line))
         self.save(learner, **more)
 
     def save(self, learner: Learner, **more: Any) -> None:
@@ -228,18 +265,30 @@ class RunFolder:
         if self.path is not None:
             tensors = learner.tensors()
             if leads():
-                write_checkpoint(self.path, tensors, {"counters": learner.counters, **more})
+                said = {"threads": self.threads, "lines": len(self.metrics), "line": (self.metrics or [None])[-1]}
+                write_checkpoint(self.path, tensors, {"counters": learner.counters, **said, **more})
 
 
 @contextmanager
-def run_folder(path: str | Path | None, config: Any, may_change: tuple[str, ...] = ()) -> Iterator[RunFolder]:
+def run_folder(
+    path: str | Path | None, config: Any, may_change: tuple[str, ...] = (), threads: int = 0
+) -> Iterator[RunFolder]:
     """A `RunFolder` that no other process may train in inside the block: two would write over each other's files.
+    Inside it torch has the run's number of threads.
 
     Raises:
         UserError: somebody trains in it, and nothing in it was touched; as `RunFolder`.
     """
+    with _locked(path):
+        kept = RunFolder(path, config, may_change, threads)
+        with fixed_threads(kept.threads):
+            yield kept
+
+
+@contextmanager
+def _locked(path: str | Path | None) -> Iterator[None]:
     if path is None or not leads():
-        yield RunFolder(path, config, may_change)
+        yield
         return
     lock = FileLock(make_folder(path) / ".training")  # not .lock, which a sweep holds until a run is evaluated, too
     try:
@@ -251,19 +300,40 @@ def run_folder(path: str | Path | None, config: Any, may_change: tuple[str, ...]
     except (NotImplementedError, OSError):  # a file system without locks, such as a mounted drive
         log.warning("%s cannot be locked: do not train in it from two processes", path)
     try:
-        yield RunFolder(path, config, may_change)
+        yield
     finally:
         lock.release()
 
 
 def open_folder(folder: Path, config: Any, may_change: tuple[str, ...]) -> None:
-    """Write a config into a new folder, or compare it with the one that is there, but for what may change.
+    """Write a config into a new folder, or one that `check_folder` agrees to.
 
     Raises:
         UserError: the folder holds something else.
     """
-    config = from_dict(type(config), to_dict(config))  # 1 where a number such as 1.0 may stand becomes 1.0
-    path, mine = folder / "config.json", to_dict(config)
+    check_folder(folder, config, may_change)
+    write_config(folder, config)
+
+
+def write_config(folder: Path, config: Any) -> None:
+    """Write a config as config.json and config.toml."""
+    config = _plain(config)
+    replace_file(folder / "config.json", json.dumps(to_dict(config), indent=1).encode())
+    replace_file(folder / "config.toml", to_toml(config).encode())
+
+
+def _plain(config: Any) -> Any:
+    """The config as a file gives it back: 1 where a number such as 1.0 may stand becomes 1.0."""
+    return from_dict(type(config), to_dict(config))
+
+
+def check_folder(folder: Path, config: Any, may_change: tuple[str, ...]) -> None:
+    """Compare a config with the one that the folder holds, if any, but for what may change.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    path, mine = folder / "config.json", to_dict(_plain(config))
     if path.exists():
         try:
             theirs = to_dict(from_dict(type(config), json.loads(read_file(path))))
@@ -284,8 +354,6 @@ def open_folder(folder: Path, config: Any, may_change: tuple[str, ...]) -> None:
                     f"{str(folder)!r} holds a run of {key}={kept}; it can be made longer, not shorter ({wanted}): "
                     "choose another folder"
                 )
-    replace_file(path, json.dumps(mine, indent=1).encode())
-    replace_file(folder / "config.toml", to_toml(config).encode())
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
@@ -294,41 +362,3 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
     for key, value in settings.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: json.dumps(value)}
     return flat
-
-
-def recorded_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl, as they are now, while it goes on or after.
-
-    Raises:
-        UserError: the folder holds no run, or one without a report yet.
-    """
-    path = folder / "metrics.jsonl"
-    if not path.is_file():
-        raise UserError(f"{str(folder)!r} holds no run with a report; name folders that metarim train made")
-    lines = _lines(path, None)
-    if not lines:
-        raise UserError(f"the run in {str(folder)!r} has not reported yet; wait for its first report")
-    return lines
-
-
-def read_metrics(folder: Path, reports: int) -> list[dict[str, Any]]:
-    """The first `reports` lines of metrics.jsonl; later ones belong to work that was lost, and are cut off."""
-    path = folder / "metrics.jsonl"
-    metrics = _lines(path, reports) if path.exists() else []
-    if len(metrics) < reports:
-        raise UserError(
-            f"{str(path)!r} has {len(metrics)} lines, field 'reports' of {STATE} says {reports}; the run is damaged, "
-            "start it in a new folder"
-        )
-    replace_file(path, "".join(json.dumps(line) + "\n" for line in metrics).encode())
-    return metrics
-
-
-def _lines(path: Path, count: int | None) -> list[dict[str, Any]]:
-    """The first `count` lines, all for None; a last line without its end is still being written."""
-    content = read_file(path)
-    try:
-        lines = content.decode().split("\n")[:-1][:count]
-        return [dict(json.loads(line)) for line in lines]
-    except (ValueError, TypeError):
-        raise UserError(f"{str(path)!r} is damaged (not lines of JSON); start the run in a new folder") from None

@@ -1,9 +1,11 @@
-"""The loop around the ticks of a learner: a bar, and a Ctrl-C that waits for a tick's end."""
+"""The loop around the ticks of a learner: a bar, and a Ctrl-C or SIGTERM that waits for a tick's end."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +32,7 @@ class Loop:
     unit: str
     bar: Any
     stopped: Callable[[], bool]
-    """Whether Ctrl-C was pressed."""
+    """Whether Ctrl-C was pressed, or SIGTERM came."""
     folder: Path | None
     """That of the run, if it has one."""
 
@@ -55,6 +57,13 @@ class Loop:
         counters["reports"] += 1
         return dict(zip(watched, means, strict=True)), (counters[self.count] - first) / seconds
 
+    def say_where(self) -> None:
+        """Say how to go on with a run that was stopped."""
+        count = f"{self.learner.counters[self.count]:,} {self.unit}"
+        how = f"and saved in {str(self.folder)!r}; start it again with the same settings and folder to go on"
+        lost = "; nothing of it is kept on disk, which needs a folder"
+        self.bar.write(f"stopped after {count}" + (f" {how}" if self.folder else lost), file=sys.stderr)
+
     def _finite(self, watched: dict[str, Tensor]) -> dict[str, Tensor]:
         """The same, after one look at all of them: a look makes the host wait for the device."""
         if watched and not torch.stack(list(watched.values())).isfinite().all():
@@ -72,7 +81,7 @@ class Loop:
 def looping(
     learner: Learner, count: str, unit: str, total: int, title: str, progress: bool, folder: Path | None
 ) -> Iterator[Loop]:
-    """A bar from where the learner is to `total`, and a Ctrl-C that waits for the end of a tick.
+    """A bar from where the learner is to `total`, and a Ctrl-C or SIGTERM that waits for the end of a tick.
 
     Arguments:
         count: the counter that says how far the run is.
@@ -81,28 +90,45 @@ def looping(
     """
     done, scale = learner.counters[count], unit == "frames"
     bar = tqdm(total=total, initial=done, unit=f" {unit}", unit_scale=scale, desc=title, disable=not progress)
-    with bar, stop_at_next_tick() as stopped:
+    with stop_at_next_tick() as stopped, bar:
         yield Loop(learner, count, unit, bar, stopped, folder)
 
 
 @contextmanager
-def stop_at_next_tick() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C inside asks to stop after the current tick, when a run can be saved whole; the second stops."""
-    asked = False
+def stop_at_next_tick(children: bool = False) -> Iterator[Callable[[], bool]]:
+    """Inside, Ctrl-C or SIGTERM asks to stop after the current tick, when a run can be saved whole.
 
-    def ask(*_: Any) -> None:
-        nonlocal asked
-        if asked:
+    A second Ctrl-C stops at once. SIGTERM, which clusters and notebooks send before they kill, is meant for more than
+    the run: at the end it is raised once more, for whoever would have got it. Most processes it ends, with status 143.
+
+    Arguments:
+        children: hand SIGTERM on to the processes that multiprocessing or joblib started.
+    """
+    asked: set[int] = set()
+
+    def ask(number: int, _: Any) -> None:
+        if number == signal.SIGINT and number in asked:
             raise KeyboardInterrupt
-        asked = True
-        os.write(2, b"\nstopping after this tick (Ctrl-C again to stop at once)\n")
+        if not asked:
+            how = b"Ctrl-C again to stop at once" if number == signal.SIGINT else b"asked by SIGTERM"
+            os.write(2, b"\nstopping after this tick (" + how + b")\n")
+        asked.add(number)
+        for child in multiprocessing.active_children() if children and number == signal.SIGTERM else ():
+            os.kill(child.pid, signal.SIGTERM)  # type: ignore[arg-type]
 
     # Several processes would not stop at the same tick; torchrun ends them all, and the last checkpoint stays.
     if threading.current_thread() is not threading.main_thread() or place().size > 1:
-        yield lambda: asked
+        yield lambda: bool(asked)
         return
-    previous = signal.signal(signal.SIGINT, ask)
+    previous = {signal.SIGINT: signal.getsignal(signal.SIGINT), signal.SIGTERM: signal.getsignal(signal.SIGTERM)}
+    # One that is ignored stays so; None: it was set outside Python, which could not put it back.
+    ours = [n for n, handler in previous.items() if n == signal.SIGINT or handler not in (signal.SIG_IGN, None)]
+    for number in ours:
+        signal.signal(number, ask)
     try:
-        yield lambda: asked
+        yield lambda: bool(asked)
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number in ours:
+            signal.signal(number, previous[number])
+        if signal.SIGTERM in asked:
+            signal.raise_signal(signal.SIGTERM)

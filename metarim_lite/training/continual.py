@@ -22,6 +22,7 @@ from ..analysis.curves import area
 from ..analysis.forgetting import summarize
 from ..envs import LevelBank
 from ..errors import Diverged, UserError
+from ..machine import fitting_threads, fixed_threads
 from ..models import Agent
 from ..runs.checkpoints import STATE, replace_file, save_agent
 from ..runs.distributed import check_alone
@@ -53,6 +54,8 @@ class ContinualRun:
     """Of a run that diverged: the sentence that says so."""
     seen: tuple[float | None, ...] = ()
     """For each task, the share of its held-out levels that are identical to a training level; None: not known."""
+    lost: int = 0
+    """Reports whose line is not in `metrics`, since a power cut took it."""
 
     @property
     def success(self) -> np.ndarray:
@@ -88,8 +91,9 @@ class ContinualRun:
         in between. After a divergence it is 0, from the last place where it was measured.
 
         Raises:
-            UserError: the yardstick is "joint", which trains no task by itself.
+            UserError: the yardstick is "joint", which trains no task by itself; lines of the metrics are lost.
         """
+        check_whole(self.lost)
         if self.config.yardstick == "joint":
             raise UserError("yardstick 'joint' trains no task by itself; measure forward transfer with another")
         corners, begin, areas = [self.before, *self.rows], 0, []
@@ -103,6 +107,15 @@ class ContinualRun:
             areas.append(_area(lines, begin, corners[j][j].value, None, self.config.frames))
             areas += [0.0] * (S - j - 1)
         return areas
+
+
+def check_whole(lost: int) -> None:
+    """
+    Raises:
+        UserError: a run's metrics lack lines, so that its curve is not known.
+    """
+    if lost:
+        raise UserError(f"a power cut took {lost} lines of the run's metrics, its curve is not whole; run it anew")
 
 
 def _area(
@@ -159,7 +172,7 @@ def train_sequence_of_tasks(
     check_alone("a sequence of tasks")
     config = config or ContinualConfig()
     base, S = config.base, len(config.tasks)
-    with run_folder(folder, config, ("base.agent.kernel",)) as kept:
+    with run_folder(folder, config, ("base.agent.kernel",), base.threads) as kept:
         if banks is None:
             banks = [make_bank((task,), range(base.train_levels), progress) for task in config.tasks]
         check_shared(banks, config.tasks)
@@ -168,12 +181,14 @@ def train_sequence_of_tasks(
         check_shared(held_out, config.tasks)
 
         trainer = ContinualTrainer(config, banks, fresh=not kept.resumes)
-        state, levels = kept.resume(trainer), [bank.checksum() for bank in banks]
-        check_levels(state, levels)
+        checksums = {name: [bank.checksum() for bank in of] for name, of in (("levels", banks), ("held_out", held_out))}
+        state = kept.resume(trainer)
+        check_levels(state, checksums)
         if state:
             rows = _read_rows(state, trainer.counters["stage"], S, kept.path)
         else:
             rows = [_row(trainer.agent, held_out, base.evaluate_episodes)]
+        kept.begin(trainer.counters["stage"] == S, "agent.safetensors")
 
         title = f"{base.method}, {config.yardstick}"
         bar = looping(trainer, "frames", "frames", config.frames * S, title, progress, kept.path)
@@ -183,7 +198,7 @@ def train_sequence_of_tasks(
                 if trainer.counters["frames"] < trainer.config.frames:
                     watched = None if config.yardstick == "joint" else held_out[stage]
                     line = next_report(trainer, watched, loop) | {"stage": stage, "task": config.tasks[stage]}
-                    kept.report(line, trainer, rows=rows, levels=levels)
+                    kept.report(line, trainer, rows=rows, **checksums)
                     if on_report is not None:
                         on_report(line)
                 else:
@@ -191,14 +206,18 @@ def train_sequence_of_tasks(
                     if kept.path is not None:
                         _keep_stage(kept.path, config, rows, trainer.agent)
                     trainer.end_stage()
-                    kept.save(trainer, rows=rows, levels=levels)
+                    kept.save(trainer, rows=rows, **checksums)
+            if trainer.counters["stage"] < S:
+                loop.say_where()
         finished = trainer.counters["stage"] == S
         if kept.path is not None and finished:
             about = {"method": base.method, "tasks": ",".join(config.tasks), "train_levels": str(base.train_levels)}
             save_agent(kept.path / "agent", trainer.agent, about)
         seen = tuple(bank.share_seen for bank in held_out)
+        lost = trainer.counters["reports"] - len(kept.metrics)
+        told = "".join(diverged)
         return ContinualRun(
-            config, trainer.agent, rows[0], rows[1:], kept.metrics, kept.path, finished, "".join(diverged), seen
+            config, trainer.agent, rows[0], rows[1:], kept.metrics, kept.path, finished, told, seen, lost
         )
 
 
@@ -224,23 +243,26 @@ def areas_alone(config: ContinualConfig, folder: str | Path | None = None, progr
         folder: keeps one run per task in it, each resumed if it is there.
 
     Raises:
+        UserError: lines of a run's metrics are lost.
         KeyboardInterrupt: a run was stopped by Ctrl-C; start again to go on, in the same folder.
     """
     areas, held_out = [], held_out_levels(config.tasks, config.base.evaluate_episodes, config.base.train_levels)
-    for task, levels in zip(config.tasks, held_out, strict=True):
-        alone = replace(config.base, level=task, frames=config.frames)
-        first = _row(Trainer(alone, levels).agent, [levels], alone.evaluate_episodes)[0]
-        place = None if folder is None else Path(folder) / task
-        try:
-            run = train(alone, folder=place, progress=progress, held_out=levels)
-        except Diverged as error:
-            log.warning("%s alone, seed %s: %s", task, alone.seed, error)
-            areas.append(math.nan)
-            continue
-        if not run.finished:
-            raise KeyboardInterrupt
-        last = _row(run.agent, [levels], alone.evaluate_episodes)[0]
-        areas.append(_area(run.metrics, 0, first.value, last.value))
+    with fixed_threads(config.base.threads or fitting_threads()):  # what is judged here, too
+        for task, levels in zip(config.tasks, held_out, strict=True):
+            alone = replace(config.base, level=task, frames=config.frames)
+            first = _row(Trainer(alone, levels).agent, [levels], alone.evaluate_episodes)[0]
+            place = None if folder is None else Path(folder) / task
+            try:
+                run = train(alone, folder=place, progress=progress, held_out=levels)
+            except Diverged as error:
+                log.warning("%s alone, seed %s: %s", task, alone.seed, error)
+                areas.append(math.nan)
+                continue
+            if not run.finished:
+                raise KeyboardInterrupt
+            check_whole(run.lost)
+            last = _row(run.agent, [levels], alone.evaluate_episodes)[0]
+            areas.append(_area(run.metrics, 0, first.value, last.value))
     return areas
 
 

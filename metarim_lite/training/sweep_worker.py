@@ -1,7 +1,8 @@
 """One run of a sweep, in a process of its own: when it is killed, no other run is lost, and its memory goes with it.
 
 The parent hands over the job as one line of JSON on the process's stdin and keeps that pipe open. When the pipe
-closes, because the parent wants to stop or because it died, the run saves at its next tick and ends. The process
+closes, because the parent wants to stop or because it died, the run saves at its next tick and ends; so it does on
+SIGTERM, which clusters send to every process. The process
 answers with one line of JSON on stdout; everything else that is printed goes to `log.txt` in the run's folder.
 """
 
@@ -11,6 +12,7 @@ import _thread
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -24,8 +26,9 @@ from typing import Any
 from ..analysis.curves import SHARES, area, frames_to
 from ..config import from_dict
 from ..errors import Diverged, UserError
+from ..machine import fixed_threads
 from ..runs.checkpoints import STATE, make_folder
-from ..runs.folder import recorded_metrics
+from ..runs.metrics import recorded_metrics
 from .banks import held_out_bank
 from .evaluation import Evaluation, evaluate
 from .methods import METHODS, MethodConfig
@@ -43,17 +46,14 @@ def in_own_process(job: dict[str, Any], stop: Callable[[], bool]) -> dict[str, A
     """Finish a run in a new process; start it again if it is killed.
 
     Arguments:
-        job: `folder`, `config` and `method` (of the run, as dicts), `episodes` (held-out levels of each id), and
-            `side_by_side`, how many runs share this machine's cores.
+        job: `folder`, `config` and `method` (of the run, as dicts), `episodes` (held-out levels of each id).
         stop: says whether the run should save and stop.
 
     Returns:
         {"result": a line of results.jsonl}, {"error": a sentence} or {"stopped": True}.
     """
-    from joblib import cpu_count  # of this process: its affinity and its container's quota count
-
     log = make_folder(job["folder"]) / "log.txt"
-    env = os.environ | {"OMP_NUM_THREADS": str(max(1, cpu_count() // job["side_by_side"]))}
+    env = os.environ | {"OMP_NUM_THREADS": str(job["config"]["threads"])}
     process = None
     for _ in range(ATTEMPTS):
         if stop():
@@ -109,13 +109,15 @@ def finish_run(config: TrainConfig, folder: Path, episodes: int) -> dict[str, An
         lock.acquire(timeout=PATIENCE)
     except Timeout:
         raise UserError(f"another process is still training in {str(folder)!r}; end it and sweep again") from None
-    with lock:
+    with lock, fixed_threads(config.threads):  # when it is judged, too
         try:
             run = train(config, folder=folder, progress=False)
         except Diverged as error:
             lines = recorded_metrics(folder) if (folder / STATE).exists() else []
             return {"diverged": str(error)} | _result(config, lines, None)
-        return _result(config, run.metrics, _judge(run, episodes)) if run.finished else None
+        if not run.finished:
+            return None
+        return _result(config, run.metrics, _judge(run, episodes)) | ({"lost": run.lost} if run.lost else {})
 
 
 def _judge(run: Run, episodes: int) -> Evaluation:
@@ -145,6 +147,8 @@ def _result(config: TrainConfig, lines: list[dict[str, Any]], judged: Evaluation
     updates            of each group of parameters, as far as the metrics count them
     frames_by_clock    that each clock learned from, likewise
     training_success   of the episodes between the last two reports
+    lost               only where a power cut took lines of the metrics: how many; the curve lacks what they held
+    threads            of torch on the CPU
     seconds            of training, evaluations apart
     """
     last = lines[-1] if lines else {"frames": 0, "seconds": 0.0}
@@ -166,6 +170,7 @@ def _result(config: TrainConfig, lines: list[dict[str, Any]], judged: Evaluation
         "updates": _by_name(last, "updates/"),
         "frames_by_clock": _by_name(last, "frames/"),
         "training_success": last.get("success"),
+        "threads": config.threads,
         "seconds": last["seconds"],
         "frames_per_second": last["frames"] / last["seconds"] if last["seconds"] else None,
         "command": command_of(config),
@@ -179,6 +184,7 @@ def _by_name(line: dict[str, Any], prefix: str) -> dict[str, Any]:
 def main() -> None:
     """The process: job from stdin, answer to stdout."""
     job = json.loads(sys.stdin.buffer.readline())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     threading.Thread(target=_stop_when_stdin_closes, daemon=True).start()
     try:
         with contextlib.redirect_stdout(sys.stderr):

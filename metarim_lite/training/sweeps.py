@@ -29,7 +29,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from tqdm.auto import tqdm
 
@@ -80,7 +79,9 @@ class SweepConfig:
     baseline: str | None = None
     """The method that the table compares the others with; default: the first."""
     base: TrainConfig = field(default_factory=TrainConfig)
-    """All other settings of the runs; what has a name above stays as it is here."""
+    """All other settings of the runs; what has a name above stays as it is here. A run has base.threads threads of the
+    CPU, or one for 0, however many run side by side: workers do not change what comes out. More seldom pay while other
+    runs keep the cores busy: with two threads on two busy cores a tick took 3 to 9 times as long as with one."""
 
     def __post_init__(self) -> None:
         for name in ("methods", "levels", "seeds", "vary"):
@@ -126,6 +127,7 @@ class SweepConfig:
             config = replace(base, method=name, level=level, seed=seed)
             for setting, value in varied.items():
                 config = _set(config, setting, value)
+            config = replace(config, threads=config.threads or 1)  # not by how many runs happen to be side by side
             words = [name, ",".join(config.levels), *(f"{k}={v}" for k, v in varied.items()), f"s{seed}"]
             runs.append(SweepRun(re.sub(r"[^\w.=+-]+", "+", "-".join(words)), config, varied))
         return runs
@@ -187,13 +189,14 @@ def sweep(
     """Finish all runs of a sweep that are not finished yet.
 
     A run that fails or diverges is reported and the others go on. A run whose process is killed is started again from
-    its last checkpoint. Ctrl-C lets each run save at its next tick; sweeping again goes on from there.
+    its last checkpoint. Ctrl-C lets each run save at its next tick; sweeping again goes on from there. (So does
+    SIGTERM, for `metarim sweep`.)
 
     Arguments:
         config: the runs.
         folder: where they are kept. On a cluster all workers must see it under the same path, and do well to share
             the cache of levels too (METARIM_CACHE).
-        workers: runs side by side, which share the cores; default: one for each core, or one where there is a GPU.
+        workers: runs side by side; default: as many as the cores have threads for, or one where there is a GPU.
         scheduler: address of a Dask scheduler, such as tcp://host:8786. Every thread of its workers takes a run.
             (Several GPUs: start one worker of one thread for each, with its CUDA_VISIBLE_DEVICES.)
         progress: show a bar over runs, with the time left.
@@ -229,14 +232,14 @@ def sweep(
         todo = [run for run in runs if not ended(run.name)]
         failures: dict[str, str] = {}
         if todo:
-            places = workers or (1 if device.type == "cuda" else cpu_count())
-            with _dask(scheduler) if scheduler else _local(min(places, len(todo))) as (submit, side_by_side):
+            places = workers or (1 if device.type == "cuda" else max(1, cpu_count() // max(1, config.base.threads)))
+            with _dask(scheduler) if scheduler else _local(min(places, len(todo))) as submit:
                 _fill_cache(todo, config.episodes, progress)
                 pending = {}
                 for run in todo:
                     job = {"folder": str(folder / "runs" / run.name), "config": to_dict(run.config)}
                     job["method"] = to_dict(method(run.config.method))
-                    pending[submit(job | {"episodes": config.episodes, "side_by_side": side_by_side})] = run
+                    pending[submit(job | {"episodes": config.episodes})] = run
                 with _bar(folder, runs, todo, progress) as (bar, show):
                     for run, answer in _as_completed(pending, show):
                         if "result" in answer:
@@ -301,12 +304,12 @@ Submit = Callable[[dict[str, Any]], Any]
 
 
 @contextmanager
-def _local(workers: int) -> Iterator[tuple[Submit, int]]:
-    """A way to hand jobs to local processes, and how many run at once. Left by an exception, they save and stop."""
+def _local(workers: int) -> Iterator[Submit]:
+    """A way to hand jobs to local processes. Left by an exception, they save and stop."""
     stop = threading.Event()
     with ThreadPoolExecutor(workers) as threads:  # each waits for a process of its own
         try:
-            yield lambda job: threads.submit(in_own_process, job, stop.is_set), workers
+            yield lambda job: threads.submit(in_own_process, job, stop.is_set)
         except BaseException:
             os.write(2, b"\nstopping: every run saves at its next tick\n")
             stop.set()
@@ -315,7 +318,7 @@ def _local(workers: int) -> Iterator[tuple[Submit, int]]:
 
 
 @contextmanager
-def _dask(address: str) -> Iterator[tuple[Submit, int]]:
+def _dask(address: str) -> Iterator[Submit]:
     """The same on a Dask cluster. When the client leaves, its tasks are cancelled, and the runs save and stop."""
     try:
         from distributed import Client
@@ -326,13 +329,10 @@ def _dask(address: str) -> Iterator[tuple[Submit, int]]:
     except (OSError, ValueError) as error:
         raise UserError(f"no Dask scheduler answers at {address!r} ({error}); start one with dask scheduler") from None
     with client:  # leaving it, by an exception too, cancels what is not done
-        slots: Counter[str | None] = Counter()
-        for worker, threads in client.nthreads().items():
-            slots[urlsplit(worker).hostname] += threads
-        if not slots:
+        if not client.nthreads():
             raise UserError(f"the Dask scheduler at {address!r} has no workers; start some with dask worker {address}")
         # A key for each run folder: a task that is handed in again while it still runs is not run twice.
-        yield lambda job: client.submit(on_dask, job, key=job["folder"], pure=False, retries=2), max(slots.values())
+        yield lambda job: client.submit(on_dask, job, key=job["folder"], pure=False, retries=2)
 
 
 def _as_completed(pending: dict[Any, SweepRun], show: Callable[[], None]) -> Iterator[tuple[SweepRun, dict[str, Any]]]:

@@ -43,7 +43,7 @@ LARGE_STATE = 100.0  # |h| of an LSTM stays below 1, of a RIM with bounded messa
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides a run. Same config, same device: same run."""
+    """Everything that decides a run. Same config, same device, on a CPU same number of threads: same run."""
 
     method: str = "meta-rim"
     """One of METHODS."""
@@ -55,6 +55,9 @@ class TrainConfig:
     """Seeds parameters, worlds, actions and minibatches."""
     device: str = "auto"
     """"auto" (a GPU if there is one), "cpu" or "cuda"."""
+    threads: int = 0
+    """Of torch on the CPU; 0: as many as fit, at most one for each core. A run that goes on keeps those it began with,
+    which its state.json records."""
     num_envs: int = 256
     """B: parallel worlds."""
     steps: int = 40
@@ -87,6 +90,8 @@ class TrainConfig:
             raise UserError(f"TrainConfig.seed is {self.seed!r}; it must be a whole number from 0 to 2^62 - 1")
         if self.evaluate_every < 0:
             raise UserError(f"TrainConfig.evaluate_every is {self.evaluate_every!r}; it must be 0, for none, or more")
+        if self.threads < 0:
+            raise UserError(f"TrainConfig.threads is {self.threads!r}; it must be 0, for what fits, or more")
         for name in ("frames", "num_envs", "steps", "train_levels", "report_every", "evaluate_episodes"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
@@ -145,6 +150,8 @@ class Run:
     finished: bool
     """False when it was stopped by Ctrl-C before all frames were played."""
     held_out: Evaluation | None = None
+    lost: int = 0
+    """Reports whose line is not in `metrics`, since a power cut took it."""
 
     def __repr__(self) -> str:
         last = self.metrics[-1] if self.metrics else {}
@@ -277,7 +284,8 @@ def train(
         on_report: called with each line of the metrics.
 
     Returns:
-        The Run: agent, metrics, folder.
+        The Run: agent, metrics, folder. After Ctrl-C it is not finished. (SIGTERM saves as Ctrl-C does, and then does
+        what it would have done.)
 
     Raises:
         UserError: unknown names, impossible numbers, a folder of another run, a damaged checkpoint, a loss that
@@ -288,25 +296,31 @@ def train(
     progress = progress and leads()
     method(config.method)
     choose_device(config.device)
-    with run_folder(folder, config, ("frames", "agent.kernel")) as kept:
+    with run_folder(folder, config, ("frames", "agent.kernel"), config.threads) as kept:
         trainer = Trainer(config, bank, progress, fresh=not kept.resumes)
-        check_levels(kept.resume(trainer), [trainer.levels_seen])
         if config.evaluate_every and held_out is None:
             learned = config.train_levels if bank is None else bank
             with leader_first():
                 held_out = held_out_bank(config.levels, config.evaluate_episodes, learned, progress)
+        evaluated = [held_out.checksum()] if config.evaluate_every and held_out is not None else []
+        checksums = {"levels": [trainer.levels_seen], "held_out": evaluated}
+        check_levels(kept.resume(trainer), checksums)
+        kept.begin(trainer.counters["frames"] >= config.frames, "agent.safetensors")
 
         with looping(trainer, "frames", "frames", config.frames, config.method, progress, kept.path) as loop:
             while trainer.counters["frames"] < config.frames and not loop.stopped():
                 line = next_report(trainer, held_out, loop)
-                kept.report(line, trainer, levels=[trainer.levels_seen])
+                kept.report(line, trainer, **checksums)
                 if on_report is not None:
                     on_report(line)
-        finished = trainer.counters["frames"] >= config.frames
+            finished = trainer.counters["frames"] >= config.frames
+            if not finished:
+                loop.say_where()
         if kept.path is not None and finished and leads():
             about = {"method": config.method, "level": config.level, "train_levels": str(config.train_levels)}
             save_agent(kept.path / "agent", trainer.agent, about)
-        return Run(config, trainer.agent, kept.metrics, kept.path, finished)
+        lost = trainer.counters["reports"] - len(kept.metrics) if leads() else 0
+        return Run(config, trainer.agent, kept.metrics, kept.path, finished, lost=lost)
 
 
 def warn_of_large_states(trainer: Trainer, line: dict[str, Any]) -> None:
@@ -322,14 +336,19 @@ def warn_of_large_states(trainer: Trainer, line: dict[str, Any]) -> None:
         )
 
 
-def check_levels(state: dict[str, Any], checksums: list[int]) -> None:
-    """What a checkpoint says of the levels its worlds play, beside those they would go on with.
+def check_levels(state: dict[str, Any], checksums: dict[str, list[int]]) -> None:
+    """What a checkpoint says of the levels its worlds play ("levels") and of those that its agent is evaluated on
+    ("held_out"), beside those that the run would go on with.
 
     Raises:
         UserError: they are others.
     """
-    if state and state.get("levels") != checksums:
+    if state and state.get("levels") != checksums["levels"]:
         raise UserError("the run in this folder plays other levels; give it the same bank, or choose another folder")
+    if state.get("held_out", checksums["held_out"]) != checksums["held_out"]:  # older runs do not say
+        raise UserError(
+            "the run in this folder is evaluated on other held-out levels; give it the same, or choose another folder"
+        )
 
 
 def next_report(trainer: Trainer, held_out: LevelBank | None, loop: Loop) -> dict[str, Any]:
