@@ -22,6 +22,7 @@ from .models import LSTM, RIM, Agent, AgentConfig, UniformAgent
 from .runs import load_agent, save_agent, shipped_agents
 from .training import (
     METHODS,
+    Adapted,
     Evaluation,
     MethodConfig,
     PPOConfig,
@@ -29,6 +30,7 @@ from .training import (
     TimeScales,
     TrainConfig,
     evaluate,
+    evaluate_adaptation,
     train,
 )
 
@@ -47,6 +49,7 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "LSTM",
     "METHODS",
+    "Adapted",
     "RIM",
     "Agent",
     "AgentConfig",
@@ -68,6 +71,7 @@ __all__ = [
     "check",
     "encode_mission",
     "evaluate",
+    "evaluate_adaptation",
     "load_agent",
     "save_agent",
     "shipped_agents",

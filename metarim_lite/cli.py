@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from .cli_train import from_file, train, train_command
+from .cli_train import adapt, from_file, train, train_command
 from .errors import UserError, unknown
 from .training.stages import YARDSTICKS, ContinualConfig
 from .training.sweeps import SweepConfig
@@ -327,6 +327,7 @@ COMMANDS: dict[str, Any] = {
     "train": train,
     "imitate": imitate,
     "evaluate": evaluate,
+    "adapt": adapt,
     "continual": continual,
     "forgetting": forgetting,
     "sweep": sweep,

@@ -1,4 +1,5 @@
-"""Settings from the defaults, a TOML file and the command line; `metarim train`, for agents and for sequence tasks."""
+"""Settings from the defaults, a TOML file and the command line; `metarim train`, for agents and for sequence tasks, and
+`metarim adapt`."""
 
 from __future__ import annotations
 
@@ -55,6 +56,47 @@ def train(
     if not run.finished:
         raise KeyboardInterrupt
     print(f"run kept in {folder}")
+
+
+def adapt(
+    agent: tyro.conf.Positional[str],
+    task: tyro.conf.Positional[str],
+    method: str = "meta-rim",
+    frames: int | None = None,
+    updates: int | None = None,
+    fast_only: bool = False,
+    every: int = 0,
+    episodes: int = 1000,
+    seed: int = 0,
+    num_envs: int = 256,
+    train_levels: int = 10_000,
+) -> None:
+    """Let a copy of an agent learn on a task; print its success on held-out levels before and after, with intervals.
+
+    For example: metarim adapt meta-rim-gotolocal BabyAI-PickupLoc-v0 --method meta-rim --frames 40000
+
+    Args:
+        agent: file, run folder, or name of a shipped agent.
+        task: a level id.
+        method: how the copy learns; a method that adapts per task does its inner loop.
+        frames: steps of experience over all worlds; default 40,000.
+        updates: instead of frames: ticks of the clocks, or per task steps of gradient descent.
+        fast_only: leave what is on the slow clock as it is.
+        every: updates between two evaluations on the way; 0: none.
+        episodes: held-out levels.
+        seed: seeds the worlds and the dice of the adaptation.
+        num_envs: parallel worlds.
+        train_levels: levels of the task to learn on.
+    """
+    from .runs import load_agent
+    from .training import evaluate_adaptation
+
+    config = TrainConfig(seed=seed, num_envs=num_envs, train_levels=train_levels)
+    how = {"frames": frames, "updates": updates, "fast_only": fast_only, "every": every, "episodes": episodes}
+    adapted = evaluate_adaptation(load_agent(agent), task, method, config=config, progress=True, **how)
+    for point in adapted.curve[1:-1]:
+        print(f"{point.frames:>9,} frames, {point.updates} updates: success {point.success}")
+    print(adapted)
 
 
 def _reporter(folder: Path, tensorboard: bool) -> Callable[[dict[str, Any]], None] | None:

@@ -1,5 +1,6 @@
 """How an agent learns: rollouts, PPO over spans, fast and slow clocks, one task after another, sweeps of runs."""
 
+from .after_adaptation import Adapted, evaluate_adaptation
 from .banks import HELD_OUT_SEEDS, held_out_bank
 from .continual import train_sequence_of_tasks
 from .evaluation import Evaluation, evaluate
@@ -13,6 +14,7 @@ from .trainer import Run, TrainConfig, Trainer, in_words, train
 __all__ = [
     "HELD_OUT_SEEDS",
     "METHODS",
+    "Adapted",
     "Clock",
     "ContinualConfig",
     "Evaluation",
@@ -24,6 +26,7 @@ __all__ = [
     "TrainConfig",
     "Trainer",
     "evaluate",
+    "evaluate_adaptation",
     "gae",
     "held_out_bank",
     "in_words",
