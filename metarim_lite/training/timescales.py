@@ -63,7 +63,7 @@ class TimeScales:
     """Fast ticks between two slow ticks (online)."""
     fast_lr: float = 2e-3
     """α: learning rate of the fast loop (online: Adam; per-task: plain gradient descent)."""
-    slow_lr: float = 1e-3
+    slow_lr: float = 5e-4
     """β: learning rate of the slow loop (Adam)."""
     slower: tuple[tuple[str, float], ...] = ()
     """(group, factor): groups of the fast clock whose rate is α·factor. A low rate, not a slow clock."""
