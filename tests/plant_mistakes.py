@@ -29,7 +29,7 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "metarim_lite"
 WANTED = 0.9  # share that has to be noticed
-PATIENCE = 600  # seconds until a test run that hangs is stopped; a hanging test is a failing test
+PATIENCE = 300  # seconds until a test run that hangs is stopped; a hanging test is a failing test
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def main() -> int:
     parser.add_argument("--unplanted", action="store_true", help="run the tests on the untouched package only")
     asked = parser.parse_args()
     chosen = {
-        f"{number:2}": mistake
+        number: mistake
         for number, mistake in enumerate(read_table(), 1)
         if asked.only.lower() in f"#{number} {mistake.file} {mistake.about}".lower()
     }
@@ -118,7 +118,9 @@ def main() -> int:
         results = pool.map(lambda mistake: run_tests(mistake.tests, mistake), chosen.values())
         for (number, mistake), (outcome, about) in zip(chosen.items(), results, strict=True):
             counts[outcome] += 1
-            print(f"#{number} {outcome:14} {mistake.file}: {mistake.about} {f'[{about}]' if about else ''}", flush=True)
+            print(
+                f"#{number:<3}{outcome:14} {mistake.file}: {mistake.about} {f'[{about}]' if about else ''}", flush=True
+            )
     print(", ".join(f"{count} {outcome}" for outcome, count in counts.items()), end="")
     print(f" of {len(chosen)}, {time.monotonic() - began:.0f} s")
     applied = counts["noticed"] + counts["survived"]

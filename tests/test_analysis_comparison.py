@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from metarim_lite.analysis import comparison_table, interquartile_mean, mean_interval, stratified_bootstrap
+from metarim_lite.analysis import comparison_table, interquartile_mean, stratified_bootstrap
 from metarim_lite.analysis.statistics import Estimate
 
 
@@ -85,15 +85,3 @@ def test_the_baseline_may_be_any_method_and_unlike_numbers_of_seeds_are_said():
     assert "fewer than 5 seeds" in table
     assert "fewer than 5 seeds" not in comparison_table([x for x in lines if x["level"] == "B"], draws=50)
     assert comparison_table([]) == "no run is finished yet"
-
-
-def test_the_interval_of_a_mean_is_the_quantiles_of_its_bootstrap():
-    """Of zeros and ones: means of resamples are binomial counts, whose 2.5 % and 97.5 % quantiles scipy knows."""
-    from scipy.stats import binom
-
-    values = np.array([1.0] * 40 + [0.0] * 60)
-    e = mean_interval(values, draws=20_000)
-    assert (e.value, e.low, e.high) == pytest.approx(
-        (0.4, binom.ppf(0.025, 100, 0.4) / 100, binom.ppf(0.975, 100, 0.4) / 100), abs=0.0101
-    )
-    assert e.high - e.low > 0.17  # a 90 % interval would be 0.16 wide

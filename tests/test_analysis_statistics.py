@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import mannwhitneyu, norm, trim_mean
+from scipy.stats import binom, mannwhitneyu, norm, trim_mean
 
 from metarim_lite.analysis import (
     comparison_table,
@@ -44,6 +44,16 @@ def test_bootstrap_interval_matches_the_normal_one_on_a_large_sample():
     half = 1.96 * values.std() / np.sqrt(values.size)
     assert e.value == pytest.approx(values.mean())
     assert e.high - e.low == pytest.approx(2 * half, rel=0.15)
+
+
+def test_the_interval_of_a_mean_is_the_quantiles_of_its_bootstrap():
+    """Of zeros and ones: means of resamples are binomial counts, whose 2.5 % and 97.5 % quantiles scipy knows."""
+    values = np.array([1.0] * 40 + [0.0] * 60)
+    e = mean_interval(values, draws=20_000)
+    assert (e.value, e.low, e.high) == pytest.approx(
+        (0.4, binom.ppf(0.025, 100, 0.4) / 100, binom.ppf(0.975, 100, 0.4) / 100), abs=0.0101
+    )
+    assert e.high - e.low > 0.17  # a 90 % interval would be 0.16 wide
 
 
 @pytest.mark.parametrize("successes, trials", [(1, 0), (3, 2), (-1, 5)])

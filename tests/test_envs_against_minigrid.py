@@ -84,3 +84,21 @@ def test_reward_and_the_step_limit_by_hand():
     steps = [worlds.step(torch.tensor([0])) for _ in range(limit)]
     assert [bool(s.truncated) for s in steps] == [False] * (limit - 1) + [True]
     assert not any(bool(s.terminated) for s in steps)
+
+
+def test_what_the_agent_starts_with_is_carried_in_its_own_level_only():
+    """In one bank a level with something in hand and one without: the latter's hands stay empty after a step."""
+    ids = ("BabyAI-PutNextS5N2Carrying-v0", "BabyAI-GoToLocal-v0", "MiniGrid-GoToDoor-5x5-v0")
+    bank = LevelBank.concat([LevelBank.generate(level_id, range(1), cache=False) for level_id in ids])
+    worlds = GridWorlds(bank, 3)
+    worlds.reset(torch.arange(3))
+    before = [worlds.cells(b) for b in range(3)]
+    worlds.step(torch.zeros(3, dtype=torch.int64))
+    held = [worlds.observe().image[b, 3, 6, 0].item() for b in range(3)]
+    assert held[0] > 4 and held[1:] == [1, 1], "a key, ball or box; and empty cells"
+    changed = [int((worlds.cells(b) != before[b]).any(-1).sum()) for b in range(3)]
+    assert changed == [1, 0, 0]
+    nowhere = [worlds.state.carried_from.tolist(), worlds.state.target.tolist(), worlds.state.trap.tolist()]
+    assert [[place < 0 for place in places] for places in nowhere] == [
+        [False, True, True], [True, True, False], [True, True, True],
+    ]  # fmt: skip

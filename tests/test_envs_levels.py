@@ -231,3 +231,12 @@ def test_the_table_of_levels_says_what_the_levels_are():
 def test_the_documented_table_is_the_generated_one():
     text = (Path(__file__).parents[1] / "metarim_lite" / "envs" / "LEVELS.md").read_text()
     assert text.endswith(level_table_markdown())
+
+
+def test_a_split_of_seeds_in_any_order_and_more_than_once_shares_no_seed():
+    bank = LevelBank.generate("BabyAI-GoToObj-v0", range(10), cache=False).select(
+        [7, 3, 9, 3, 0, 8, 7, 1, 2, 6, 5, 4, 9]
+    )
+    train, held_out = bank.split(0.5)
+    assert set(train.seeds.tolist()) == {0, 1, 2, 3, 4} and set(held_out.seeds.tolist()) == {5, 6, 7, 8, 9}
+    assert train.seeds.tolist() == [3, 3, 0, 1, 2, 4] and held_out.seeds.tolist() == [7, 9, 8, 7, 6, 5, 9]

@@ -105,6 +105,17 @@ def adam_by_hand(parameters, gradients_of_steps, lr, betas=(0.9, 0.999), eps=1e-
     return moved
 
 
+def steps_of_history(resets):
+    """Mean over steps and sequences of how many steps there are since the span's or the episode's beginning."""
+    total = 0
+    for m in range(len(resets[0])):
+        known = 0
+        for begins in resets:
+            known = 1 if begins[m] else known + 1
+            total += known
+    return total / (len(resets) * len(resets[0]))
+
+
 def norm(gradients):
     return math.sqrt(sum(float((g.double() ** 2).sum()) for g in gradients))
 
@@ -144,6 +155,7 @@ def test_an_update_is_adam_on_clipped_gradients_and_reports_norms_before_clippin
     for ours, expected in zip((p for g in groups for p in clock.by_group[g]), parameters, strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-3, atol=2e-5)
     assert watched.pop("ratio_error") == first
+    assert watched.pop("history").item() == pytest.approx(steps_of_history(spans.resets.tolist()), rel=1e-5)
     assert {k: v.item() for k, v in watched.items()} == pytest.approx(sums, rel=1e-2, abs=1e-5)
     assert min(sums[f"grad_norm/{g}"] for g in groups) > 1e-3
 
@@ -174,14 +186,28 @@ def test_kl_and_entropy_that_are_watched_are_those_of_the_policies(small_bank):
 # What a tick counts
 
 
-@pytest.mark.parametrize(("method", "expected"), [("meta-rim", [80, 160, 240]), ("rim", [80, 160, 240])])
-def test_frames_are_steps_times_worlds(small_bank, method, expected):
+@pytest.mark.parametrize("method", ["meta-rim", "rim", "meta-rim-per-task"])
+def test_what_a_run_spends_is_what_it_played_and_how_often_its_optimizers_stepped(small_bank, method):
+    """Steps asked of the player times worlds, by clock; and Adam's own count of steps of every group's parameters."""
     trainer = make_trainer(small_bank, method)
-    frames = []
-    for _ in range(3):
-        trainer.tick()
-        frames.append(trainer.counters["frames"])
-    assert frames == expected and trainer.counters["tick"] == 3
+    played, collect = [], trainer.player.collect
+    trainer.player.collect = lambda agent, T, span: (played.append(T * 8), collect(agent, T, span))[1]
+    for tick in range(1, 4):
+        watched, _ = trainer.tick()
+        assert trainer.counters["frames"] == sum(played) and trainer.counters["tick"] == tick
+        (largest,) = (v.item() for k, v in watched.items() if k.endswith("/largest_h"))
+        assert largest == max(abs(x) for x in trainer.player.state.h.flatten().tolist())
+    by_clock = {k.split("/")[1]: v for k, v in trainer.counters.items() if k.startswith("frames/")}
+    expected = {
+        "rim": {"fast": sum(played)},
+        "meta-rim": {"fast": played[0] + played[2], "slow": played[1]},
+        "meta-rim-per-task": {"fast": sum(played[::2]), "slow": sum(played[1::2])},
+    }
+    assert by_clock == expected[method]
+    for clock in trainer.clocks.values():
+        for group, parameters in clock.by_group.items():
+            steps = {int(clock.optimizer.state[p]["step"]) for p in parameters}
+            assert steps == {trainer.counters[f"updates/{group}"]}, group
 
 
 def test_the_slow_clock_ticks_after_as_many_fast_ticks_as_it_says():
