@@ -17,8 +17,10 @@ from safetensors.torch import load_file, save, save_file
 import metarim_lite as ml
 from metarim_lite.config import from_dict, to_dict
 from metarim_lite.runs.checkpoints import read_checkpoint, write_checkpoint
+from metarim_lite.runs.folder import open_folder
 from metarim_lite.runs.metrics import read_metrics
-from metarim_lite.training import TimeScales, train
+from metarim_lite.training import ContinualConfig, TimeScales, train
+from metarim_lite.training.sweeps import SweepConfig
 from metarim_lite.training.trainer import Trainer
 
 SCALES = TimeScales(fast=("encoder", "modules", "heads"), slow=("attention",), fast_span=5, slow_span=10, slow_every=2)
@@ -565,3 +567,91 @@ def test_a_checkpoint_that_counted_no_spending_goes_on_with_what_its_ticks_have_
     line = train(CONFIG, folder=tmp_path, progress=False, bank=small_bank).metrics[-1]
     spent = {k for k in whole if k.startswith(("frames/", "updates/"))}
     assert len(spent) == 6 and {k: line[k] for k in spent} == {k: whole[k] for k in spent}
+
+
+def test_a_method_redefined_between_two_starts_is_refused_with_the_difference(small_bank, tmp_path, monkeypatch):
+    config = dataclasses.replace(CONFIG, method="rim", frames=320, timescales={"fast_span": 5})
+    run = train(config, folder=tmp_path, progress=False, bank=small_bank)
+    rim, saved = ml.METHODS["rim"], (tmp_path / "config.json").read_bytes()
+    again = dataclasses.replace(config, frames=640)
+    scales, rate = dataclasses.replace(rim.timescales, fast_lr=0.25), rim.timescales.fast_lr
+    for other, said in (
+        (
+            dataclasses.replace(rim, timescales=scales),
+            f"its timescales.fast_lr was {rate} when the run began, is 0.25 now",
+        ),
+        (dataclasses.replace(rim, controller="lstm"), 'its controller was "rim" when the run began, is "lstm" now'),
+    ):
+        monkeypatch.setitem(ml.METHODS, "rim", other)
+        with pytest.raises(ml.UserError, match="redefined") as refused:
+            train(again, folder=tmp_path, progress=False, bank=small_bank)
+        assert said in str(refused.value) and "\n" not in str(refused.value)
+    assert (tmp_path / "config.json").read_bytes() == saved
+    for same in (
+        dataclasses.replace(rim, about="other words"),
+        dataclasses.replace(rim, timescales=dataclasses.replace(rim.timescales, fast_span=8)),
+    ):
+        monkeypatch.setitem(ml.METHODS, "rim", same)  # the run's own span of 5 holds, whatever the method's
+        more = train(again, folder=tmp_path, progress=False, bank=small_bank)
+    assert more.metrics[: len(run.metrics)] == run.metrics
+
+
+def test_config_json_spells_out_the_method_and_the_versions(small_bank, tmp_path, caplog):
+    train(dataclasses.replace(CONFIG, frames=320, timescales={"fast_span": 5}), folder=tmp_path, progress=False,
+          bank=small_bank)  # fmt: skip
+    said = json.loads((tmp_path / "config.json").read_text())
+    scales = dataclasses.replace(ml.METHODS["meta-rim"].timescales, fast_span=5)
+    assert said["pinned"] == json.loads(json.dumps({
+        "timescales": to_dict(scales), "controller": "rim", "match_parameters": False,
+    }))  # fmt: skip
+    assert said["timescales"]["fast_span"] == 5 and said["timescales"]["slow_span"] is None
+    assert [set(made_by) for made_by in said["versions"]] == [{"metarim-lite", "torch", "minigrid"}]
+    assert not [record for record in caplog.records if "was made by" in record.message]
+
+    said["versions"][0]["torch"] = "1.0"
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    train(dataclasses.replace(CONFIG, frames=640, timescales={"fast_span": 5}), folder=tmp_path, progress=False,
+          bank=small_bank)  # fmt: skip
+    told = [record.message for record in caplog.records if "was made by" in record.message]
+    assert len(told) == 1 and "torch 1.0, now " in told[0] and "minigrid" not in told[0]
+    kept = json.loads((tmp_path / "config.json").read_text())["versions"]
+    assert len(kept) == 2 and kept[0]["torch"] == "1.0"
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["null", "full table"])
+def test_a_folder_of_an_older_version_goes_on(small_bank, tmp_path, full):
+    """Its config.json has no pins, and as time scales null or all of them."""
+    config = dataclasses.replace(CONFIG, method="rim", frames=320, steps=20, timescales=None)
+    train(config, folder=tmp_path, progress=False, bank=small_bank)
+    said = json.loads((tmp_path / "config.json").read_text())
+    old = {k: v for k, v in said.items() if k not in ("pinned", "versions")}
+    (tmp_path / "config.json").write_text(json.dumps(old | {"timescales": to_dict(config.scales) if full else None}))
+    assert train(dataclasses.replace(config, frames=640), folder=tmp_path, progress=False, bank=small_bank).finished
+
+
+def test_another_time_scale_is_another_run_however_it_is_spelled(small_bank, tmp_path):
+    config = dataclasses.replace(CONFIG, frames=320, timescales={"fast_span": 5, "slow_every": 4})
+    train(config, folder=tmp_path, progress=False, bank=small_bank)
+    same = dataclasses.replace(config, timescales={"fast_span": 5})
+    assert train(same, folder=tmp_path, progress=False, bank=small_bank).finished
+    other = dataclasses.replace(config, timescales={"fast_span": 5, "slow_every": 3})
+    with pytest.raises(ml.UserError, match="holds another run: its timescales.slow_every is 4, this one's 3"):
+        train(other, folder=tmp_path, progress=False, bank=small_bank)
+
+
+def test_sequences_of_tasks_and_sweeps_notice_a_redefined_method_too(tmp_path, monkeypatch):
+    rim = ml.METHODS["rim"]
+    tasks = ContinualConfig(base=ml.TrainConfig(method="rim"))
+    sweep = SweepConfig(methods=("rim", "lstm"))
+    for name, config, where in (("tasks", tasks, "base.timescales"), ("sweep", sweep, "method.rim.timescales")):
+        monkeypatch.setitem(ml.METHODS, "rim", rim)
+        (tmp_path / name).mkdir()
+        open_folder(tmp_path / name, config, ("methods",))
+        open_folder(tmp_path / name, config, ("methods",))
+        monkeypatch.setitem(
+            ml.METHODS, "rim", dataclasses.replace(rim, timescales=dataclasses.replace(rim.timescales, fast_span=8))
+        )
+        with pytest.raises(ml.UserError, match=f"{where}.fast_span was 20 when the run began, is 8 now"):
+            open_folder(tmp_path / name, config, ("methods",))
+    monkeypatch.setitem(ml.METHODS, "rim", rim)
+    open_folder(tmp_path / "sweep", dataclasses.replace(sweep, methods=("lstm", "rim", "meta-rim")), ("methods",))

@@ -1,6 +1,6 @@
 """What all runs share: a folder that survives a kill.
 
-    config.json              what decides the run; config.toml says the same, for `metarim train --config`
+    config.json              what decides the run, spelled out (pins.py); config.toml for `metarim train --config`
     metrics.jsonl            one line per report, but for lines that were lost (metrics.py)
     checkpoint.safetensors   the whole run as tensors at the last report, with state.json beside it (checkpoints.py)
 
@@ -93,13 +93,13 @@ from .checkpoints import (
     fill,
     make_folder,
     read_checkpoint,
-    read_file,
     replace_file,
     write_checkpoint,
     write_state,
 )
 from .distributed import leader_first, leads
 from .metrics import METRICS, read_metrics
+from .pins import check_redefined, compared, read_config, write_settings
 
 log = logging.getLogger(__name__)
 
@@ -318,7 +318,7 @@ def open_folder(folder: Path, config: Any, may_change: tuple[str, ...]) -> None:
 def write_config(folder: Path, config: Any) -> None:
     """Write a config as config.json and config.toml."""
     config = _plain(config)
-    replace_file(folder / "config.json", json.dumps(to_dict(config), indent=1).encode())
+    write_settings(folder / "config.json", config)
     replace_file(folder / "config.toml", to_toml(config).encode())
 
 
@@ -333,32 +333,22 @@ def check_folder(folder: Path, config: Any, may_change: tuple[str, ...]) -> None
     Raises:
         UserError: the folder holds something else.
     """
-    path, mine = folder / "config.json", to_dict(_plain(config))
+    config, path = _plain(config), folder / "config.json"
     if path.exists():
-        try:
-            theirs = to_dict(from_dict(type(config), json.loads(read_file(path))))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{str(path)!r} is not the config of such a run ({error}); choose another folder") from None
-        now, then = _flat(mine), _flat(theirs)
-        for key in now | then:
-            if now.get(key) == then.get(key):
+        theirs, besides = read_config(type(config), path)
+        check_redefined(folder, config, theirs, besides)
+        now, then = compared(config), compared(theirs, besides)
+        for key in (k for k in now if k in then):  # settings are in both; one side may have pinned more
+            if now[key] == then[key]:
                 continue
             if key not in may_change:
                 raise UserError(
-                    f"{str(folder)!r} holds another run: its {key} is {then.get(key)}, this one's {now.get(key)}; "
+                    f"{str(folder)!r} holds another run: its {key} is {then[key]}, this one's {now[key]}; "
                     "choose another folder"
                 )
-            kept, wanted = (json.loads(settings.get(key, "null")) for settings in (then, now))
+            kept, wanted = (json.loads(settings[key]) for settings in (then, now))
             if all(isinstance(x, (int, float)) for x in (kept, wanted)) and wanted < kept:
                 raise UserError(
                     f"{str(folder)!r} holds a run of {key}={kept}; it can be made longer, not shorter ({wanted}): "
                     "choose another folder"
                 )
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings by dotted name, each as JSON."""
-    flat: dict[str, str] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: json.dumps(value)}
-    return flat

@@ -12,7 +12,9 @@ A new method is one more entry:
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from ..config import to_dict
 from ..errors import unknown
 from ..models import AgentConfig, matched_lstm_size
 from .timescales import TimeScales
@@ -106,6 +108,13 @@ METHODS: dict[str, MethodConfig] = {
         about="an LSTM, input-to-hidden weights slow, the rest fast: is modularity needed at all?",
     ),
 }
+
+
+def spelled_out(name: str, scales: TimeScales | None = None) -> dict[str, Any]:
+    """What a method's name stands for, as a nested dict, with `scales` if they are not its own."""
+    chosen = method(name)
+    fixed = {"controller": chosen.controller, "match_parameters": chosen.match_parameters}
+    return {"timescales": to_dict(scales or chosen.timescales), **fixed}
 
 
 def method(name: str) -> MethodConfig:

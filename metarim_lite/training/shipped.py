@@ -11,6 +11,7 @@ from typing import Any
 from ..config import from_dict
 from ..errors import UserError, unknown
 from ..runs.checkpoints import load_agent, read_about, read_checkpoint, replace_file, save_agent
+from ..runs.pins import read_config
 from .banks import held_out_bank
 from .evaluation import evaluate
 from .trainer import TrainConfig
@@ -59,7 +60,8 @@ def ship(folder: str | Path, name: str, episodes: int = 1000) -> ShippedRun:
         raise UserError(f"{str(folder)!r} holds no finished run; finish it with metarim train first")
     agent = load_agent(folder / "agent.safetensors")
     raw = json.loads((folder / "config.json").read_text())
-    config, played = from_dict(TrainConfig, raw), read_checkpoint(folder)[1]["counters"]["frames"]
+    config, _ = read_config(TrainConfig, folder / "config.json")
+    played = read_checkpoint(folder)[1]["counters"]["frames"]
     if played < config.frames:  # the agent is one of a shorter run, as older versions left it there
         raise UserError(f"the run in {str(folder)!r} is at {played:,} of {config.frames:,} frames; finish it first")
     held_out = held_out_bank(config.levels, episodes, config.train_levels, progress=True)

@@ -84,6 +84,9 @@ class ContinualConfig:
                     f"stage {stage}; use more worlds"
                 )
 
+    def pinned(self) -> dict[str, Any]:
+        return {"base": self.base.pinned()}
+
     def worlds_of_stage(self, stage: int) -> list[tuple[int, int]]:
         """(task, number of worlds) for every task that is played in this stage."""
         B = self.base.num_envs

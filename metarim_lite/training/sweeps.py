@@ -41,7 +41,7 @@ from ..machine import choose_device
 from ..runs.checkpoints import STATE, append_line, make_folder, read_file, replace_file
 from ..runs.folder import open_folder
 from .banks import held_out_bank
-from .methods import method
+from .methods import method, spelled_out
 from .sweep_worker import POLL, in_own_process, on_dask
 from .trainer import TrainConfig
 
@@ -111,6 +111,10 @@ class SweepConfig:
         labels = [label({"method": run.config.method, "varied": run.varied}) for run in runs]
         if self.baseline is not None and self.baseline not in labels:
             raise unknown("baseline", self.baseline, set(labels))
+
+    def pinned(self) -> dict[str, Any]:
+        """What the methods' names stand for, so that no sweep mixes runs of a method and of one of the same name."""
+        return {"method": {name: spelled_out(name) for name in self.methods}}
 
     def runs(self) -> list[SweepRun]:
         """All runs, seed by seed: when the first round is through, every method has been seen on every level.

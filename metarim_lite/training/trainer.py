@@ -30,7 +30,7 @@ from .changes import ScaleChanges, changes_from
 from .evaluation import Evaluation, evaluate
 from .graphs import Replayed
 from .imitation import Reader, imitation_loss
-from .methods import method
+from .methods import method, spelled_out
 from .ppo import PPOConfig, ppo_loss
 from .rollouts import Player
 from .spending import clocks_in_words, spending
@@ -133,6 +133,10 @@ class TrainConfig:
     def scales(self) -> TimeScales:
         """The time scales that hold: the method's, with this config's changes laid over them."""
         return self.timescales.over(method(self.method).timescales)
+
+    def pinned(self) -> dict[str, Any]:
+        """What the method's name stands for, with this config's changes: runs/pins.py keeps it with a run."""
+        return spelled_out(self.method, self.scales)
 
     @property
     def levels(self) -> tuple[str, ...]:
