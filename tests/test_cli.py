@@ -1,8 +1,10 @@
 """The command line as a user meets it: commands listed, mistakes answered with one sentence and status 2."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -88,6 +90,46 @@ def test_train_evaluate_replay_and_resume(tmp_path):
     shown = metarim("replay", "run", "--level", "BabyAI-GoToObjS4-v0", "--out", "page.html", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert "<html" in (tmp_path / "page.html").read_text()
+
+
+LONG = (
+    "--frames 100000000 --num-envs 16 --steps 20 --train-levels 50 --report-every 1000000 --agent.hidden-size 8 "
+    "--agent.lstm-size 16 --method lstm"
+)
+BASED = " ".join(word.replace("--", "--base.") if word != "--frames" else word for word in LONG.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "asked", "unit"),
+    [
+        (f"train --level BabyAI-GoToObjS4-v0 {LONG}", signal.SIGINT, "frames"),
+        (f"train --level BabyAI-GoToObjS4-v0 {LONG}", signal.SIGTERM, "frames"),
+        (f"continual --base.evaluate-episodes 2 {BASED}", signal.SIGTERM, "frames"),
+        ("train --task copying-small --batch 4 --updates 1000000 --report-every 1000000 --schedule constant",
+         signal.SIGINT, "updates"),
+    ],
+)  # fmt: skip
+def test_what_is_stopped_is_saved_says_how_to_go_on_and_ends_with_the_signal_s_status(tmp_path, words, asked, unit):
+    """Its first report would be far away: what is saved is the tick at which the signal came."""
+    command = [sys.executable, "-m", "metarim_lite.cli", *words.split(), "--folder", "run"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not (tmp_path / "run" / "config.toml").exists() and time.monotonic() < deadline:
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.02)
+            time.sleep(1)
+            assert not (tmp_path / "run" / "state.json").exists()
+            process.send_signal(asked)
+            said = process.communicate(timeout=120)[1]
+        finally:
+            process.kill()
+    assert process.returncode == 128 + asked, said
+    counters = json.loads((tmp_path / "run" / "state.json").read_text())["counters"]
+    count = counters["frames" if unit == "frames" else "update"]
+    assert count > 0 and counters["reports"] == 1
+    assert said.count(f"stopped after {count:,} {unit} and saved in 'run'; start it again with the same settings") == 1
+    assert "Traceback" not in said and "finished" not in said
 
 
 def test_imitate_then_train_from_there(tmp_path):

@@ -198,6 +198,32 @@ def test_ctrl_c_saves_and_resumes(tmp_path):
     assert same_model(tmp_path / "run", tmp_path / "whole")
 
 
+def test_while_a_run_is_made_longer_it_has_no_model(tmp_path):
+    train_sequence(dataclasses.replace(TINY, updates=6), tmp_path, progress=False)
+    assert (tmp_path / "model.safetensors").exists()
+    with pytest.raises(ZeroDivisionError):
+        train_sequence(TINY, tmp_path, progress=False, on_report=lambda _: 1 / 0)
+    assert not (tmp_path / "model.safetensors").exists()
+    train_sequence(TINY, tmp_path, progress=False)
+    assert load_sequence_model(tmp_path / "model.safetensors").config == TINY
+
+
+def test_a_run_goes_on_with_the_threads_it_began_with(tmp_path, one_thread):
+    train_sequence(dataclasses.replace(TINY, updates=3), tmp_path, progress=False)
+    torch.set_num_threads(2)
+    used = []
+    train_sequence(TINY, tmp_path, progress=False, on_report=lambda _: used.append(torch.get_num_threads()))
+    assert set(used) == {1} and torch.get_num_threads() == 2
+    with pytest.raises(ml.UserError, match="threads is -1"):
+        dataclasses.replace(TINY, threads=-1)
+
+
+def test_a_line_that_a_power_cut_took_comes_from_the_checkpoint(tmp_path):
+    whole = train_sequence(dataclasses.replace(TINY, updates=6), tmp_path, progress=False)
+    (tmp_path / "metrics.jsonl").write_bytes((tmp_path / "metrics.jsonl").read_bytes()[:-20])
+    assert train_sequence(TINY, tmp_path, progress=False).metrics[:2] == whole.metrics
+
+
 def test_a_run_can_be_made_longer_but_not_another(tmp_path):
     train_sequence(dataclasses.replace(TINY, updates=6), tmp_path / "run", progress=False)
     longer = train_sequence(TINY, tmp_path / "run", progress=False)

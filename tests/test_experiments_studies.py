@@ -164,10 +164,11 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_saves_the_runs_under_way_and_begins_no_other(tmp_path, workers):
+def test_ctrl_c_and_sigterm_save_the_runs_under_way_and_begin_no_other(tmp_path, workers, asked):
     words = [sys.executable, "-c", LONG_STUDY, str(tmp_path), str(workers)]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    env = os.environ | {"OMP_NUM_THREADS": "2"}
     # A terminal sends Ctrl-C to all processes of a group.
     with subprocess.Popen(words, env=env, start_new_session=True, stdout=subprocess.PIPE, text=True) as study:
         try:
@@ -175,14 +176,19 @@ def test_ctrl_c_saves_the_runs_under_way_and_begins_no_other(tmp_path, workers):
             while len(list(tmp_path.glob("*/config.toml"))) < workers and time.monotonic() < deadline:
                 time.sleep(0.1)
             time.sleep(1)
-            os.killpg(study.pid, signal.SIGINT)
-            assert study.communicate(timeout=60)[0] == "stopped\n"
+            if asked == signal.SIGINT:
+                os.killpg(study.pid, asked)
+            else:
+                study.send_signal(asked)  # as clusters do: the study tells its workers
+            said = study.communicate(timeout=60)[0]
+            assert (said, study.returncode) == (("stopped\n", 0) if asked == signal.SIGINT else ("", -asked))
         finally:
             if study.poll() is None:
                 os.killpg(study.pid, signal.SIGKILL)
     saved = {path.parent.name for path in tmp_path.glob("*/state.json")}
     assert saved == ({"rim-s0", "lstm-s0"} if workers == 2 else {"rim-s0"})
     assert saved == {path.parent.name for path in tmp_path.glob("*/config.json")}
+    assert {json.loads(path.read_text())["threads"] for path in tmp_path.glob("*/state.json")} == {1}
 
 
 def test_mistakes_get_one_sentence(tmp_path):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 
 import metarim_lite  # noqa: F401
@@ -20,6 +21,21 @@ def test_a_container_s_quota_counts(monkeypatch, tmp_path):
     for text, cores in [("100000 100000", 1), ("150000 100000\n", 2), ("max 100000", 8)]:
         limit.write_text(text)
         assert machine.available_cores() == cores
+
+
+def test_a_number_of_threads_holds_inside_alone_though_there_be_fewer_cores():
+    before = torch.get_num_threads()
+    for threads in (1, machine.available_cores() + 3):
+        with pytest.raises(ZeroDivisionError), machine.fixed_threads(threads):
+            assert torch.get_num_threads() == threads
+            raise ZeroDivisionError
+        assert torch.get_num_threads() == before
+
+
+def test_threads_that_torch_does_not_take_are_said_in_one_line(monkeypatch, caplog):
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    with machine.fixed_threads(torch.get_num_threads() + 1):
+        assert len(caplog.records) == 1 and "numbers will differ by rounding" in caplog.text
 
 
 def test_fewer_threads_asked_for_stay_fewer():

@@ -364,6 +364,21 @@ def test_a_damaged_or_foreign_sequence_is_refused_with_the_field_named(undisturb
         train_sequence_of_tasks(with_yardstick("replay"), tmp_path, progress=False)
 
 
+def test_a_sequence_is_judged_on_its_own_held_out_levels_only_and_knows_when_its_curve_is_not_whole(tmp_path, banks):
+    others = list(reversed([ml.LevelBank.generate(task, seeds=range(500, 520)) for task in TASKS]))
+    stop = lambda _: os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
+    train_sequence_of_tasks(SHORT, tmp_path, progress=False, on_report=stop)
+    with pytest.raises(ml.UserError, match="evaluated on other held-out levels"):
+        train_sequence_of_tasks(SHORT, tmp_path, progress=False, held_out=others)
+    run = train_sequence_of_tasks(SHORT, tmp_path, progress=False)
+    assert run.finished and len(run.areas()) == 3
+    (tmp_path / "metrics.jsonl").unlink()
+    torn = train_sequence_of_tasks(SHORT, tmp_path, progress=False)
+    assert torn.rows == run.rows and torn.lost == len(run.metrics) - 1 and torn.metrics == run.metrics[-1:]
+    with pytest.raises(ml.UserError, match="its curve is not whole"):
+        torn.areas()
+
+
 # Transfer
 
 

@@ -13,6 +13,7 @@ import dataclasses
 import json
 import logging
 import math
+import signal
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ import torch
 
 from ..config import from_dict, to_dict
 from ..errors import Diverged, UserError, unknown
+from ..machine import fixed_threads
 from ..models.controller import count_parameters
 from ..runs.checkpoints import make_folder, read_file, replace_file
 from ..runs.loop import stop_at_next_tick
@@ -237,7 +239,8 @@ def run_study(
         name: one of STUDIES.
         folder: where the runs are kept; default runs/study-NAME.
         seeds: of each setting. Others that the folder's table has of every setting stay in it.
-        workers: processes that share the cores.
+        workers: runs side by side, each with one thread of the CPU (or its config's number), so that how many there
+            are does not change what comes out.
         progress: show a bar for each run.
 
     Returns:
@@ -286,13 +289,14 @@ def _run_all(
         KeyboardInterrupt: after Ctrl-C, when the runs that were under way have been saved.
     """
     from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
 
-    threads, results = max(1, torch.get_num_threads() // workers), []
-    with stop_at_next_tick() as stopped:
+    results: list[Any] = []
+    with stop_at_next_tick(children=workers > 1) as stopped:
         # Handed out one by one, so that none begins after Ctrl-C. The processes of all workers get it and save.
         calls = (
             delayed(_run)(dataclasses.replace(study.settings[label].config, seed=seed), folder / run_name(label, seed),
-                          threads, study.test_sequences, progress)
+                          workers == 1, study.test_sequences, progress)
             for label, seed in jobs if not stopped() and None not in results
         )  # fmt: skip
         try:
@@ -301,6 +305,8 @@ def _run_all(
         except BrokenExecutor:
             if not stopped():  # else Ctrl-C met a worker that had not begun
                 raise
+        if stopped() and workers > 1:  # SIGTERM, which is about to end this process, would leave them behind
+            get_reusable_executor().shutdown()
     if len(results) < len(jobs) or None in results:
         raise KeyboardInterrupt
     return results
@@ -352,11 +358,19 @@ def run_name(label: str, seed: int) -> str:
 
 
 def _run(
-    config: SequenceConfig, folder: Path, threads: int, sequences: int, progress: bool
+    config: SequenceConfig, folder: Path, alone: bool, sequences: int, progress: bool
 ) -> tuple[int, dict[str, float]] | None:
     """One run and its final test: parameters, and the metric on every split, NaN of a run that diverged. None if Ctrl-C
     stopped it: an exception here would make joblib kill the other workers before they have saved."""
-    torch.set_num_threads(threads)
+    if not alone:  # SIGTERM is to save this run, and not to end the process: joblib would kill the others, too
+        signal.signal(signal.SIGTERM, lambda *_: None)
+    with fixed_threads(config.threads or 1):
+        return _train_and_test(config, folder, sequences, progress)
+
+
+def _train_and_test(
+    config: SequenceConfig, folder: Path, sequences: int, progress: bool
+) -> tuple[int, dict[str, float]] | None:
     try:
         run = train_sequence(config, folder, progress=progress)
     except Diverged as error:
