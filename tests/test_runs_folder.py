@@ -267,6 +267,19 @@ def test_whatever_a_power_cut_took_of_the_metrics_the_run_goes_on_and_says_so(ha
         assert [{k: v for k, v in line.items() if k not in CLOCK} for line in resumed.metrics] == expected
 
 
+def test_a_kill_before_the_next_checkpoint_does_not_count_work_that_was_lost(stopped_run, whole, monkeypatch):
+    """Two lines are missing, the run goes on, and dies when its next line is written, but not its checkpoint."""
+    from metarim_lite.runs import folder as runs_folder
+
+    (stopped_run / "metrics.jsonl").unlink()
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(runs_folder, "write_checkpoint", lambda *_: 1 / 0)
+        train(SHORT, folder=stopped_run, progress=False)
+    assert len((stopped_run / "metrics.jsonl").read_text().splitlines()) == 2
+    resumed = train(SHORT, folder=stopped_run, progress=False)
+    assert without_times(stopped_run) == without_times(whole.folder)[2:] and resumed.lost == 2
+
+
 CLOCK = ("seconds", "frames_per_second")
 
 
@@ -343,10 +356,12 @@ def test_a_run_goes_on_with_the_threads_it_began_with_and_leaves_ours_alone(tmp_
         ml.TrainConfig(threads=-1)
 
 
-def test_while_a_run_is_made_longer_it_has_no_agent(tmp_path, stopped_run):
+def test_while_a_run_is_made_longer_it_has_no_agent(tmp_path, stopped_run, monkeypatch):
     """The agent of the shorter run is not this one's."""
-    from metarim_lite.training.shipped import ship
+    from metarim_lite.training import shipped
 
+    monkeypatch.setattr(shipped, "DATA", tmp_path)
+    ship = shipped.ship
     assert (stopped_run / "agent.safetensors").exists()
     short = (stopped_run / "config.json").read_bytes()
     others = ml.LevelBank.generate(SHORT.level, seeds=range(100, 120))
