@@ -8,11 +8,15 @@ from metarim_lite.analysis import mean_interval, wilson
 from metarim_lite.models import AgentOutput
 
 
+def step_limit(seed):
+    return 5 + 5 * seed % 12
+
+
 @pytest.fixture(scope="module")
 def bank():
-    """Empty rooms that end after 14 steps, or sooner on the goal."""
+    """Empty rooms that end after 5 to 16 steps, or sooner on the goal: some that fail end before others."""
     bank = ml.LevelBank.generate("MiniGrid-Empty-Random-5x5-v0", seeds=range(30))
-    limit = torch.full_like(bank.tables["max_steps"], 14)
+    limit = step_limit(bank.seeds).to(bank.tables["max_steps"].dtype)
     return ml.LevelBank(bank.tables | {"max_steps": limit}, bank.level_ids, bank.task, bank.seeds)
 
 
@@ -35,14 +39,14 @@ class Scripted(torch.nn.Module):
         return AgentOutput(logits, logits[..., 0], None), t + 1
 
 
-def play_in_minigrid(level, seed, script, limit=14):
+def play_in_minigrid(level, seed, script):
     """(success, reward, length) of one episode in minigrid itself."""
     from metarim_lite.envs import make_minigrid
 
     env = make_minigrid(level)
     env.reset(seed=seed)
-    env.max_steps = limit
-    for t in range(limit):
+    env.max_steps = step_limit(seed)
+    for t in range(env.max_steps):
         _, reward, terminated, truncated, _ = env.step(script[t % len(script)])
         if terminated or truncated:
             return reward > 0, float(reward), t + 1
