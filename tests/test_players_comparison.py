@@ -88,12 +88,12 @@ def check(level_id, steps, seed=0, worlds=16):
     return comparison
 
 
-def test_a_hundred_thousand_steps_in_one_room_equal_minigrids():
-    results = [check(level_id, 100_000 // len(ONE_ROOM) + 1) for level_id in ONE_ROOM]
+def test_forty_thousand_steps_in_one_room_equal_minigrids():
+    results = [check(level_id, 40_000 // len(ONE_ROOM) + 1) for level_id in ONE_ROOM]
     assert len(ONE_ROOM) == 30
-    assert sum(result.steps for result in results) >= 100_000
-    assert all(result.successes >= 20 for result in results)
-    assert sum(result.successes for result in results) >= 3000
+    assert sum(result.steps for result in results) >= 40_000
+    assert all(result.successes >= 8 for result in results)
+    assert sum(result.successes for result in results) >= 1200
 
 
 @pytest.mark.parametrize("family", FAMILIES)
