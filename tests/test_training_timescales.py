@@ -1,6 +1,7 @@
 """Fast and slow: which parameters move at which tick, and which must not, bit for bit."""
 
 import contextlib
+import dataclasses
 
 import pytest
 import torch
@@ -359,3 +360,16 @@ def test_watched_history_grows_with_the_memory(small_bank):
         told[name] = float(watched[2]["slow/history"])
         assert watched[0]["fast/history"] <= 3.0
     assert told["meta-rim"] < told["meta-rim-long-memory"] <= 80.5
+
+
+def test_a_control_differs_from_the_method_it_controls_in_one_thing():
+    """Else its row in a table says nothing: rim-slow-lr from rim in attention's rate alone, and so on."""
+    rim = dataclasses.asdict(METHODS["rim"].timescales)
+    for name, alone in (
+        ("rim-slow-lr", {"slower"}), ("rim-slow-lr-matched", {"slower"}), ("rim-long-span", {"fast_span"}),
+        ("rim-long-span-matched", {"fast_span", "fast_minibatches"}), ("rim-long-memory", {"memory"}),
+    ):  # fmt: skip
+        other = dataclasses.asdict(METHODS[name].timescales)
+        assert {key for key in rim if rim[key] != other[key]} == alone, name
+    meta, long = (dataclasses.asdict(METHODS[n].timescales) for n in ("meta-rim", "meta-rim-long-memory"))
+    assert {key for key in meta if meta[key] != long[key]} == {"memory"}

@@ -63,12 +63,12 @@ METHODS: dict[str, MethodConfig] = {
     ),
     "rim-slow-lr": MethodConfig(
         "rim",
-        TimeScales(slower=(("attention", 0.1),)),
+        replace(ATTENTION_TOO, slower=(("attention", 0.1),)),
         about="a RIM, one clock, attention at a tenth of the rate: is a slow clock just a low rate?",
     ),
     "rim-slow-lr-matched": MethodConfig(
         "rim",
-        TimeScales(slower=(("attention", 1 / 6),)),
+        replace(ATTENTION_TOO, slower=(("attention", 1 / 6),)),
         about="rim-slow-lr at a sixth of the rate: meta-rim updates attention a sixth as often as rim does",
     ),
     "rim-meta-updates": MethodConfig(
