@@ -8,8 +8,9 @@ The usual way in:
 >>> ml.evaluate(run.agent, held_out)
 
 The core: `envs` (worlds as tensors), `models` (what is learned), `training` (how).
-Around it: `runs` (folders that survive a kill), `players` (bots), `tasks` (sequence tasks), `experiments` (the papers'
-tables), `analysis` (statistics), `lens` (looking into an agent), `course` (exercises), `bench` (speed).
+Around it: `runs` (folders that survive a kill), `bots` (who plays without learning), `tasks` (sequence tasks),
+`experiments` (the papers' tables), `analysis` (statistics), `lens` (looking into an agent), `course` (exercises),
+`bench` (speed).
 """
 
 from importlib import import_module

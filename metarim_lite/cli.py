@@ -248,7 +248,7 @@ def compare_minigrid(steps: int = 100_000, levels: str = "all", seed: int = 0, w
         seed: seeds the actions.
         workers: processes.
     """
-    from .players.compare import compare_minigrid
+    from .bots.compare import compare_minigrid
 
     named = levels.split(",") if "," in levels else levels
     rows = compare_minigrid(named, steps=steps, seed=seed, workers=workers, progress=True)

@@ -1,12 +1,12 @@
-"""Worlds beside minigrid's own environments, step by step, on a few levels of every kind. (All levels: players.)"""
+"""Worlds beside minigrid's own environments, step by step, on a few levels of every kind. (All levels: bots.)"""
 
 import numpy as np
 import pytest
 import torch
 
+from metarim_lite.bots.bot import Planner
 from metarim_lite.envs import GridWorlds, LevelBank, make_minigrid
 from metarim_lite.envs.missions import decode_mission
-from metarim_lite.players.bot import Planner
 
 # level -> seeds: what a mission, a door, a box, a step limit, a rule of minigrid's own can do
 LEVELS = {

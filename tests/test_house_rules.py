@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "metarim_lite"
-ROOMS = ("envs", "models", "training", "runs", "players", "tasks", "experiments", "analysis", "lens", "course")
+ROOMS = ("envs", "models", "training", "runs", "bots", "tasks", "experiments", "analysis", "lens", "course")
 LEAVES = {"errors", "config", "machine"}
 MAY_IMPORT = {
     "envs": set(),
@@ -16,11 +16,11 @@ MAY_IMPORT = {
     "tasks": set(),
     "analysis": set(),
     "runs": {"models"},
-    "players": {"envs"},
-    "training": {"envs", "models", "runs", "players", "analysis", "data"},
+    "bots": {"envs"},
+    "training": {"envs", "models", "runs", "bots", "analysis", "data"},
     "experiments": {"models", "runs", "training", "tasks", "analysis", "data"},
     "lens": {"envs", "models", "analysis"},
-    "course": {"envs", "models", "training", "runs", "players", "tasks", "experiments", "analysis", "lens", "data"},
+    "course": {"envs", "models", "training", "runs", "bots", "tasks", "experiments", "analysis", "lens", "data"},
 }
 
 

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 import metarim_lite as ml
+from metarim_lite.bots import demonstrate, demonstrations
 from metarim_lite.models import GROUPS
 from metarim_lite.models.agent import UniformAgent
-from metarim_lite.players import demonstrate, demonstrations
 from metarim_lite.training import METHODS, PPOConfig, TimeScales, Trainer, train
 from metarim_lite.training.imitation import Reader, imitation_loss
 from metarim_lite.training.ppo import cut_into_spans

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import metarim_lite as ml
+from metarim_lite.bots import demonstrate
 from metarim_lite.envs.lottery import draw
 from metarim_lite.models import ControllerState
-from metarim_lite.players import demonstrate
 from metarim_lite.training.imitation import Reader, imitation_loss
 from metarim_lite.training.ppo import PPOConfig, cut_into_spans
 from metarim_lite.training.rollouts import Seen

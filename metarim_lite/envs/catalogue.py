@@ -49,7 +49,7 @@ def check_level_id(level_id: str) -> None:
 
 
 # Where minigrid surprises, and what we do. Quirks of generation come with the levels, which minigrid makes itself;
-# quirks of stepping are followed in rules.py. Each is compared with minigrid in tests/test_players_comparison.py.
+# quirks of stepping are followed in rules.py. Each is compared with minigrid in tests/test_bots_comparison.py.
 QUIRKS = (
     (
         ("BabyAI-Unlock-v0", "BabyAI-GoToImpUnlock-v0"),

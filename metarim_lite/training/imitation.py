@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..bots import Demonstrations
 from ..envs.lottery import draw, make_salt
 from ..errors import UserError
 from ..models import ControllerState
-from ..players import Demonstrations
 from .ppo import PPOConfig, Spans
 from .rollouts import Rollout, Seen
 

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..bots import demonstrate
 from ..config import check_kinds
 from ..envs import GridWorlds, LevelBank
 from ..envs.missions import MISSION_KINDS
 from ..errors import UserError
 from ..machine import choose_device
 from ..models import Agent, AgentConfig
-from ..players import demonstrate
 from ..runs.checkpoints import save_agent, start_from
 from ..runs.distributed import Gathered, join, largest, leader_first, leads, place, share_of, total
 from ..runs.folder import Learner, run_folder

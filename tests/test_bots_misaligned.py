@@ -1,6 +1,6 @@
 """The comparison with minigrid resets its environments to the levels that our worlds go on to."""
 
-from metarim_lite.players.compare import compare_level
+from metarim_lite.bots.compare import compare_level
 
 
 def test_twins_follow_their_worlds_from_episode_to_episode():

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from metarim_lite.bots.bot import Bot
+from metarim_lite.bots.compare import compare_level, compare_minigrid
+from metarim_lite.bots.oracle import Oracle
 from metarim_lite.envs import GridWorlds, LevelBank, engine, supported
 from metarim_lite.envs.generation import make_minigrid
 from metarim_lite.errors import UserError
-from metarim_lite.players.bot import Bot
-from metarim_lite.players.compare import compare_level, compare_minigrid
-from metarim_lite.players.oracle import Oracle
 
 ONE_ROOM = [
     level_id

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import metarim_lite as ml
+from metarim_lite.bots import demonstrate, demonstrations
+from metarim_lite.bots.bot import Bot
 from metarim_lite.envs import decode_mission, make_minigrid
-from metarim_lite.players import demonstrate, demonstrations
-from metarim_lite.players.bot import Bot
 
 LEVELS = ("BabyAI-GoToLocal-v0", "BabyAI-OpenDoor-v0", "BabyAI-GoToSeqS5R2-v0")
 
