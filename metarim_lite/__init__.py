@@ -9,7 +9,7 @@ The usual way in:
 
 The core: `envs` (worlds as tensors), `models` (what is learned), `training` (how).
 Around it: `runs` (folders that survive a kill), `bots` (who plays without learning), `tasks` (sequence tasks),
-`experiments` (the papers' tables), `analysis` (statistics), `lens` (looking into an agent), `course` (exercises),
+`experiments` (many agents), `analysis` (statistics), `lens` (looking into an agent), `course` (exercises),
 `bench` (speed).
 """
 
@@ -18,12 +18,12 @@ from typing import Any
 
 from .envs import GridWorlds, LevelBank, Observation, Step, encode_mission
 from .errors import UserError
+from .experiments import Adapted, evaluate_adaptation
 from .machine import fit_threads_to_cores, keep_freed_memory
 from .models import LSTM, RIM, Agent, AgentConfig, UniformAgent
 from .runs import load_agent, save_agent, shipped_agents
 from .training import (
     METHODS,
-    Adapted,
     Evaluation,
     MethodConfig,
     PPOConfig,
@@ -31,7 +31,6 @@ from .training import (
     TimeScales,
     TrainConfig,
     evaluate,
-    evaluate_adaptation,
     train,
 )
 

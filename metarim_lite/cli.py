@@ -18,8 +18,8 @@ import tyro
 
 from .cli_train import adapt, from_file, train, train_command
 from .errors import UserError, unknown
-from .training.stages import YARDSTICKS, ContinualConfig
-from .training.sweeps import SweepConfig
+from .experiments.stages import YARDSTICKS, ContinualConfig
+from .experiments.sweeps import SweepConfig
 from .training.trainer import TrainConfig
 
 Words = tyro.conf.Positional
@@ -66,8 +66,8 @@ def evaluate(
         greedy: take the likeliest action instead of drawing one.
     """
     from . import training
+    from .experiments.shipped import trained_on
     from .runs import load_agent
-    from .training.shipped import trained_on
 
     loaded = load_agent(agent)
     bank = training.held_out_bank((level,), episodes, trained_on(agent).get(level, 0), progress=True)
@@ -86,7 +86,7 @@ def continual(
         config: tasks, frames, yardstick; `base` holds the method and all else.
         folder: where the run is kept; default runs/continual-METHOD-YARDSTICK-sSEED.
     """
-    from .training.continual import train_sequence_of_tasks
+    from .experiments.continual import train_sequence_of_tasks
 
     name = f"continual-{config.base.method}-{config.yardstick}-s{config.base.seed}"
     folder = folder or Path("runs") / name
@@ -145,7 +145,7 @@ def sweep(
         workers: runs side by side on this machine; default: one for each core, or one on a GPU.
         scheduler: tcp://HOST:PORT of a Dask scheduler whose workers see the folder under the same path.
     """
-    from .training.sweeps import sweep
+    from .experiments.sweeps import sweep
 
     done = sweep(config, folder, workers=workers, scheduler=scheduler)
     print(done.table())
@@ -163,9 +163,9 @@ def transfer(agent: Words[str], levels: tuple[str, ...] = (), episodes: int = 50
         levels: which; default: from GoToLocal to mazes.
         episodes: held-out levels of each.
     """
+    from .experiments.shipped import trained_on
     from .experiments.transfer import GO_TO_LADDER, transfer, transfer_table
     from .runs import load_agent
-    from .training.shipped import trained_on
 
     loaded = load_agent(agent)
     rows = transfer(loaded, levels or GO_TO_LADDER, episodes, train_levels=trained_on(agent), progress=True)
@@ -300,7 +300,7 @@ def ship(folder: Words[Path], name: Words[str], episodes: int = 1000) -> None:
         name: its name from then on.
         episodes: held-out levels to evaluate it on.
     """
-    from .training.shipped import ship
+    from .experiments.shipped import ship
 
     record = ship(folder, name, episodes)
     print(f"{name}: held-out success {record.held_out['value']:.3f}, made by: {record.command}")

@@ -88,8 +88,8 @@ def adapt(
         num_envs: parallel worlds.
         train_levels: levels of the task to learn on.
     """
+    from .experiments import evaluate_adaptation
     from .runs import load_agent
-    from .training import evaluate_adaptation
 
     config = TrainConfig(seed=seed, num_envs=num_envs, train_levels=train_levels)
     how = {"frames": frames, "updates": updates, "fast_only": fast_only, "every": every, "episodes": episodes}

@@ -13,8 +13,8 @@ import metarim_lite as ml
 
 from .analysis import Estimate
 from .analysis.plots import learning_curves
+from .experiments.shipped import shipped_run
 from .training import held_out_bank
-from .training.shipped import shipped_run
 
 LEVEL = "BabyAI-GoToLocal-v0"
 EPISODES = 1000

@@ -8,10 +8,10 @@ import pytest
 import metarim_lite as ml
 from metarim_lite.cli import _read
 from metarim_lite.config import from_dict, overlay, read_toml, to_dict, to_toml
-from metarim_lite.experiments import SEQUENCES, SequenceConfig
-from metarim_lite.training import METHODS, ContinualConfig, TimeScales
-from metarim_lite.training.shipped import command_of
-from metarim_lite.training.sweeps import SweepConfig
+from metarim_lite.experiments import SEQUENCES, ContinualConfig, SequenceConfig
+from metarim_lite.experiments.shipped import command_of
+from metarim_lite.experiments.sweeps import SweepConfig
+from metarim_lite.training import METHODS, TimeScales
 
 SLOWER = TimeScales(slower=(("attention", 0.1), ("heads", 1e-05)))
 CONFIGS = [

@@ -35,8 +35,8 @@ def test_the_demo_ends_with_a_table_curves_and_a_replay_and_can_be_run_again(tmp
 
 def test_the_shipped_agents_are_as_good_as_their_records_say():
     import metarim_lite as ml
+    from metarim_lite.experiments.shipped import shipped_run
     from metarim_lite.training import HELD_OUT_SEEDS
-    from metarim_lite.training.shipped import shipped_run
 
     assert {"lstm-gotolocal", "meta-rim-gotolocal"} <= set(ml.shipped_agents())
     bank = ml.LevelBank.generate("BabyAI-GoToLocal-v0", seeds=range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + 300))

@@ -11,12 +11,12 @@ import metarim_lite as ml
 from metarim_lite.analysis import mean_interval
 from metarim_lite.cli import _read
 from metarim_lite.errors import Diverged
-from metarim_lite.experiments import yardsticks
+from metarim_lite.experiments import continual, yardsticks
+from metarim_lite.experiments.continual import areas_alone, train_sequence_of_tasks
+from metarim_lite.experiments.stages import ContinualConfig
 from metarim_lite.experiments.yardsticks import compare_yardsticks
-from metarim_lite.training import continual, train
-from metarim_lite.training.continual import areas_alone, train_sequence_of_tasks
+from metarim_lite.training import train
 from metarim_lite.training.ppo import PPOConfig
-from metarim_lite.training.stages import ContinualConfig
 from metarim_lite.training.timescales import Clock, TimeScales
 
 SHORT = ContinualConfig(

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "runs": {"models"},
     "bots": {"envs"},
     "training": {"envs", "models", "runs", "bots", "analysis", "data"},
-    "experiments": {"models", "runs", "training", "tasks", "analysis", "data"},
+    "experiments": {"envs", "models", "runs", "training", "tasks", "analysis", "data"},
     "lens": {"envs", "models", "analysis"},
     "course": {"envs", "models", "training", "runs", "bots", "tasks", "experiments", "analysis", "lens", "data"},
 }

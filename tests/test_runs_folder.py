@@ -16,11 +16,12 @@ from safetensors.torch import load_file, save, save_file
 
 import metarim_lite as ml
 from metarim_lite.config import from_dict, to_dict
+from metarim_lite.experiments import ContinualConfig
+from metarim_lite.experiments.sweeps import SweepConfig
 from metarim_lite.runs.checkpoints import read_checkpoint, write_checkpoint
 from metarim_lite.runs.folder import open_folder
 from metarim_lite.runs.metrics import read_metrics
-from metarim_lite.training import ContinualConfig, TimeScales, train
-from metarim_lite.training.sweeps import SweepConfig
+from metarim_lite.training import TimeScales, train
 from metarim_lite.training.trainer import Trainer
 
 SCALES = TimeScales(fast=("encoder", "modules", "heads"), slow=("attention",), fast_span=5, slow_span=10, slow_every=2)
@@ -358,7 +359,7 @@ def test_a_run_goes_on_with_the_threads_it_began_with_and_leaves_ours_alone(tmp_
 
 def test_while_a_run_is_made_longer_it_has_no_agent(tmp_path, stopped_run, monkeypatch):
     """The agent of the shorter run is not this one's."""
-    from metarim_lite.training import shipped
+    from metarim_lite.experiments import shipped
 
     monkeypatch.setattr(shipped, "DATA", tmp_path)
     ship = shipped.ship
@@ -561,7 +562,7 @@ def test_settings_of_another_kind_get_one_sentence(wrong, says):
 
 def test_the_command_kept_with_a_shipped_agent_gives_its_config_back():
     from metarim_lite.cli import _read
-    from metarim_lite.training.shipped import command_of
+    from metarim_lite.experiments.shipped import command_of
 
     scales = dataclasses.replace(SCALES, slower=(("modules", 0.5),))
     config = dataclasses.replace(CONFIG, method="rim", seed=3, timescales=scales)

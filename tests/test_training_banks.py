@@ -7,9 +7,10 @@ import torch
 
 import metarim_lite as ml
 from metarim_lite.envs.fingerprints import fingerprints
+from metarim_lite.experiments import ContinualConfig, train_sequence_of_tasks
+from metarim_lite.experiments.shipped import trained_on
 from metarim_lite.experiments.transfer import transfer, transfer_table
-from metarim_lite.training import HELD_OUT_SEEDS, ContinualConfig, banks, held_out_bank, train_sequence_of_tasks
-from metarim_lite.training.shipped import trained_on
+from metarim_lite.training import HELD_OUT_SEEDS, banks, held_out_bank
 
 TINY, ROOM, ALIKE = "BabyAI-GoToObjS4-v0", "BabyAI-GoToLocal-v0", "MiniGrid-Empty-5x5-v0"
 AGENT = ml.AgentConfig(controller="lstm", lstm_size=8, channels=4, input_size=8)

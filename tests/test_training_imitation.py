@@ -190,4 +190,4 @@ def test_what_cannot_imitate_is_refused():
     with pytest.raises(ml.UserError, match="adapts per task"):
         dataclasses.replace(CONFIG, method="meta-rim-per-task", timescales=None)
     with pytest.raises(ml.UserError, match="learned from reward"):
-        ml.training.ContinualConfig(base=CONFIG)
+        ml.experiments.ContinualConfig(base=CONFIG)

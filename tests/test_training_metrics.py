@@ -13,13 +13,13 @@ from metarim_lite.analysis.plots import learning_curves, metric_curves
 from metarim_lite.analysis.report import report_table
 from metarim_lite.analysis.statistics import wilson
 from metarim_lite.envs.missions import MISSION_KINDS, decode_mission, mission_kinds
-from metarim_lite.experiments import SequenceConfig
+from metarim_lite.experiments import ContinualConfig, SequenceConfig
+from metarim_lite.experiments.continual import train_sequence_of_tasks
 from metarim_lite.experiments.sequences import train_sequence
 from metarim_lite.runs import folder as runs
 from metarim_lite.runs import metrics as kept_lines
 from metarim_lite.runs.tensorboard import tensorboard_reporter
-from metarim_lite.training import ContinualConfig, train
-from metarim_lite.training.continual import train_sequence_of_tasks
+from metarim_lite.training import train
 from metarim_lite.training.rollouts import Player
 from metarim_lite.training.side_by_side import SideBySide
 

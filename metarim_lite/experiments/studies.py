@@ -28,7 +28,6 @@ from ..machine import fixed_threads
 from ..models.controller import count_parameters
 from ..runs.checkpoints import make_folder, read_file, replace_file
 from ..runs.loop import stop_at_next_tick
-from ..training.shipped import DATA
 from .sequences import (
     SEQUENCES,
     SequenceConfig,
@@ -39,6 +38,7 @@ from .sequences import (
     save_sequence_model,
     train_sequence,
 )
+from .shipped import DATA
 
 log = logging.getLogger(__name__)
 TABLE = "table.json"

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..training.banks import held_out_bank
 from ..training.evaluation import Evaluation, evaluate
-from ..training.stages import check_tasks
+from .stages import check_tasks
 
 GO_TO_LADDER = (
     "BabyAI-GoToObj-v0",

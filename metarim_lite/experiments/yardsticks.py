@@ -27,11 +27,11 @@ from ..analysis.forgetting import forward_transfer
 from ..config import to_dict
 from ..errors import UserError
 from ..runs.checkpoints import make_folder, replace_file
-from ..training.continual import ContinualRun, areas_alone, train_sequence_of_tasks
 from ..training.methods import method
-from ..training.shipped import flags
-from ..training.stages import YARDSTICKS, ContinualConfig
 from ..training.trainer import TrainConfig
+from .continual import ContinualRun, areas_alone, train_sequence_of_tasks
+from .shipped import flags
+from .stages import YARDSTICKS, ContinualConfig
 
 MEASURES = ("average_performance", "forgetting", "forgetting_maximum", "backward_transfer", "zero_shot")
 ALONE = "forward_transfer"  # the measure that needs each task trained alone, too

@@ -55,7 +55,7 @@ per task, besides (training/adaptation.py):
     CLOCK/reward_after        and after it
     inner_steps               gradient steps of each task's copy since the beginning
 
-in a sequence of tasks (training/continual.py):
+in a sequence of tasks (experiments/continual.py):
 
     stage                     number of the stage
     task                      level id trained in it

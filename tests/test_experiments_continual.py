@@ -15,15 +15,16 @@ from safetensors.torch import load_file
 
 import metarim_lite as ml
 from metarim_lite.config import from_dict, to_dict
-from metarim_lite.experiments.transfer import transfer, transfer_table
-from metarim_lite.training import METHODS, Trainer, continual, train
-from metarim_lite.training.continual import (
+from metarim_lite.experiments import continual
+from metarim_lite.experiments.continual import (
     areas_alone,
     held_out_levels,
     train_sequence_of_tasks,
 )
+from metarim_lite.experiments.stages import ContinualConfig, ContinualTrainer, check_shared
+from metarim_lite.experiments.transfer import transfer, transfer_table
+from metarim_lite.training import METHODS, Trainer, train
 from metarim_lite.training.ppo import PPOConfig, cut_into_spans
-from metarim_lite.training.stages import ContinualConfig, ContinualTrainer, check_shared
 from metarim_lite.training.timescales import TimeScales
 from metarim_lite.training.trainer import make_bank
 
@@ -277,8 +278,8 @@ import sys, json, torch
 torch.set_num_threads(1)
 import metarim_lite as ml
 from metarim_lite.config import from_dict
-from metarim_lite.training.continual import train_sequence_of_tasks
-from metarim_lite.training.stages import ContinualConfig
+from metarim_lite.experiments.continual import train_sequence_of_tasks
+from metarim_lite.experiments.stages import ContinualConfig
 config = from_dict(ContinualConfig, json.load(open(sys.argv[1])))
 train_sequence_of_tasks(config, sys.argv[2], progress=False)
 """

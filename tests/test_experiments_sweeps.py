@@ -17,8 +17,8 @@ import torch
 
 import metarim_lite as ml
 from metarim_lite.config import from_dict, to_dict
-from metarim_lite.training import sweep_worker, sweeps
-from metarim_lite.training.sweeps import SweepConfig, read_results, sweep
+from metarim_lite.experiments import sweep_worker, sweeps
+from metarim_lite.experiments.sweeps import SweepConfig, read_results, sweep
 
 AGENT = ml.AgentConfig(num_modules=3, active=2, hidden_size=8, lstm_size=16, input_size=16, channels=4, head_size=8)
 PPO = ml.PPOConfig(epochs=1, minibatches=4)

@@ -29,17 +29,17 @@ from ..errors import Diverged, UserError
 from ..machine import fixed_threads
 from ..runs.checkpoints import STATE, make_folder
 from ..runs.metrics import recorded_metrics
-from .banks import held_out_bank
-from .evaluation import Evaluation, evaluate
-from .methods import METHODS, MethodConfig
+from ..training.banks import held_out_bank
+from ..training.evaluation import Evaluation, evaluate
+from ..training.methods import METHODS, MethodConfig
+from ..training.trainer import Run, TrainConfig, Trainer, train
 from .shipped import command_of
-from .trainer import Run, TrainConfig, Trainer, train
 
 ATTEMPTS = 3  # a run whose process dies this often is given up
 PATIENCE = 120.0  # seconds to wait for an orphan that is still saving the same run
 POLL = 0.1  # seconds between two looks at a process
 STOPPED = {"stopped": True}
-START = "from metarim_lite.training.sweep_worker import main; main()"
+START = "from metarim_lite.experiments.sweep_worker import main; main()"
 
 
 def in_own_process(job: dict[str, Any], stop: Callable[[], bool]) -> dict[str, Any]:

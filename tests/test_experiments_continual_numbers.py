@@ -9,10 +9,10 @@ import torch
 
 import metarim_lite as ml
 from metarim_lite.analysis import Estimate
-from metarim_lite.training import continual, stages
-from metarim_lite.training.continual import ContinualRun, areas_alone, matrix_table, train_sequence_of_tasks
+from metarim_lite.experiments import continual, stages
+from metarim_lite.experiments.continual import ContinualRun, areas_alone, matrix_table, train_sequence_of_tasks
+from metarim_lite.experiments.stages import ContinualConfig, ContinualTrainer
 from metarim_lite.training.ppo import PPOConfig
-from metarim_lite.training.stages import ContinualConfig, ContinualTrainer
 from metarim_lite.training.timescales import TimeScales
 from metarim_lite.training.trainer import make_bank
 

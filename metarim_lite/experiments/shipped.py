@@ -12,9 +12,9 @@ from ..config import from_dict
 from ..errors import UserError, unknown
 from ..runs.checkpoints import load_agent, read_about, read_checkpoint, replace_file, save_agent
 from ..runs.pins import read_config
-from .banks import held_out_bank
-from .evaluation import evaluate
-from .trainer import TrainConfig
+from ..training.banks import held_out_bank
+from ..training.evaluation import evaluate
+from ..training.trainer import TrainConfig
 
 DATA = Path(str(resources.files("metarim_lite.data")))
 CURVE = ("frames", "success", "reward", "length", "seconds")

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import metarim_lite as ml
+from metarim_lite.experiments.ewc import ElasticWeights, fisher_diagonal
 from metarim_lite.models import ControllerState
-from metarim_lite.training.ewc import ElasticWeights, fisher_diagonal
 from metarim_lite.training.ppo import PPOConfig, Spans, cut_into_spans
 from metarim_lite.training.rollouts import Player, Seen
 from metarim_lite.training.trainer import make_bank

@@ -24,13 +24,13 @@ from ..errors import Diverged, UserError
 from ..machine import choose_device
 from ..models import Agent
 from ..runs.distributed import check_alone
-from .adaptation import adapt, cut_by_task
-from .banks import held_out_bank, make_bank, mark_seen
-from .evaluation import Evaluation, evaluate
-from .methods import method as find_method
-from .rollouts import Player
-from .timescales import find_groups
-from .trainer import TrainConfig, Trainer
+from ..training.adaptation import adapt, cut_by_task
+from ..training.banks import held_out_bank, make_bank, mark_seen
+from ..training.evaluation import Evaluation, evaluate
+from ..training.methods import method as find_method
+from ..training.rollouts import Player
+from ..training.timescales import find_groups
+from ..training.trainer import TrainConfig, Trainer
 
 USUAL = 40_000  # steps of experience where nobody says how much
 

@@ -23,12 +23,12 @@ from ..envs import GridWorlds, LevelBank
 from ..envs.missions import MISSION_LENGTH, VOCABULARY
 from ..errors import UserError, unknown
 from ..runs.checkpoints import STATE
-from .adaptation import TaskLearner, task_worlds
+from ..training.adaptation import TaskLearner, task_worlds
+from ..training.ppo import cut_into_spans
+from ..training.rollouts import Player
+from ..training.side_by_side import SideBySide
+from ..training.trainer import TrainConfig, Trainer
 from .ewc import ElasticWeights, fisher_diagonal
-from .ppo import cut_into_spans
-from .rollouts import Player
-from .side_by_side import SideBySide
-from .trainer import TrainConfig, Trainer
 
 YARDSTICKS = ("none", "replay", "ewc", "joint")
 

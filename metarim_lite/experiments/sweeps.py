@@ -40,10 +40,10 @@ from ..errors import UserError, unknown
 from ..machine import choose_device
 from ..runs.checkpoints import STATE, append_line, make_folder, read_file, replace_file
 from ..runs.folder import open_folder
-from .banks import held_out_bank
-from .methods import method, spelled_out
+from ..training.banks import held_out_bank
+from ..training.methods import method, spelled_out
+from ..training.trainer import TrainConfig
 from .sweep_worker import POLL, in_own_process, on_dask
-from .trainer import TrainConfig
 
 RESULTS = "results.jsonl"
 REFRESH = 2.0  # seconds between two looks at how far the runs are

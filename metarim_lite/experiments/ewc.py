@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .ppo import Spans
+from ..training.ppo import Spans
 
 
 def fisher_diagonal(agent: Any, spans: Spans) -> dict[str, Tensor]:

@@ -28,10 +28,10 @@ from ..runs.checkpoints import STATE, replace_file, save_agent
 from ..runs.distributed import check_alone
 from ..runs.folder import run_folder
 from ..runs.loop import looping
-from .banks import held_out_bank, make_bank
-from .evaluation import evaluate
+from ..training.banks import held_out_bank, make_bank
+from ..training.evaluation import evaluate
+from ..training.trainer import Trainer, check_levels, next_report, train
 from .stages import ContinualConfig, ContinualTrainer, check_shared
-from .trainer import Trainer, check_levels, next_report, train
 
 log = logging.getLogger(__name__)
 
