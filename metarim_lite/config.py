@@ -1,15 +1,29 @@
-"""Frozen dataclass configs from plain dicts and TOML, and back: unknown keys raise, nested configs nest."""
+"""Frozen dataclass configs: fields that declare their bounds; from plain dicts and TOML, and back.
+
+    @dataclass(frozen=True)
+    class PPOConfig:
+        epochs: int = bounded(2, at_least=1)
+        clip: float = bounded(0.2, above=0)
+
+        def __post_init__(self) -> None:
+            check(self)
+
+Unknown keys raise, nested configs nest. Numpy's numbers are accepted, and kept as Python's own: JSON has no others.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
+import sys
 import tomllib
 import types
 import typing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
 
 from .errors import UserError, unknown
 
@@ -35,42 +49,156 @@ def from_dict(cls: type[C], values: dict[str, Any]) -> C:
     return cls(**{key: _coerce(f"{cls.__name__}.{key}", hints[key], value) for key, value in values.items()})
 
 
-PLAIN = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
 def _coerce(name: str, hint: Any, value: Any) -> Any:
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        if value is None:
-            return None
-        hint = next(h for h in typing.get_args(hint) if h is not type(None))
+    hint, optional = _without_none(hint)
+    if optional and value is None:
+        return None
     if dataclasses.is_dataclass(hint):
         return from_dict(hint, {} if value is None else value)  # type: ignore[arg-type]
-    if hint in PLAIN:
-        _check_plain(name, hint, value)
-        return hint(value)
+    if hint in KINDS:
+        return _of_kind(name, hint, value)
     if typing.get_origin(hint) is tuple and not isinstance(value, (list, tuple)):
         raise UserError(f"{name} is {value!r}; it must be a list")
     return _tuples(value)
 
 
-def _check_plain(name: str, hint: Any, value: Any) -> None:
-    fits = isinstance(value, (int, float) if hint is float else hint)
-    if not fits or (isinstance(value, bool) and hint is not bool) or (hint is float and not math.isfinite(value)):
-        raise UserError(f"{name} is {value!r}; it must be {PLAIN[hint]}")
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    """`int | None` as (int, True); any other hint as (itself, False)."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return next(h for h in typing.get_args(hint) if h is not type(None)), True
+    return hint, False
 
 
-def check_kinds(config: Any) -> None:
-    """Raises UserError unless each plain or nested field of a dataclass is of its annotation's kind, and finite."""
-    for name, hint in typing.get_type_hints(type(config)).items():
-        named, value = f"{type(config).__name__}.{name}", getattr(config, name)
-        if isinstance(hint, types.UnionType):
-            if value is None:
-                continue
-            hint = next(h for h in typing.get_args(hint) if h is not type(None))
-        if hint in PLAIN:
-            _check_plain(named, hint, value)
-        elif dataclasses.is_dataclass(hint) and not isinstance(value, hint):
-            raise UserError(f"{named} is {value!r}; it must be a {hint.__name__}")
+def _of_kind(name: str, kind: type, value: Any, must: str = "") -> Any:
+    """`value` as an int, float, str or bool of Python's own; `must` says what it must be, if not just of that kind."""
+    value = _python(value)
+    fits = isinstance(value, (int, float) if kind is float else kind)
+    if not fits or (isinstance(value, bool) and kind is not bool) or (kind is float and not _is_finite(value)):
+        raise UserError(f"{name} is {value!r}; it must {must or 'be ' + KINDS[kind]}")
+    return kind(value)
+
+
+def _is_finite(number: float) -> bool:
+    return abs(number) <= sys.float_info.max  # math.isfinite fails for a whole number that is larger than any float
+
+
+def _python(value: Any) -> Any:
+    """Numpy's numbers, also inside tuples, as Python's own."""
+    if isinstance(value, tuple) and type(value) is tuple:
+        return tuple(map(_python, value))
+    return value.item() if isinstance(value, np.generic) else value
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a field may hold. Of a tuple of numbers, each."""
+
+    at_least: float | None = None
+    above: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+    one_of: tuple[str, ...] = ()
+    zero: str = ""
+    """What 0 stands for, if it is no amount."""
+
+    def admit(self, value: Any) -> bool:
+        return (
+            (not self.one_of or value in self.one_of)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+            and (self.at_most is None or value <= self.at_most)
+        )
+
+    def in_words(self, kind: type) -> str:
+        """As in "it must be a whole number of at least 1"."""
+        low = self.above if self.at_least is None else self.at_least
+        high = self.below if self.at_most is None else self.at_most
+        if self.zero:
+            return f"be 0, for {self.zero}, or more"
+        if kind is int and high is None:
+            return f"be a whole number of at least {_limit(low)}"
+        if kind is int:
+            return f"be a whole number from {_limit(low)} to {_limit(high)}"
+        if high is None:
+            return f"be greater than {_limit(low)}" if self.at_least is None else f"be {_limit(low)} or more"
+        if self.above is not None and self.at_most is not None:
+            return f"be greater than {_limit(low)} and at most {_limit(high)}"
+        return f"lie between {_limit(low)} and {_limit(high)}"
+
+
+def _limit(x: Any) -> str:
+    return f"2^{x.bit_length()} - 1" if isinstance(x, int) and x > 2**31 and (x & (x + 1)) == 0 else f"{x:g}"
+
+
+def bounded(default: Any, **bounds: Any) -> Any:
+    """A field of a config with a default and `Bounds`, which `check` looks at."""
+    return dataclasses.field(default=default, metadata={"bounds": Bounds(**bounds)})
+
+
+def check(config: Any) -> None:
+    """What a config's `__post_init__` calls first: each field is of its annotation's kind, finite, within its bounds.
+
+    Raises:
+        UserError: naming the first field that is not, its value, and what it must be.
+    """
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        name, value = f"{type(config).__name__}.{field.name}", getattr(config, field.name)
+        hint, optional = _without_none(hints[field.name])
+        if not (optional and value is None):
+            bounds = field.metadata.get("bounds", Bounds())
+            object.__setattr__(config, field.name, _checked(name, hint, value, bounds))
+
+
+def _checked(name: str, hint: Any, value: Any, bounds: Bounds) -> Any:
+    if dataclasses.is_dataclass(hint) and not isinstance(value, hint):
+        raise UserError(f"{name} is {value!r}; it must be a {hint.__name__}")
+    if bounds.one_of and not bounds.admit(value):
+        raise unknown(name.split(".")[-1].replace("_", " "), value, bounds.one_of)
+    if typing.get_origin(hint) is tuple and bounds != Bounds():
+        return _checked_tuple(name, typing.get_args(hint)[0], value, bounds)
+    if hint not in KINDS:
+        return _python(value)
+    whole = hint is int and bounds != Bounds() and not bounds.zero
+    value = _of_kind(name, hint, value, bounds.in_words(int) if whole else "")
+    if not bounds.admit(value):
+        raise UserError(f"{name} is {value!r}; it must {bounds.in_words(hint)}")
+    return value
+
+
+def _checked_tuple(name: str, kind: type, value: Any, bounds: Bounds) -> tuple[Any, ...]:
+    """One or more numbers, each within the bounds."""
+    value = _python(value)
+    if isinstance(value, kind) and not isinstance(value, bool) and bounds.admit(value):
+        raise UserError(f"{name} is {value!r}; it must be a tuple: write ({value},)")
+    fits = isinstance(value, tuple) and len(value) > 0
+    if not fits or not all(isinstance(x, kind) and not isinstance(x, bool) and bounds.admit(x) for x in value):
+        one = bounds.in_words(kind).replace("be a whole number", "whole numbers")
+        raise UserError(f"{name} is {value!r}; it must be a tuple of one or more {one}")
+    return value
+
+
+def whole_number(name: str, value: Any, **bounds: Any) -> int:
+    """An argument of a function that must be a whole number, as Python's own; numpy's are accepted, bools are not.
+
+    >>> whole_number("episodes", np.int64(3), at_least=1)
+    3
+
+    Args:
+        bounds: as of `Bounds`.
+
+    Raises:
+        UserError: it is something else, or out of bounds.
+    """
+    given, value, limits = value, _python(value), Bounds(**bounds)
+    if isinstance(value, int) and not isinstance(value, bool) and limits.admit(value):
+        return value
+    words = limits.in_words(int) if bounds else "be a whole number"
+    raise UserError(f"{name} must {words}, got {given!r}")
 
 
 def _tuples(value: Any) -> Any:

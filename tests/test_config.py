@@ -1,16 +1,20 @@
 """Settings from TOML and the command line: round trips, the command line wins, mistakes get one sentence."""
 
 import dataclasses
+import json
 import tomllib
+from typing import get_type_hints
 
+import numpy as np
 import pytest
 
 import metarim_lite as ml
 from metarim_lite.cli import _read
-from metarim_lite.config import from_dict, overlay, read_toml, to_dict, to_toml
+from metarim_lite.config import bounded, check, from_dict, overlay, read_toml, to_dict, to_toml, whole_number
 from metarim_lite.experiments import SEQUENCES, ContinualConfig, SequenceConfig
 from metarim_lite.experiments.shipped import command_of
 from metarim_lite.experiments.sweeps import SweepConfig
+from metarim_lite.tasks import Adding, BouncingBalls, Copying, Digits
 from metarim_lite.training import METHODS, TimeScales
 
 SLOWER = TimeScales(slower=(("attention", 0.1), ("heads", 1e-05)))
@@ -183,3 +187,107 @@ def test_an_overlay_keeps_what_it_does_not_name():
     config = SequenceConfig(width=300, num_modules=6)
     assert overlay(config, {}) == config
     assert overlay(config, {"batch": 3}) == dataclasses.replace(config, batch=3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bread:
+    """A config with one field of each kind of bounds."""
+
+    loaves: int = bounded(2, at_least=1)
+    seed: int = bounded(0, at_least=0, at_most=2**62 - 1)
+    guests: int = bounded(0, at_least=0, zero="nobody")
+    share: float = bounded(0.5, at_least=0, at_most=1)
+    open_share: float = bounded(0.5, above=0, below=1)
+    heat: float = bounded(220.0, above=0, at_most=1000.0)
+    salt: float = bounded(0.1, at_least=0)
+    slices: tuple[int, ...] = bounded((8, 12), at_least=2)
+    flour: str = bounded("rye", one_of=("rye", "wheat"))
+    weight: float | None = bounded(None, above=0)
+    sliced: bool = False
+    pairs: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self):
+        check(self)
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        ({"loaves": 0}, "Bread.loaves is 0; it must be a whole number of at least 1"),
+        ({"loaves": True}, "Bread.loaves is True; it must be a whole number of at least 1"),
+        ({"loaves": 2.0}, "Bread.loaves is 2.0; it must be a whole number of at least 1"),
+        ({"seed": 2**62}, f"Bread.seed is {2**62}; it must be a whole number from 0 to 2^62 - 1"),
+        ({"guests": -1}, "Bread.guests is -1; it must be 0, for nobody, or more"),
+        ({"share": 1.01}, "Bread.share is 1.01; it must lie between 0 and 1"),
+        ({"open_share": 1}, "Bread.open_share is 1.0; it must lie between 0 and 1"),
+        ({"open_share": 0}, "Bread.open_share is 0.0; it must lie between 0 and 1"),
+        ({"heat": 0}, "Bread.heat is 0.0; it must be greater than 0 and at most 1000"),
+        ({"heat": 1000.5}, "Bread.heat is 1000.5; it must be greater than 0 and at most 1000"),
+        ({"salt": -0.5}, "Bread.salt is -0.5; it must be 0 or more"),
+        ({"salt": False}, "Bread.salt is False; it must be a number"),
+        ({"salt": float("nan")}, "Bread.salt is nan; it must be a number"),
+        ({"salt": np.float32("inf")}, "Bread.salt is inf; it must be a number"),
+        ({"weight": 0}, "Bread.weight is 0.0; it must be greater than 0"),
+        ({"slices": ()}, "Bread.slices is (); it must be a tuple of one or more whole numbers of at least 2"),
+        ({"slices": (8, 1)}, "Bread.slices is (8, 1); it must be a tuple of one or more whole numbers of at least 2"),
+        ({"slices": (8, True)}, "it must be a tuple of one or more whole numbers of at least 2"),
+        ({"slices": 8}, "Bread.slices is 8; it must be a tuple: write (8,)"),
+        ({"flour": "rue"}, "unknown flour 'rue'; did you mean 'rye'?"),
+        ({"sliced": 1}, "Bread.sliced is 1; it must be true or false"),
+    ],
+)
+def test_a_field_out_of_its_declared_bounds_is_refused_with_the_same_sentence_everywhere(given, said):
+    with pytest.raises(ml.UserError) as refused:
+        Bread(**given)
+    assert said in str(refused.value)
+
+
+def test_fields_at_their_bounds_are_taken():
+    Bread(loaves=1, seed=2**62 - 1, guests=0, share=0, heat=1000, salt=0, slices=(2,), weight=1e-9)
+
+
+def test_a_number_larger_than_any_float_is_refused_and_does_not_crash():
+    with pytest.raises(ml.UserError, match="salt is 1000.*; it must be a number"):
+        Bread(salt=10**400)
+
+
+def test_numbers_of_numpy_are_kept_as_pythons_own_which_go_into_json():
+    given = Bread(
+        loaves=np.int64(3), seed=np.uint8(5), share=np.float32(0.25), heat=np.int32(9), slices=(np.int16(4), 5),
+        flour=np.str_("wheat"), weight=np.float64(2.5), sliced=np.bool_(True), pairs=(("a", np.float64(0.5)),),
+    )  # fmt: skip
+    same = Bread(3, 5, 0, 0.25, heat=9.0, slices=(4, 5), flour="wheat", weight=2.5, sliced=True, pairs=(("a", 0.5),))
+    assert given == same
+    assert json.dumps(to_dict(given)) == json.dumps(to_dict(same))
+    assert from_dict(Bread, {"loaves": np.int64(3), "share": np.float32(0.25)}) == Bread(loaves=3, share=0.25)
+    config = ml.TrainConfig(
+        seed=np.int64(3), ppo=ml.PPOConfig(clip=np.float32(0.5)), timescales={"slow_span": np.int8(9)}
+    )
+    assert json.loads(json.dumps(to_dict(config)))["timescales"]["slow_span"] == 9
+
+
+CHECKED = [ml.TrainConfig, ml.PPOConfig, TimeScales, Copying, Adding, BouncingBalls, Digits]
+
+
+@pytest.mark.parametrize(
+    "cls, name",
+    [(c, f.name) for c in CHECKED for f in dataclasses.fields(c) if get_type_hints(c)[f.name] in (int, float)],
+)
+def test_a_truth_value_is_no_number_in_any_config(cls, name):
+    with pytest.raises(ml.UserError, match=f"{cls.__name__}.{name} is True; it must be a"):
+        cls(**{name: True})
+
+
+@pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3)])
+def test_whole_numbers_as_arguments_are_taken_from_numpy_too(value):
+    assert type(whole_number("count", value, at_least=1)) is int
+    assert whole_number("count", value, at_least=1, at_most=3) == 3
+
+
+@pytest.mark.parametrize("value", [0, np.int64(0), True, np.bool_(True), 1.0, np.float64(2), "1", None])
+def test_what_is_no_whole_number_within_bounds_is_refused(value):
+    with pytest.raises(ml.UserError, match="count must be a whole number of at least 1, got"):
+        whole_number("count", value, at_least=1)
+    if value != 0:
+        with pytest.raises(ml.UserError, match="count must be a whole number, got"):
+            whole_number("count", value)

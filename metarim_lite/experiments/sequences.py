@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..config import check_kinds, from_dict, to_dict
+from ..config import check, from_dict, to_dict
 from ..errors import UserError, unknown
 from ..machine import check_device, choose_device
 from ..models import LSTM, RIM, ControllerState, Diagnostics
@@ -137,7 +137,7 @@ class SequenceConfig:
             raise UserError(f"SequenceConfig.threads is {self.threads!r}; it must be 0, for what fits, or more")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
             raise UserError(f"SequenceConfig.seed is {self.seed!r}; it must be a whole number from 0 to 2^63 - 1")
-        check_kinds(self)
+        check(self)
         with torch.device("meta"):  # without memory, only so that impossible sizes are refused here
             make_controller(self)
             make_rim(self, self.num_modules if self.controller == "lstm" else self.width)  # what it ignores is checked

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..config import check_kinds
+from ..config import check
 from ..envs import GridWorlds, LevelBank
 from ..envs.missions import MISSION_LENGTH, VOCABULARY
 from ..errors import UserError, unknown
@@ -56,7 +56,7 @@ class ContinualConfig:
     """Spans played after each stage to estimate the Fisher information."""
 
     def __post_init__(self) -> None:
-        check_kinds(self)
+        check(self)
         check_tasks(self.tasks, least=2)
         if self.yardstick not in YARDSTICKS:
             raise unknown("yardstick", self.yardstick, YARDSTICKS)

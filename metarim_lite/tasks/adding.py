@@ -14,7 +14,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from .protocol import Batch, check_counts, check_split, unit_encoder
+from ..config import bounded, check
+from .protocol import Batch, check_split, unit_encoder
 
 
 def adding_sequences(B: int, length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -35,9 +36,9 @@ def adding_sequences(B: int, length: int, generator: torch.Generator) -> tuple[T
 class Adding:
     """The task; the defaults are the shorter of the paper's two settings (the longer: 500, tested with 1000)."""
 
-    length: int = 50
+    length: int = bounded(50, at_least=2)
     """Numbers in a sequence in training."""
-    test_lengths: tuple[int, ...] = (100, 200)
+    test_lengths: tuple[int, ...] = bounded((100, 200), at_least=2)
     """Numbers in a sequence in testing, besides that of training."""
 
     metric_name: ClassVar[str] = "mean squared error of the sum"
@@ -47,7 +48,7 @@ class Adding:
     """The metric of a model that always says 1: the variance of the sum of two uniform numbers."""
 
     def __post_init__(self) -> None:
-        check_counts(self, {"length": 2, "test_lengths": 2})
+        check(self)
 
     @property
     def tests(self) -> tuple[str, ...]:

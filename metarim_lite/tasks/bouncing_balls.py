@@ -12,9 +12,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..config import bounded, check
 from ..errors import UserError
 from .physics import Balls, move, place_balls
-from .protocol import Batch, check_counts, check_split, is_number
+from .protocol import Batch, check_split, is_number
 
 
 def draw_balls(balls: Balls, size: int) -> Tensor:
@@ -39,15 +40,15 @@ def draw_curtains(B: int, size: int, side: float, generator: torch.Generator) ->
 class BouncingBalls:
     """The task. The paper has 64×64 frames; 32×32, the default, cost a quarter."""
 
-    size: int = 32
+    size: int = bounded(32, at_least=8)
     """Height and width of a frame."""
-    balls: int = 4
+    balls: int = bounded(4, at_least=1)
     """Balls in training."""
-    test_balls: tuple[int, ...] = (6, 7, 8)
+    test_balls: tuple[int, ...] = bounded((6, 7, 8), at_least=1)
     """Balls in testing, besides that of training."""
-    frames: int = 51
+    frames: int = bounded(51, at_least=3)
     """Frames of a sequence; a model makes one prediction less."""
-    given: int = 15
+    given: int = bounded(15, at_least=1)
     """Frames that a model is shown in testing before it goes on from its own predictions. In training it is anything
     from this number to all of them, drawn for each batch: who never goes on alone does not learn to correct itself,
     and becomes sure of what is wrong. (Ours.)"""
@@ -61,7 +62,7 @@ class BouncingBalls:
     metric_name: ClassVar[str] = "cross-entropy of rolled-out frames (nats per pixel)"
 
     def __post_init__(self) -> None:
-        check_counts(self, {"size": 8, "balls": 1, "test_balls": 1, "frames": 3, "given": 1})
+        check(self)
         if self.size % 4:
             raise UserError(f"BouncingBalls.size is {self.size}; the encoder halves it twice, so take a multiple of 4")
         if self.given > self.frames - 2:
@@ -76,7 +77,7 @@ class BouncingBalls:
                     f"BouncingBalls.{name} is {pair!r}; it must be a tuple of two numbers, "
                     f"0 < smallest <= largest < {top}"
                 )
-        if not is_number(self.curtain) or not 0 < round(self.curtain * self.size) < self.size:
+        if not 0 < round(self.curtain * self.size) < self.size:
             raise UserError(
                 f"BouncingBalls.curtain is {self.curtain!r}; it must hide something and not everything of {self.size} "
                 "pixels: take a share between 0 and 1"

@@ -16,7 +16,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from .protocol import Batch, check_counts, check_split, unit_encoder
+from ..config import bounded, check
+from .protocol import Batch, check_split, unit_encoder
 
 BLANK = 0  # symbols are 1 … symbols, the cue is symbols + 1
 
@@ -44,19 +45,19 @@ def copying_sequences(
 class Copying:
     """The task; the defaults are the paper's."""
 
-    symbols: int = 8
+    symbols: int = bounded(8, at_least=2)
     """Different symbols."""
-    recall: int = 10
+    recall: int = bounded(10, at_least=1)
     """How many of them to remember."""
-    blanks: int = 50
+    blanks: int = bounded(50, at_least=1)
     """Length of the silence in training (the paper's T)."""
-    test_blanks: tuple[int, ...] = (100, 200)
+    test_blanks: tuple[int, ...] = bounded((100, 200), at_least=1)
     """Lengths of the silence in testing, besides that of training."""
 
     metric_name: ClassVar[str] = "cross-entropy of the recalled symbols (nats)"
 
     def __post_init__(self) -> None:
-        check_counts(self, {"symbols": 2, "recall": 1, "blanks": 1, "test_blanks": 1})
+        check(self)
 
     @property
     def input_size(self) -> int:

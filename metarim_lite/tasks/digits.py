@@ -14,8 +14,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..config import bounded, check
 from ..errors import UserError
-from .protocol import Batch, check_counts, check_split, unit_encoder
+from .protocol import Batch, check_split, unit_encoder
 
 HELD_OUT = 360  # images for testing; the other 1,437 are for training
 MEAN_SQUARE = 0.23  # of a pixel, over all images
@@ -53,9 +54,9 @@ def read_pixels(images: Tensor, size: int) -> Tensor:
 class Digits:
     """The task. Resolutions are those that the images are scaled to."""
 
-    size: int = 8
+    size: int = bounded(8, at_least=2)
     """Resolution in training; 8 is that of the images."""
-    test_sizes: tuple[int, ...] = (9, 11, 14)
+    test_sizes: tuple[int, ...] = bounded((9, 11, 14), at_least=2)
     """Resolutions in testing, besides that of training."""
 
     metric_name: ClassVar[str] = "accuracy on held-out images"
@@ -65,7 +66,7 @@ class Digits:
     """The metric of a model that guesses."""
 
     def __post_init__(self) -> None:
-        check_counts(self, {"size": 2, "test_sizes": 2})
+        check(self)
 
     @property
     def tests(self) -> tuple[str, ...]:

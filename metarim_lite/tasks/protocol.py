@@ -108,19 +108,6 @@ def check_split(split: str, tests: tuple[str, ...], B: int) -> str:
     return tests[0] if split == "train" else split
 
 
-def check_counts(config: Any, smallest: dict[str, int]) -> None:
-    """Raises UserError unless each named field is a whole number of at least the given size, or a tuple of some where
-    its default is a tuple."""
-    for name, least in smallest.items():
-        value, several = getattr(config, name), isinstance(getattr(type(config), name), tuple)
-        numbers = value if several and isinstance(value, tuple) else (value,)
-        if numbers == () or not all(type(number) is int and number >= least for number in numbers):
-            kind = "a tuple of one or more whole numbers" if several else "a whole number"
-            raise UserError(f"{type(config).__name__}.{name} is {value!r}; it must be {kind} of at least {least}")
-        if several and not isinstance(value, tuple):
-            raise UserError(f"{type(config).__name__}.{name} is {value!r}; it must be a tuple: write ({value},)")
-
-
 def is_number(value: Any) -> bool:
     """Whether it is a finite number, and no truth value."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

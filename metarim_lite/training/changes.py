@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, get_type_hints
 
-from ..config import check_kinds, from_dict
+from ..config import check, from_dict
 from ..errors import UserError
 from .timescales import TimeScales
 
@@ -28,7 +28,7 @@ ScaleChanges = dataclasses.make_dataclass(
     [(name, _KINDS[name] | None, None) for name in _NAMES],
     bases=(TimeScales,),
     frozen=True,
-    namespace={"__doc__": "Changes to a method's time scales.", "__post_init__": check_kinds, "over": _over},
+    namespace={"__doc__": "Changes to a method's time scales.", "__post_init__": check, "over": _over},
 )
 ScaleChanges.__module__ = __name__
 

@@ -14,8 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..config import check_kinds
-from ..errors import UserError
+from ..config import bounded, check
 from ..models import ControllerState
 from ..runs.distributed import moments
 from .rollouts import Rollout, Seen
@@ -25,37 +24,25 @@ from .rollouts import Rollout, Seen
 class PPOConfig:
     """How a rollout becomes updates."""
 
-    gamma: float = 0.99
+    gamma: float = bounded(0.99, at_least=0, at_most=1)
     """Discount per step."""
-    lam: float = 0.95
+    lam: float = bounded(0.95, at_least=0, at_most=1)
     """λ of generalised advantage estimation."""
-    clip: float = 0.2
+    clip: float = bounded(0.2, above=0)
     """How far the probability ratio may move from 1 before its gradient is cut."""
-    entropy: float = 0.01
+    entropy: float = bounded(0.01, at_least=0)
     """Weight of the entropy bonus."""
-    value: float = 0.5
+    value: float = bounded(0.5, at_least=0)
     """Weight of the value loss."""
-    epochs: int = 2
+    epochs: int = bounded(2, at_least=1)
     """Passes over a rollout."""
-    minibatches: int = 8
+    minibatches: int = bounded(8, at_least=1)
     """Updates per pass."""
-    max_grad_norm: float = 0.5
+    max_grad_norm: float = bounded(0.5, above=0)
     """Gradients of the updated groups are scaled down to this norm."""
 
     def __post_init__(self) -> None:
-        check_kinds(self)
-        for name in ("gamma", "lam"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"PPOConfig.{name} is {getattr(self, name)!r}; it must lie between 0 and 1")
-        for name in ("clip", "max_grad_norm"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"PPOConfig.{name} is {getattr(self, name)!r}; it must be greater than 0")
-        for name in ("entropy", "value"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"PPOConfig.{name} is {getattr(self, name)!r}; it must be 0 or more")
-        for name in ("epochs", "minibatches"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise UserError(f"PPOConfig.{name} is {getattr(self, name)!r}; it must be a whole number of at least 1")
+        check(self)
 
 
 def gae(

@@ -25,17 +25,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..config import check_kinds
-from ..errors import UserError, unknown
+from ..config import bounded, check
+from ..errors import UserError
 from ..models import GROUPS
 from ..runs import distributed
 from .ppo import PPOConfig, Spans, cut_into_spans, minibatch_rows, ppo_loss
 from .rollouts import Rollout
+from .scale_checks import LARGEST_RATE, check_scales
 
-ADAPTATIONS = ("online", "per-task")
-META_GRADIENTS = ("first-order", "through-adaptation")
-MEMORIES = ("episode", "task")
-LARGEST_RATE = 1000.0  # a step of Adam moves every weight by its rate: beyond this numbers overflow, not only learning
 Groups = dict[str, list[nn.Parameter]]
 Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
@@ -55,38 +52,38 @@ class TimeScales:
     """Groups updated at every slow tick; empty: there is no slow clock."""
     frozen: tuple[str, ...] = ()
     """Groups that are never updated."""
-    fast_span: int = 20
+    fast_span: int = bounded(20, at_least=1)
     """Steps that gradients run through in a fast update."""
-    slow_span: int = 80
+    slow_span: int = bounded(80, at_least=1)
     """Steps that gradients run through in a slow update; as many are played for it."""
-    slow_every: int = 4
+    slow_every: int = bounded(4, at_least=1)
     """Fast ticks between two slow ticks (online)."""
-    fast_lr: float = 2e-3
+    fast_lr: float = bounded(2e-3, above=0, at_most=LARGEST_RATE)
     """α: learning rate of the fast loop (online: Adam; per-task: plain gradient descent)."""
-    slow_lr: float = 5e-4
+    slow_lr: float = bounded(5e-4, above=0, at_most=LARGEST_RATE)
     """β: learning rate of the slow loop (Adam)."""
     slower: tuple[tuple[str, float], ...] = ()
     """(group, factor): groups of the fast clock whose rate is α·factor. A low rate, not a slow clock."""
     seldom: tuple[tuple[str, int], ...] = ()
     """(group, n): groups of the fast clock that move at every n-th update of a tick only, the first one among them."""
-    fast_steps: int = 0
+    fast_steps: int = bounded(0, at_least=0)
     """Steps of each world in the rollout of a fast tick; 0: as many as the run's `steps`."""
-    fast_minibatches: int = 0
+    fast_minibatches: int = bounded(0, at_least=0)
     """Updates per pass over the rollout of a fast tick; 0: as many as `ppo.minibatches`."""
-    memory: str = "episode"
+    memory: str = bounded("episode", one_of=("episode", "task"))
     """What clears the controller's state, and ends its gradient: the end of an "episode", or that of a "task"."""
-    task_episodes: int = 4
+    task_episodes: int = bounded(4, at_least=1)
     """Episodes in a row of one task (a level id of the bank), with memory "task"; then the next task is drawn."""
-    adaptation: str = "online"
+    adaptation: str = bounded("online", one_of=("online", "per-task"))
     """"online": this file. "per-task": every task adapts its own copy of the fast groups; see `adaptation.py`."""
-    meta_gradient: str = "first-order"
+    meta_gradient: str = bounded("first-order", one_of=("first-order", "through-adaptation"))
     """"first-order" or "through-adaptation": whether the slow gradient runs through the inner steps (per-task).
 
     Through them, every minibatch of the slow update repeats the inner steps: choose few (`ppo.minibatches`).
     """
-    inner_steps: int = 1
+    inner_steps: int = bounded(1, at_least=0)
     """K: fast updates of each task's copy (per-task); 0: nobody adapts, the control."""
-    tasks: int = 4
+    tasks: int = bounded(4, at_least=1)
     """Tasks that a bank of a single level id is cut into (per-task); of several ids, each is a task."""
     # Without this the copies start from random modules, encoder and heads for ever, and what they learn in K
     # steps is thrown away at each tick: the agent stays as good as K steps make it. Hence the default.
@@ -94,58 +91,8 @@ class TimeScales:
     """Whether the slow loop also moves the shared start of the fast groups, as MAML does (per-task)."""
 
     def __post_init__(self) -> None:
-        check_kinds(self)
-        named = [*self.fast, *self.slow, *self.frozen]
-        for name, example in (("slower", 0.1), ("seldom", 4)):
-            if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in getattr(self, name)):
-                raise UserError(f"TimeScales.{name} is {getattr(self, name)!r}; write (('attention', {example}),), say")
-        for group in [*named, *(g for g, _ in (*self.slower, *self.seldom))]:
-            if group.split(".")[0] not in GROUPS:
-                raise unknown("parameter group", group, GROUPS)
-        for group in dict.fromkeys([*GROUPS, *named]):
-            if named.count(group) != 1:
-                where = "on no clock" if group not in named else f"named {named.count(group)} times"
-                raise UserError(f"parameter group {group!r} is {where}; name it once, in fast, slow or frozen")
-        for name in ("fast_span", "slow_span", "slow_every", "tasks", "task_episodes"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"TimeScales.{name} is {value!r}; it must be a whole number of at least 1")
-        for name in ("fast_lr", "slow_lr"):
-            if not 0 < getattr(self, name) <= LARGEST_RATE:
-                raise UserError(
-                    f"TimeScales.{name} is {getattr(self, name)!r}; it must be greater than 0 and at most "
-                    f"{LARGEST_RATE:g}"
-                )
-        for name in ("inner_steps", "fast_steps", "fast_minibatches"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 0:
-                raise UserError(f"TimeScales.{name} is {value!r}; it must be a whole number of at least 0")
-        for name, known in (("adaptation", ADAPTATIONS), ("meta_gradient", META_GRADIENTS), ("memory", MEMORIES)):
-            if getattr(self, name) not in known:
-                raise unknown(name.replace("_", " "), getattr(self, name), known)
-        if self.adaptation == "online" and self.meta_gradient != "first-order":
-            raise UserError(
-                "meta_gradient 'through-adaptation' needs adaptation='per-task'; the online form is first-order"
-            )
-        if self.adaptation == "per-task" and self.slower:
-            raise UserError(f"TimeScales.slower is {self.slower!r}; per-task adaptation has one rate α, leave it empty")
-        for name in ("seldom", "fast_minibatches"):
-            if self.adaptation == "per-task" and getattr(self, name):
-                raise UserError(
-                    f"TimeScales.{name} is {getattr(self, name)!r}; per-task adaptation has no fast updates in "
-                    "minibatches, leave it out"
-                )
-        for group, factor in self.slower:
-            if group not in self.fast or not 0 < factor * self.fast_lr <= LARGEST_RATE:
-                raise UserError(
-                    f"TimeScales.slower has ({group!r}, {factor!r}); name a group of the fast clock and a factor > 0 "
-                    f"that gives a rate of at most {LARGEST_RATE:g}"
-                )
-        for group, n in self.seldom:
-            if group not in self.fast or not isinstance(n, int) or n < 1:
-                raise UserError(
-                    f"TimeScales.seldom has ({group!r}, {n!r}); name a group of the fast clock and a whole number"
-                )
+        check(self)
+        check_scales(self)
 
     def clock_of_tick(self, tick: int) -> str:
         """ "fast" or "slow": which clock ticks at this tick. A per-task tick is slow: the fast loop runs inside it."""

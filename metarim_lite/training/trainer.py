@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..bots import demonstrate
-from ..config import check_kinds
+from ..config import bounded, check
 from ..envs import GridWorlds, LevelBank
 from ..envs.missions import MISSION_KINDS
 from ..errors import UserError
@@ -49,26 +49,26 @@ class TrainConfig:
     """One of METHODS."""
     level: str = "BabyAI-GoToLocal-v0"
     """A level, or several separated by commas: then each batch holds them all."""
-    frames: int = 2_000_000
+    frames: int = bounded(2_000_000, at_least=1)
     """Steps to play, over all worlds."""
-    seed: int = 0
+    seed: int = bounded(0, at_least=0, at_most=2**62 - 1)
     """Seeds parameters, worlds, actions and minibatches."""
     device: str = "auto"
     """"auto" (a GPU if there is one), "cpu" or "cuda"."""
-    threads: int = 0
+    threads: int = bounded(0, at_least=0, zero="what fits")
     """Of torch on the CPU; 0: as many as fit, at most one for each core. A run that goes on keeps those it began with,
     which its state.json records."""
-    num_envs: int = 256
+    num_envs: int = bounded(256, at_least=1)
     """B: parallel worlds."""
-    steps: int = 40
+    steps: int = bounded(40, at_least=1)
     """T: steps per world in the rollout of a fast tick."""
-    train_levels: int = 10_000
+    train_levels: int = bounded(10_000, at_least=1)
     """Levels (seeds) to train on, of each level id."""
-    report_every: int = 5
+    report_every: int = bounded(5, at_least=1)
     """Ticks between two reports; a checkpoint is written with each."""
-    evaluate_every: int = 0
+    evaluate_every: int = bounded(0, at_least=0, zero="none")
     """Frames between two evaluations on held-out levels while training; 0: none."""
-    evaluate_episodes: int = 500
+    evaluate_episodes: int = bounded(500, at_least=1)
     """Held-out levels, of each level id, played in each of them."""
     imitate: bool = False
     """Learn from what minigrid's bot does in the training levels, not from reward; frames are then steps read."""
@@ -85,17 +85,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timescales", changes_from(self.timescales))
-        check_kinds(self)
-        if not 0 <= self.seed < 2**62:
-            raise UserError(f"TrainConfig.seed is {self.seed!r}; it must be a whole number from 0 to 2^62 - 1")
-        if self.evaluate_every < 0:
-            raise UserError(f"TrainConfig.evaluate_every is {self.evaluate_every!r}; it must be 0, for none, or more")
-        if self.threads < 0:
-            raise UserError(f"TrainConfig.threads is {self.threads!r}; it must be 0, for what fits, or more")
-        for name in ("frames", "num_envs", "steps", "train_levels", "report_every", "evaluate_episodes"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"TrainConfig.{name} is {value!r}; it must be a whole number of at least 1")
+        check(self)
         if self.train_levels > HELD_OUT_SEEDS:
             raise UserError(
                 f"TrainConfig.train_levels is {self.train_levels}; seeds from {HELD_OUT_SEEDS:,} on are held out, "
