@@ -443,7 +443,7 @@ def test_a_full_disk_stops_the_run_in_one_sentence_and_loses_nothing(tmp_path, w
                 (folder / name).rename(folder / "kept")
             (folder / name).symlink_to("/dev/full")
 
-    with pytest.raises(ml.UserError, match=r"could not write .*No space left on device.* resume") as refused:
+    with pytest.raises(ml.UserError, match=r"cannot write .*No space left on device.* resume") as refused:
         train(SHORT, folder=folder, progress=False, on_report=fill_disk)
     assert "\n" not in str(refused.value) and len(reports) == (len(whole.metrics) if "agent" in name else 3)
     if (folder / "kept").exists():  # there is space again

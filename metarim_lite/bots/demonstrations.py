@@ -7,7 +7,6 @@ A level and the actions taken in it say everything, since worlds follow no dice.
 from __future__ import annotations
 
 import gzip
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +18,7 @@ from torch import Tensor
 from ..envs.engine import GridWorlds
 from ..envs.generation import in_processes
 from ..envs.levels import LevelBank
-from ..envs.storage import SEEDS_PER_FILE, cache_folder, warn_once, write_atomically
+from ..envs.storage import SEEDS_PER_FILE, cache_folder, cached_path, read_cached, write_cached
 from ..errors import UserError
 from .bot import Bot
 
@@ -147,7 +146,7 @@ def play_again(bank: LevelBank, levels: list[int], actions: list[np.ndarray], ba
         if wrong:
             raise UserError(
                 f"a demonstration of seed {int(bank.seeds[rows[wrong[0]]])} of {bank!r} does not end in success; "
-                f"it was made by another version, delete {str(cache_folder() / 'demonstrations')!r}"
+                f"it was made by another version, delete {str((cache_folder() or Path()) / 'demonstrations')!r}"
             )
         mine = torch.arange(T) < lengths.unsqueeze(1)  # (B, T)
         image, direction = (torch.stack(x).transpose(0, 1)[mine] for x in (images, directions))  # (T, B, …) -> (s, …)
@@ -169,9 +168,8 @@ def _known(level_id: str, seeds: list[int], workers: int | None, progress: bool,
     return known | made
 
 
-def _path(level_id: str, block: int) -> Path:
-    folder = cache_folder() / "demonstrations" / f"minigrid-{version('minigrid')}" / level_id
-    return folder / f"{block}.v{BOT}"
+def _path(level_id: str, block: int) -> Path | None:
+    return cached_path("demonstrations", level_id, f"{block}.v{BOT}")
 
 
 def _read(level_id: str, block: int) -> Actions:
@@ -180,7 +178,7 @@ def _read(level_id: str, block: int) -> Actions:
     from safetensors.numpy import load
 
     try:
-        tables = load(gzip.decompress(_path(level_id, block).read_bytes()))
+        tables = load(gzip.decompress(read_cached(_path(level_id, block))))
         ends = np.cumsum(tables["lengths"])
         return dict(zip(tables["seeds"].tolist(), np.split(tables["actions"], ends[:-1]), strict=True))
     except (OSError, EOFError, SafetensorError, KeyError, ValueError):
@@ -195,7 +193,5 @@ def _write(level_id: str, block: int, actions: Actions) -> None:
         "lengths": np.array([len(taken) for taken in actions.values()]),
         "actions": np.concatenate(list(actions.values())),
     }
-    try:
-        write_atomically(_path(level_id, block), gzip.compress(save(tables), mtime=0))
-    except OSError as error:
-        warn_once(f"demonstrations are not cached: cannot write to {cache_folder()} ({error.strerror})")
+    content = gzip.compress(save(tables), mtime=0)
+    write_cached(_path(level_id, block), content, "demonstrations")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import UserError, unknown
+from ..files import replace_file
 from .sources import read
 
 CELL_SECONDS = 120  # no cell of the course may take longer than this
@@ -169,7 +170,7 @@ def _tidy(output: Any) -> Any | None:
 
 def _refuse_noise(cell: Any, where: str, root: Path) -> None:
     """Raises UserError when a text output could not be the same on another machine."""
-    private = {str(root.resolve()), str(Path.home()), tempfile.gettempdir() + os.sep} - {"/", "//"}
+    private = {str(root.resolve()), os.path.expanduser("~"), tempfile.gettempdir() + os.sep} - {"/", "//", "~"}
     for output in cell.outputs:
         texts = [output.get("text", ""), *(v for v in output.get("data", {}).values() if isinstance(v, str))]
         for text in texts:
@@ -187,9 +188,7 @@ def write(notebook: Any, target: Path) -> None:
 
     nbformat.validate(notebook)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    partial.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
-    os.replace(partial, target)
+    replace_file(target, nbformat.writes(notebook) + "\n")
 
 
 def _orphans(root: Path) -> list[str]:

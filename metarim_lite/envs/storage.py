@@ -7,11 +7,11 @@ half a file; an unreadable one counts as absent. When two processes write the sa
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import json
 import os
-import tempfile
 import warnings
 import zlib
 from importlib.metadata import version
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..files import replace_file, user_path
 
 FORMAT = 1  # raise it when the meaning of a table changes
 SEEDS_PER_FILE = 1000
@@ -98,28 +99,15 @@ def from_bytes(content: bytes) -> tuple[dict[str, Tensor], tuple[str, ...], str]
     return {name: tensors[name] for name in TABLES}, ids, str(header.get("minigrid"))
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that others see the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def save_tables(path: str | Path, tables: dict[str, Tensor], level_ids: tuple[str, ...]) -> None:
     """
     Raises:
         UserError: the file cannot be written.
     """
-    try:
-        write_atomically(Path(path), to_bytes(tables, level_ids))
-    except OSError as error:
-        raise UserError(f"cannot write the bank to {str(path)!r}: {error.strerror}; choose another place") from error
+    path = user_path(path)
+    with contextlib.suppress(OSError):  # then it cannot be written either
+        path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, to_bytes(tables, level_ids), mend="choose another place")
 
 
 def load_tables(path: str | Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -128,7 +116,7 @@ def load_tables(path: str | Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         UserError: no such file, or a damaged or foreign one (with the field that is wrong).
     """
     try:
-        tables, level_ids, _ = from_bytes(Path(path).read_bytes())
+        tables, level_ids, _ = from_bytes(user_path(path).read_bytes())
     except OSError as error:
         raise UserError(f"cannot read a bank from {str(path)!r}: {error.strerror}") from error
     except Damaged as error:
@@ -136,35 +124,66 @@ def load_tables(path: str | Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     return tables, level_ids
 
 
-def cache_folder() -> Path:
-    """Where generated levels are kept: $METARIM_CACHE, or the user's cache folder."""
-    if folder := os.environ.get("METARIM_CACHE"):
-        return Path(folder)
-    import platformdirs
+def cache_folder() -> Path | None:
+    """Where generated levels are kept: $METARIM_CACHE, or the user's cache folder; None: they have no home folder."""
+    try:
+        if folder := os.environ.get("METARIM_CACHE"):
+            return user_path(folder)
+        import platformdirs
 
-    return Path(platformdirs.user_cache_dir("metarim-lite"))
+        return Path(platformdirs.user_cache_dir("metarim-lite"))
+    except (RuntimeError, KeyError, UserError):
+        return None
 
 
-def cache_path(level_id: str, block: int) -> Path:
+def cached_path(kind: str, level_id: str, name: str) -> Path | None:
+    """The cache's file of that name for one level as this minigrid makes it; None: there is no cache.
+
+    Args:
+        kind: "levels" or "demonstrations".
+    """
+    folder = cache_folder()
+    return None if folder is None else folder / kind / f"minigrid-{version('minigrid')}" / level_id / name
+
+
+def read_cached(path: Path | None) -> bytes:
+    """What is in a file of the cache; nothing where there is none that is readable."""
+    try:
+        return b"" if path is None else path.read_bytes()
+    except OSError:
+        return b""
+
+
+def write_cached(path: Path | None, content: bytes, kind: str) -> None:
+    """Put a file into the cache; that it cannot be written costs a warning, not what was to be kept."""
+    if path is None:
+        warn_once("levels and demonstrations are not cached: no home folder is known; name a folder in METARIM_CACHE")
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content, shared=True)
+    except (OSError, UserError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        warn_once(f"{kind} are not cached: cannot write to {cache_folder()} ({reason})")
+
+
+def cache_path(level_id: str, block: int) -> Path | None:
     """The cache's file for seeds `block * SEEDS_PER_FILE` and following."""
-    return cache_folder() / "levels" / f"minigrid-{version('minigrid')}" / level_id / f"{block}.v{FORMAT}"
+    return cached_path("levels", level_id, f"{block}.v{FORMAT}")
 
 
 def read_cache(level_id: str, block: int) -> dict[str, Tensor] | None:
     """The cached tables of one file; None when there is none that is readable and of this level and version."""
     try:
-        tables, ids, made_with = from_bytes(cache_path(level_id, block).read_bytes())
-    except (OSError, Damaged):
+        tables, ids, made_with = from_bytes(read_cached(cache_path(level_id, block)))
+    except Damaged:
         return None
     return tables if ids == (level_id,) and made_with == version("minigrid") else None
 
 
 def write_cache(level_id: str, block: int, tables: dict[str, Tensor]) -> None:
-    """Put tables into the cache; a folder that cannot be written costs a warning, not the levels."""
-    try:
-        write_atomically(cache_path(level_id, block), to_bytes(tables, (level_id,)))
-    except OSError as error:
-        warn_once(f"levels are not cached: cannot write to {cache_folder()} ({error.strerror})")
+    """Put tables into the cache, as `write_cached`."""
+    write_cached(cache_path(level_id, block), to_bytes(tables, (level_id,)), "levels")
 
 
 @functools.cache

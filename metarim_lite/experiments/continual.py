@@ -6,7 +6,6 @@ these rows are the success matrix, which metarim_lite.analysis.forgetting turns 
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +21,10 @@ from ..analysis.curves import area
 from ..analysis.forgetting import summarize
 from ..envs import LevelBank
 from ..errors import Diverged, UserError
+from ..files import user_path, write_json
 from ..machine import fitting_threads, fixed_threads
 from ..models import Agent
-from ..runs.checkpoints import STATE, replace_file, save_agent
+from ..runs.checkpoints import STATE, save_agent
 from ..runs.distributed import check_alone
 from ..runs.folder import run_folder
 from ..runs.loop import looping
@@ -251,7 +251,7 @@ def areas_alone(config: ContinualConfig, folder: str | Path | None = None, progr
         for task, levels in zip(config.tasks, held_out, strict=True):
             alone = replace(config.base, level=task, frames=config.frames)
             first = _row(Trainer(alone, levels).agent, [levels], alone.evaluate_episodes)[0]
-            place = None if folder is None else Path(folder) / task
+            place = None if folder is None else user_path(folder) / task
             try:
                 run = train(alone, folder=place, progress=progress, held_out=levels)
             except Diverged as error:
@@ -283,7 +283,7 @@ def _keep_stage(folder: Path, config: ContinualConfig, rows: list[list[Estimate]
     stage = len(rows) - 1
     save_agent(folder / f"agent-{stage}", agent, {"method": config.base.method, "after": config.tasks[stage - 1]})
     matrix = {"tasks": config.tasks, "yardstick": config.yardstick, "before": rows[0], "rows": rows[1:]}
-    replace_file(folder / "matrix.json", json.dumps(matrix, indent=1).encode())
+    write_json(folder / "matrix.json", matrix)
 
 
 def _read_rows(state: dict[str, Any], stage: int, S: int, folder: Path) -> list[list[Estimate]]:

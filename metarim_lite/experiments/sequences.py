@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ..config import check, from_dict, to_dict
 from ..errors import UserError, unknown
+from ..files import user_path
 from ..machine import check_device, choose_device
 from ..models import LSTM, RIM, ControllerState, Diagnostics
 from ..runs.checkpoints import fill, read_model, write_model
@@ -338,7 +339,7 @@ def load_sequence_model(path: str | Path, device: str = "cpu") -> SequenceModel:
     Raises:
         UserError: no such file, study or device, or a damaged or foreign file.
     """
-    path = Path(path)
+    path = user_path(path)
     if not path.is_file():
         shipped = Path(str(resources.files("metarim_lite.data") / f"study-{path}.safetensors"))
         if not shipped.is_file():

@@ -10,7 +10,8 @@ from typing import Any
 
 from ..config import from_dict
 from ..errors import UserError, unknown
-from ..runs.checkpoints import load_agent, read_about, read_checkpoint, replace_file, save_agent
+from ..files import read_text, user_path, write_json
+from ..runs.checkpoints import load_agent, read_about, read_checkpoint, save_agent
 from ..runs.pins import read_config
 from ..training.banks import held_out_bank
 from ..training.evaluation import evaluate
@@ -46,7 +47,7 @@ def shipped_run(name: str) -> ShippedRun:
     path = DATA / f"{name}.json"
     if not path.is_file():
         raise unknown("shipped agent", name, (p.stem for p in DATA.glob("*.safetensors")))
-    return from_dict(ShippedRun, json.loads(path.read_text()))
+    return from_dict(ShippedRun, json.loads(read_text(path)))
 
 
 def ship(folder: str | Path, name: str, episodes: int = 1000) -> ShippedRun:
@@ -55,18 +56,18 @@ def ship(folder: str | Path, name: str, episodes: int = 1000) -> ShippedRun:
     Raises:
         UserError: the folder holds no finished run.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     if not (folder / "agent.safetensors").is_file():
         raise UserError(f"{str(folder)!r} holds no finished run; finish it with metarim train first")
     agent = load_agent(folder / "agent.safetensors")
-    raw = json.loads((folder / "config.json").read_text())
+    raw = json.loads(read_text(folder / "config.json"))
     config, _ = read_config(TrainConfig, folder / "config.json")
     played = read_checkpoint(folder)[1]["counters"]["frames"]
     if played < config.frames:  # the agent is one of a shorter run, as older versions left it there
         raise UserError(f"the run in {str(folder)!r} is at {played:,} of {config.frames:,} frames; finish it first")
     held_out = held_out_bank(config.levels, episodes, config.train_levels, progress=True)
     result = evaluate(agent, held_out, len(held_out))
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in read_text(folder / "metrics.jsonl").splitlines()]
     thinned = [*lines[:-1][:: max(1, len(lines) // 40)], lines[-1]]
     record = {
         "command": command_of(config),
@@ -76,7 +77,7 @@ def ship(folder: str | Path, name: str, episodes: int = 1000) -> ShippedRun:
     }
     about = {"command": record["command"], "level": config.level, "train_levels": str(config.train_levels)}
     save_agent(DATA / name, agent, about)
-    replace_file(DATA / f"{name}.json", (json.dumps(record, indent=1) + "\n").encode())
+    write_json(DATA / f"{name}.json", record)
     return shipped_run(name)
 
 
@@ -86,7 +87,7 @@ def trained_on(path_or_name: str | Path) -> dict[str, int]:
     Raises:
         UserError: as `load_agent`.
     """
-    if not Path(path_or_name).exists() and (DATA / f"{path_or_name}.json").is_file():
+    if not user_path(path_or_name).exists() and (DATA / f"{path_or_name}.json").is_file():
         config = shipped_run(str(path_or_name)).config
         levels, count = config["level"], config["train_levels"]
     else:

@@ -24,9 +24,9 @@ import torch
 
 from ..config import from_dict, to_dict
 from ..errors import Diverged, UserError, unknown
+from ..files import make_folder, read_file, user_path, write_json
 from ..machine import fixed_threads
 from ..models.controller import count_parameters
-from ..runs.checkpoints import make_folder, read_file, replace_file
 from ..runs.loop import stop_at_next_tick
 from .sequences import (
     SEQUENCES,
@@ -276,7 +276,7 @@ def run_study(
     table = Table(
         name, study.question, study.notes, metric, command, ", ".join(made_with), tuple(rows), study.test_sequences
     )
-    replace_file(folder / TABLE, _as_json(table))
+    write_json(folder / TABLE, to_dict(table))
     return table
 
 
@@ -385,10 +385,6 @@ def _train_and_test(
     return count_parameters(run.model), tests
 
 
-def _as_json(table: Table) -> bytes:
-    return (json.dumps(to_dict(table), indent=1) + "\n").encode()
-
-
 def ship_study(table: Table, folder: str | Path) -> None:
     """Put a finished table, and the model that its study names, among the data that come with the package.
 
@@ -403,10 +399,10 @@ def ship_study(table: Table, folder: str | Path) -> None:
         if best is None:
             raise UserError(f"no seed of {model!r} has a finite error: there is no model to ship")
         seed = best[1]
-        trained = load_sequence_model(Path(folder) / run_name(model, seed) / "model.safetensors")
+        trained = load_sequence_model(user_path(folder) / run_name(model, seed) / "model.safetensors")
         trained.config = dataclasses.replace(trained.config, kernel="fused")  # it must start without a compiler
         save_sequence_model(DATA / f"study-{table.study}", trained.half())  # half the file, and it answers the same
-    replace_file(DATA / f"study-{table.study}.json", _as_json(table))
+    write_json(DATA / f"study-{table.study}.json", to_dict(table))
 
 
 def shipped_study(name: str) -> Table:

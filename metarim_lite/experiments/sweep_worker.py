@@ -26,8 +26,9 @@ from typing import Any
 from ..analysis.curves import SHARES, area, frames_to
 from ..config import from_dict
 from ..errors import Diverged, UserError
+from ..files import make_folder
 from ..machine import fixed_threads
-from ..runs.checkpoints import STATE, make_folder
+from ..runs.checkpoints import STATE
 from ..runs.metrics import recorded_metrics
 from ..training.banks import held_out_bank
 from ..training.evaluation import Evaluation, evaluate

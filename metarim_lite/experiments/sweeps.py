@@ -37,8 +37,9 @@ from ..analysis.comparison import label
 from ..config import overlay, to_dict
 from ..envs.catalogue import check_level_id
 from ..errors import UserError, unknown
+from ..files import append_line, make_folder, read_file, read_text, replace_file
 from ..machine import choose_device
-from ..runs.checkpoints import STATE, append_line, make_folder, read_file, replace_file
+from ..runs.checkpoints import STATE
 from ..runs.folder import open_folder
 from ..training.banks import held_out_bank
 from ..training.methods import method, spelled_out
@@ -289,7 +290,7 @@ def _keep(path: Path, results: dict[str, dict[str, Any]], line: dict[str, Any]) 
     again = line["run"] in results
     results[line["run"]] = line
     if again:
-        replace_file(path, "".join(json.dumps(line) + "\n" for line in results.values()).encode())
+        replace_file(path, "".join(json.dumps(line) + "\n" for line in results.values()))
     else:
         append_line(path, json.dumps(line))
 
@@ -375,6 +376,6 @@ def _bar(
 
 def _share_done(folder: Path, frames: int) -> float:
     try:
-        return min(1.0, json.loads((folder / STATE).read_text())["counters"]["frames"] / frames)
+        return min(1.0, json.loads(read_text(folder / STATE))["counters"]["frames"] / frames)
     except (OSError, ValueError, KeyError):
         return 0.0

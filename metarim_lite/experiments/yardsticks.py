@@ -11,7 +11,6 @@ the others. Asked again, it diverges again, from its last checkpoint on.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from ..analysis.comparison import FEW
 from ..analysis.forgetting import forward_transfer
 from ..config import to_dict
 from ..errors import UserError
-from ..runs.checkpoints import make_folder, replace_file
+from ..files import make_folder, write_json
 from ..training.methods import method
 from ..training.trainer import TrainConfig
 from .continual import ContinualRun, areas_alone, train_sequence_of_tasks
@@ -161,7 +160,7 @@ def compare_yardsticks(
         areas=areas,
         areas_alone=by_itself,
     )
-    replace_file(place / "comparison.json", (json.dumps(to_dict(found), indent=1) + "\n").encode())
+    write_json(place / "comparison.json", to_dict(found))
     return found
 
 

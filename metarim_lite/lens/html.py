@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import html
 import json
-import os
 from pathlib import Path
 
-from ..errors import UserError
+from ..files import replace_file, user_path
 from .drawing import describe, step_svg
 from .svg import XMLNS
 
@@ -22,14 +21,8 @@ def write_replay(trace, path: str | Path) -> Path:
 
     Raises UserError when the folder does not exist or cannot be written.
     """
-    path = Path(path)
-    page = replay_page(trace)
-    partial = path.with_name(path.name + ".part")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; choose a folder you may write to") from None
+    path = user_path(path)
+    replace_file(path, replay_page(trace), mend="choose a folder you may write to")
     return path
 
 

@@ -13,10 +13,8 @@ Killed before 2, the old pair is whole; killed before 3, reading finishes the re
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from torch import Tensor, nn
 
 from ..config import from_dict, to_dict
 from ..errors import UserError, unknown
+from ..files import make_folder, read_file, replace_file, user_path, write_json
 from ..machine import check_device
 from ..models import Agent, AgentConfig
 
@@ -36,89 +35,6 @@ TENSORS, STATE = "checkpoint.safetensors", "state.json"
 
 # Agents written before their config named these were made so.
 BEFORE_MESSAGES = {"output_gate": "none", "message_scale": 1.0}
-
-
-def make_folder(path: str | Path) -> Path:
-    """A folder we may write to, made if needed.
-
-    Raises:
-        UserError: it cannot be made or written to.
-    """
-    path = Path(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"cannot write to {str(path)!r} ({error.strerror}); choose a folder you may write to") from None
-    return path
-
-
-def read_file(path: Path) -> bytes:
-    """What is in a file.
-
-    Raises:
-        FileNotFoundError: there is none.
-        UserError: there is one, but we may not read it.
-    """
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise UserError(f"cannot read {str(path)!r} ({error.strerror}); make it a file that you may read") from None
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part.
-
-    Raises:
-        UserError: the disk is full or the folder cannot be written to; the old file is untouched.
-    """
-    beside = path.with_name(path.name + ".part")
-    try:
-        with beside.open("wb") as f:
-            f.write(content)
-            f.flush()
-            os.fsync(f.fileno())
-        beside.replace(path)
-        _keep_names(path.parent)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise _not_written(path, error) from None
-
-
-def _keep_names(folder: Path) -> None:
-    """Make the disk keep what files are called before anything else is written: a power cut may not swap the two."""
-    with contextlib.suppress(OSError):  # not every system can, Windows for one
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def append_line(path: Path, line: str) -> None:
-    """Add a line to a file, and wait until the disk has it: what is written afterwards may count on it. What a full
-    disk leaves of it is cut off when the run is resumed.
-
-    Raises:
-        UserError: the disk is full or the file cannot be written to.
-    """
-    try:
-        with path.open("a") as f:
-            f.write(line + "\n")
-            f.flush()
-            os.fsync(f.fileno())
-    except OSError as error:
-        raise _not_written(path, error) from None
-
-
-def _not_written(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"could not write {str(path)!r} ({error.strerror}); what was there before is kept: make space, then resume"
-    )
 
 
 def write_checkpoint(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -131,7 +47,7 @@ def write_checkpoint(folder: Path, tensors: dict[str, Tensor], state: dict[str, 
 
 def write_state(folder: Path, state: dict[str, Any]) -> None:
     """Replace state.json alone; `state` has the digest of its tensors."""
-    replace_file(folder / STATE, json.dumps(state, indent=1).encode())
+    write_json(folder / STATE, state)
 
 
 def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -194,7 +110,7 @@ def fill(target: dict[str, Tensor], saved: dict[str, Tensor], what: str) -> dict
 
 def write_model(path: str | Path, model: nn.Module, header: dict[str, Any]) -> Path:
     """Write parameters to one safetensors file, with `header` as JSON in it; ".safetensors" is appended to `path`."""
-    path = Path(path)
+    path = user_path(path)
     if path.suffix != ".safetensors":
         path = path.with_name(path.name + ".safetensors")
     make_folder(path.parent)
@@ -261,7 +177,7 @@ def read_about(path_or_name: str | Path) -> dict[str, str]:
 
 
 def _agent_file(path_or_name: str | Path) -> Path:
-    path = Path(path_or_name)
+    path = user_path(path_or_name)
     if (path / "agent.safetensors").is_file():
         return path / "agent.safetensors"
     if path.is_file():

@@ -86,14 +86,12 @@ from torch.optim import Optimizer
 
 from ..config import from_dict, to_dict, to_toml
 from ..errors import UserError
+from ..files import append_line, make_folder, replace_file, user_path
 from ..machine import fitting_threads, fixed_threads
 from .checkpoints import (
     STATE,
-    append_line,
     fill,
-    make_folder,
     read_checkpoint,
-    replace_file,
     write_checkpoint,
     write_state,
 )
@@ -203,7 +201,7 @@ class RunFolder:
     def __init__(
         self, path: str | Path | None, config: Any, may_change: tuple[str, ...] = (), threads: int = 0
     ) -> None:
-        self.path, self.config = None if path is None else Path(path), config
+        self.path, self.config = None if path is None else user_path(path), config
         self.metrics: list[dict[str, Any]] = []
         self.threads = threads or fitting_threads()
         with leader_first():
@@ -319,7 +317,7 @@ def write_config(folder: Path, config: Any) -> None:
     """Write a config as config.json and config.toml."""
     config = _plain(config)
     write_settings(folder / "config.json", config)
-    replace_file(folder / "config.toml", to_toml(config).encode())
+    replace_file(folder / "config.toml", to_toml(config))
 
 
 def _plain(config: Any) -> Any:

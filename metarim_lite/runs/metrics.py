@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from .checkpoints import read_file, replace_file
+from ..files import read_file, replace_file
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def read_metrics(folder: Path, count: int, last: Line | None) -> list[Line]:
         without = "the run goes on without them" + ", but for the last, which the checkpoint has" * spared
         what = "it is taken from the checkpoint" if have + spared == count else without
         log.warning("%s lacked lines %d to %d, which the checkpoint counts: %s", path, have + 1, count, what)
-    replace_file(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
+    replace_file(path, "".join(json.dumps(line) + "\n" for line in lines))
     return lines
 
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from ..config import from_dict, to_dict
 from ..errors import UserError
-from .checkpoints import read_file, replace_file
+from ..files import read_file, write_json
 
 log = logging.getLogger(__name__)
 C = TypeVar("C")
@@ -57,7 +57,7 @@ def write_settings(path: Path, config: Any) -> None:
     if not made_by or made_by[-1] != here:
         made_by = [*made_by, here]
     values = {**to_dict(config), "pinned": pinned(config), "versions": made_by}
-    replace_file(path, json.dumps(values, indent=1).encode())
+    write_json(path, values)
 
 
 def compared(config: Any, besides: dict[str, Any] | None = None) -> dict[str, str]:
