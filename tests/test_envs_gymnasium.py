@@ -1,9 +1,11 @@
 """The VectorEnv adapter keeps gymnasium's contract."""
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers.vector import DictInfoToList
 
 from metarim_lite.envs import GridWorlds, LevelBank
 from metarim_lite.envs.gymnasium import VectorWorlds
@@ -57,6 +59,7 @@ def test_same_step_returns_the_next_episode_and_keeps_the_last_observation(bank)
         assert np.array_equal(terminated, expected.terminated.numpy())
         over = terminated | truncated
         assert np.array_equal(info.get("_final_obs", np.zeros(6, bool)), over)
+        assert np.array_equal(info["success"], expected.success.numpy()) and info["_success"].all()
         for b in over.nonzero()[0]:
             ends += 1
             assert np.array_equal(info["final_obs"][b]["image"], last.image[b].numpy())
@@ -103,3 +106,92 @@ def test_levels_may_be_chosen_and_modes_must_exist(bank):
     assert envs.worlds.levels.tolist() == [3, 5]
     with pytest.raises(UserError, match="unknown autoreset mode 'Later'"):
         VectorWorlds(bank, 2, autoreset_mode="Later")
+
+
+class OneWorld(gymnasium.Env):
+    """World b of many as an environment of its own, for gymnasium's own vectors."""
+
+    def __init__(self, bank, b, seed):
+        self.worlds = GridWorlds(bank, 1, seed=seed, first=b, autoreset=False)
+        one = VectorWorlds(bank, 1)
+        self.observation_space, self.action_space = one.single_observation_space, one.single_action_space
+
+    def seen(self, observation):
+        return {name: value[0].numpy() for name, value in observation._asdict().items()}
+
+    def reset(self, *, seed=None, options=None):
+        return self.seen(self.worlds.reset()), {}
+
+    def step(self, action):
+        step = self.worlds.step(torch.tensor([int(action)]))
+        told = {"success": bool(step.success)}
+        return self.seen(step.observation), float(step.reward), bool(step.terminated), bool(step.truncated), told
+
+
+def alike(a, b):
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(alike(a[key], b[key]) for key in a)
+    if a.dtype == object:
+        return all(x is y is None or alike(x, y) for x, y in zip(a, b, strict=True))
+    return np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
+def test_every_answer_is_that_of_gymnasiums_own_vector(mode):
+    """SyncVectorEnv over the same worlds, each an environment: observations, rewards, ends, and what is told of
+    episodes that ended. The one difference: of a world that has just begun, gymnasium tells no success, we tell it."""
+    bank, B = LevelBank.generate("BabyAI-GoToObjS4-v0", range(20), cache=False), 6
+    theirs = SyncVectorEnv([lambda b=b: OneWorld(bank, b, seed=4) for b in range(B)], autoreset_mode=mode)
+    ours = VectorWorlds(bank, B, seed=4, autoreset_mode=mode)
+    assert alike(ours.reset()[0], theirs.reset()[0])
+    successes, finals = 0, 0
+    for a in actions(150):
+        *mine, told = ours.step(a)
+        *other, info = theirs.step(a)
+        assert all(alike(x, y) for x, y in zip(mine, other, strict=True))
+        for name in ("final_obs", "_final_obs", "final_info", "_final_info"):
+            assert (name in told) == (name in info)
+            assert name not in info or alike(told[name], info[name]), name
+        known = info.get("_success", np.zeros(B, bool))
+        assert np.array_equal(told["success"][known], info.get("success", known)[known])
+        finals += name in info
+        successes += int(told["success"].sum())
+    assert successes > 20 and (finals > 20) == (mode == "SameStep")
+
+
+def test_infos_are_those_that_gymnasiums_wrappers_read(bank):
+    envs = DictInfoToList(VectorWorlds(bank, 6))
+    envs.reset()
+    told = [info for a in actions(60) for info in envs.step(a)[-1]]
+    assert all("success" in info for info in told) and sum("final_info" in info for info in told) > 5
+
+
+@pytest.mark.parametrize("wrong", [np.full(6, 0.5), np.ones(6), [True] * 6, torch.full((6,), 1.0)], ids=str)
+def test_actions_that_are_no_whole_numbers_are_refused_in_a_sentence(bank, wrong):
+    envs = VectorWorlds(bank, 6)
+    envs.reset()
+    before = envs.worlds.state_dict()
+    with pytest.raises(UserError, match="actions must be whole numbers, got (torch.)?(float|bool)"):
+        envs.step(wrong)
+    assert all(torch.equal(before[name], value) for name, value in envs.worlds.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int32, np.int64, list])
+def test_whole_numbers_of_every_kind_are_actions(bank, kind):
+    envs, other = VectorWorlds(bank, 6), VectorWorlds(bank, 6)
+    envs.reset(), other.reset()
+    for a in actions(5):
+        assert same(envs.step(kind(a) if kind is list else a.astype(kind))[0], other.step(a)[0])
+
+
+@pytest.mark.parametrize("seed", [np.int64(5), np.uint8(5), [5, 1], [np.int32(5)], np.array([5, 6])], ids=str)
+def test_seeds_of_every_kind_draw_the_same_levels(bank, seed):
+    envs, other = VectorWorlds(bank, 6), VectorWorlds(bank, 6)
+    envs.reset(seed=seed), other.reset(seed=5)
+    assert torch.equal(envs.worlds.levels, other.worlds.levels)
+
+
+@pytest.mark.parametrize("seed", [0.5, "a", True, [None], [], np.float32(1)], ids=str)
+def test_other_seeds_are_refused_in_a_sentence(bank, seed):
+    with pytest.raises(UserError, match="seed must be a whole number"):
+        VectorWorlds(bank, 6).reset(seed=seed)

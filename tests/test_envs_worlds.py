@@ -1,5 +1,6 @@
 """What worlds promise, whatever they hold: independence, determinism, no aliasing, one sentence for bad input."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -214,6 +215,46 @@ def test_other_bad_input_gets_a_sentence(bank):
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="device 'cuda' is not available"):
             GridWorlds(bank, 1, device="cuda")
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int32, np.uint16, np.int64, np.uint64])
+def test_whole_numbers_of_every_kind_are_taken_where_one_is_asked_for(bank, kind):
+    worlds = GridWorlds(bank, kind(3), seed=kind(5), first=kind(2), visits=kind(2))
+    expected = GridWorlds(bank, 3, seed=5, first=2, visits=2)
+    assert torch.equal(worlds.reset().image, expected.reset().image)
+    chosen = np.array([7, 0, 7], dtype=kind)
+    assert torch.equal(worlds.reset(chosen).image, expected.reset(torch.tensor([7, 0, 7])).image)
+    assert torch.equal(worlds.reset(list(chosen)).image, expected.reset(torch.tensor([7, 0, 7])).image)
+    assert bank.select(chosen).seeds.tolist() == bank.select([7, 0, 7]).seeds.tolist()
+    seeds = LevelBank.generate(MIXED[0], np.array([3, 0], dtype=kind), cache=False).seeds
+    assert seeds.tolist() == LevelBank.generate(MIXED[0], [kind(3), kind(0)], cache=False).seeds.tolist() == [3, 0]
+
+
+@pytest.mark.parametrize("wrong", [[0.5, 1, 2], np.zeros(3), torch.zeros(3), [True, False, True]], ids=str)
+def test_fractions_and_truths_are_no_levels(bank, wrong):
+    worlds = GridWorlds(bank, 3)
+    with pytest.raises(UserError, match="levels must be whole numbers, got (torch.)?(float|bool)"):
+        worlds.reset(wrong)
+    with pytest.raises(UserError, match="positions of levels must be whole numbers"):
+        bank.select(wrong)
+
+
+def test_finished_worlds_stay_as_they_are_where_only_the_others_are_stepped(bank):
+    worlds, others = GridWorlds(bank, 8, autoreset=False), GridWorlds(bank, 8, autoreset=False)
+    worlds.reset(), others.reset()
+    held, steps = torch.zeros(8, dtype=torch.bool), 0
+    for a in random_actions(150, 8):
+        before, step = worlds.state_dict(), worlds.step_unfinished(a)
+        assert torch.equal(worlds.state.grid[held], before["grid"][held])
+        assert torch.equal(worlds._registers[:, held], before["registers"][:, held])
+        assert step.terminated[held].all() and not (step.reward[held].any() or step.success[held].any())
+        others.renew(others.finished)
+        other = others.step(a)
+        assert torch.equal(step.observation.image[~held], other.observation.image[~held])
+        steps += int(held.sum())
+        held = held | other.terminated | other.truncated
+        assert torch.equal(worlds.finished, held)
+    assert steps > 50
 
 
 def test_masked_renewal_gives_the_same_numbers_as_copying_rows(bank, monkeypatch):

@@ -3,6 +3,7 @@
 pytest -m gpu
 """
 
+import contextlib
 import dataclasses
 
 import pytest
@@ -23,12 +24,14 @@ def bank():
     return LevelBank.concat([LevelBank.generate(level_id, range(12), cache=False) for level_id in MIXED])
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def no_waiting():
-    """Whatever makes the host wait for the device raises."""
+    """Whatever makes the host wait for the device raises. What is made once, worlds above all, is made before."""
     torch.cuda.set_sync_debug_mode("error")
-    yield
-    torch.cuda.set_sync_debug_mode("default")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def flat(step):
@@ -48,36 +51,29 @@ def test_worlds_give_the_numbers_of_a_cpu(bank):
 
 
 @pytest.mark.parametrize("autoreset", [True, False])
-def test_worlds_never_make_the_host_wait(bank, autoreset, no_waiting):
+def test_worlds_never_make_the_host_wait(bank, autoreset):
     worlds = GridWorlds(bank, B, device="cuda", autoreset=autoreset)
-    torch.cuda.set_sync_debug_mode("default")
-    worlds.reset()
     actions = random_actions(20).cuda()
-    torch.cuda.set_sync_debug_mode("error")
-    for row in actions:
-        worlds.step(row)
+    ended = torch.ones(B, dtype=torch.bool, device="cuda")
+    with no_waiting():
+        worlds.reset()
+        for row in actions:
+            worlds.step(row)
+        worlds.renew(ended)
 
 
-def test_worlds_run_under_a_cuda_graph(bank):
-    worlds, eager = GridWorlds(bank, B, device="cuda"), GridWorlds(bank, B, device="cuda")
-    worlds.reset(), eager.reset()
-    start = worlds.state_dict()
-    actions = torch.zeros(B, dtype=torch.int64, device="cuda")
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):  # as PyTorch asks: warm up on another stream
-        for _ in range(3):
-            worlds.step(actions)
-    torch.cuda.current_stream().wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step = worlds.step(actions)
-    worlds.load_state_dict(start)  # copies into the tensors that the graph works on
-    for row in random_actions(100).cuda():
-        actions.copy_(row)
-        graph.replay()
-        for ours, theirs in zip(flat(step), flat(eager.step(row)), strict=True):
+@pytest.mark.parametrize("settings", [{}, {"visits": 3}, {"autoreset": False}], ids=str)
+def test_worlds_recorded_as_a_cuda_graph_step_as_plain_ones(bank, settings, caplog):
+    worlds, plain = (GridWorlds(bank, B, device="cuda", **settings) for _ in range(2))
+    worlds.reset(), plain.reset()
+    recorded = worlds.record()
+    assert not caplog.records, "they were recorded"
+    for t, row in enumerate(random_actions(100).cuda()):
+        step = worlds.step(row) if t % 5 == 3 else recorded.step(row)
+        for ours, theirs in zip(flat(step), flat(plain.step(row)), strict=True):
             assert torch.equal(ours, theirs)
+    with no_waiting():
+        recorded.step(row)
 
 
 def test_compiled_worlds_give_the_same_numbers(bank):
@@ -131,15 +127,14 @@ def test_controllers_run_under_a_cuda_graph(make):
     assert torch.allclose(outputs, span(), atol=1e-6)
 
 
-def test_playing_never_makes_the_host_wait(bank, no_waiting):
+def test_playing_never_makes_the_host_wait(bank):
     from metarim_lite.training.rollouts import Player
 
-    torch.cuda.set_sync_debug_mode("default")
     agent = ml.Agent(ml.AgentConfig(controller="rim")).cuda()
     player = Player(GridWorlds(bank, B, device="cuda"), agent, torch.Generator(device="cuda").manual_seed(0))
     player.collect(agent, 4, 4)  # what is made once is made here
-    torch.cuda.set_sync_debug_mode("error")
-    player.collect(agent, 20, 20)
+    with no_waiting():
+        player.collect(agent, 20, 20)
 
 
 @pytest.mark.parametrize("method", ["lstm", "meta-rim", "meta-rim-per-task"])

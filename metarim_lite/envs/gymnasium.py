@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from ..errors import UserError
 from .cells import ACTIONS
 from .engine import GridWorlds
-from .levels import LevelBank
+from .levels import LevelBank, whole_numbers
 from .missions import MISSION_LENGTH, VOCABULARY
 from .vision import VIEW
 
@@ -30,7 +31,8 @@ class VectorWorlds(VectorEnv):
     Autoreset as gymnasium defines it:
 
     - "SameStep": the step that ends an episode returns the next episode's first observation, and the last one of
-      the old episode in `info["final_obs"]` (with the mask `info["_final_obs"]`).
+      the old episode in `info["final_obs"]`, its success in `info["final_info"]["success"]` (with the masks
+      `info["_final_obs"]` and `info["_final_info"]`).
     - "NextStep": the step that ends an episode returns its last observation; the next step ignores the action of
       that world, returns the first observation of its next episode, reward 0.
     - "Disabled": finished worlds are reset by `reset(options={"reset_mask": mask})` before the next step.
@@ -72,59 +74,59 @@ class VectorWorlds(VectorEnv):
         self.action_space = batch_space(self.single_action_space, num_envs)
 
     def reset(
-        self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Begin new episodes.
 
         Args:
-            seed: of the draws of levels from now on.
+            seed: of the draws of levels from now on; of a list, the first.
             options: {"levels": int array [B]} chooses the levels; {"reset_mask": bool array [B]} begins new episodes
                 in these worlds only.
         """
         options = options or {}
         if seed is not None:
-            seed = seed if isinstance(seed, int) else seed[0]
+            seed = next(iter(seed), None) if isinstance(seed, (list, tuple, np.ndarray)) else seed
             self.worlds = GridWorlds(self.bank, self.num_envs, self.device, seed, autoreset=False)
         if options.get("reset_mask") is not None:
             self.worlds.renew(torch.as_tensor(options["reset_mask"], device=self.worlds.device))
             return self._numpy(self.worlds.observe()), {}
-        levels = options.get("levels")
-        return self._numpy(self.worlds.reset(None if levels is None else torch.as_tensor(levels))), {}
+        return self._numpy(self.worlds.reset(options.get("levels"))), {}
 
     def step(
         self, actions: np.ndarray
     ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One action in every world; see the class for what happens where an episode ends."""
-        worlds = self.worlds
-        over = worlds.finished
-        waiting = self.mode == AutoresetMode.NEXT_STEP and bool(over.any())
-        if waiting:
-            worlds.renew(over)
-            begun = worlds.state_dict()
-        step = worlds.step(torch.as_tensor(np.asarray(actions), dtype=torch.int64).to(worlds.device))
-        observation, *results, success = step
-        info: dict[str, Any] = {}
-        if waiting:  # the worlds that have only just begun take back their step
-            now = worlds.state_dict()
-            for name in ("grid", "finished"):
-                now[name][over] = begun[name][over]
-            now["registers"][:, over] = begun["registers"][:, over]
-            worlds.load_state_dict(now)
-            observation = worlds.observe()
-            results = [torch.where(over, torch.zeros_like(r), r) for r in results]
-            success = success & ~over
-        elif self.mode == AutoresetMode.SAME_STEP and bool((ended := worlds.finished).any()):
-            last = self._numpy(observation)
-            worlds.renew(ended)
-            observation = worlds.observe()
-            mask = ended.cpu().numpy()
-            final = np.full(self.num_envs, None, dtype=object)
-            for b in mask.nonzero()[0]:
-                final[b] = {name: value[b] for name, value in last.items()}
-            info = {"final_obs": final, "_final_obs": mask}
-        info["success"] = success.cpu().numpy()
-        reward, terminated, truncated = (r.cpu().numpy() for r in results)
-        return self._numpy(observation), reward.astype(np.float64), terminated, truncated, info
+        """One action in every world; see the class for what happens where an episode ends.
+
+        Raises:
+            UserError: what `GridWorlds.step` raises; actions that are no whole numbers.
+        """
+        worlds, actions = self.worlds, whole_numbers("actions", actions).to(self.worlds.device)
+        waited = worlds.finished if self.mode == AutoresetMode.NEXT_STEP else None
+        step = worlds.step(actions) if waited is None else worlds.step_unfinished(actions)
+        terminated, truncated = step.terminated, step.truncated
+        observation, success = self._numpy(step.observation), step.success.cpu().numpy()
+        info = {"success": success, "_success": np.ones_like(success)}
+        if waited is not None:
+            terminated, truncated = terminated & ~waited, truncated & ~waited
+            renewed = waited
+        elif self.mode == AutoresetMode.SAME_STEP:
+            renewed = terminated | truncated
+            info |= self._final(renewed.cpu().numpy(), observation, success)
+        if self.mode != AutoresetMode.DISABLED and bool(renewed.any()):
+            worlds.renew(renewed)
+            observation = self._numpy(worlds.observe())
+        reward = step.reward.cpu().numpy().astype(np.float64)
+        return observation, reward, terminated.cpu().numpy(), truncated.cpu().numpy(), info
+
+    def _final(self, ended: np.ndarray, observation: dict[str, np.ndarray], success: np.ndarray) -> dict[str, Any]:
+        """What gymnasium says of episodes that ended, each with the mask of the worlds that it speaks of."""
+        if not ended.any():
+            return {}
+        last = np.full(self.num_envs, None, dtype=object)
+        for b in ended.nonzero()[0]:
+            last[b] = {name: value[b] for name, value in observation.items()}
+        told = {"success": success, "_success": ended}  # a success is always an end
+        return {"final_obs": last, "_final_obs": ended, "final_info": told, "_final_info": ended}
 
     def render(self) -> tuple[np.ndarray, ...]:
         """A picture of every world."""

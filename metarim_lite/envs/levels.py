@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from ..config import whole_number
 from ..errors import UserError
 from .catalogue import check_level_id
 from .cells import EMPTY, WALL
@@ -174,7 +175,7 @@ class LevelBank:
 
     def select(self, index: Int[Tensor, "m"] | Sequence[int]) -> LevelBank:
         """The levels at these positions, in this order. Tasks keep their numbers."""
-        index = torch.as_tensor(index, dtype=torch.int64)
+        index = whole_numbers("positions of levels", index)
         tables = {name: table[index] for name, table in self.tables.items()}
         seen = None if self.seen is None else self.seen[index]
         return LevelBank(tables, self.level_ids, self.task[index], self.seeds[index], seen)
@@ -225,14 +226,27 @@ class LevelBank:
         return self.tables["cells"].shape[1]
 
 
+def whole_numbers(name: str, values: Any) -> Int[Tensor, "..."]:
+    """Whole numbers of any kind and in any container that torch reads, as int64.
+
+    Raises:
+        UserError: fractions, which torch would cut off, or true and false.
+    """
+    if isinstance(values, Tensor):
+        whole = not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
+    else:
+        values = np.asarray(values)
+        whole = values.dtype.kind in "iu" or values.size == 0
+    if not whole:
+        raise UserError(f"{name} must be whole numbers, got {values.dtype} {tuple(values.shape)}")
+    return torch.as_tensor(values).long()
+
+
 def _check_seeds(seeds: Any) -> list[int]:
     if isinstance(seeds, (int, str)) or not isinstance(seeds, Iterable) or getattr(seeds, "ndim", 1) != 1:
         raise UserError(f"seeds must be several whole numbers, got {seeds!r}; for example seeds=range(1000)")
-    checked = []
-    for seed in seeds.tolist() if isinstance(seeds, Tensor) else seeds:
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
-            raise UserError(f"seeds must be whole numbers ≥ 0 and < 2^63, got {seed!r}; for example seeds=range(1000)")
-        checked.append(int(seed))
+    seeds = seeds.tolist() if isinstance(seeds, Tensor) else seeds
+    checked = [whole_number("each seed", seed, at_least=0, at_most=2**63 - 1) for seed in seeds]
     if not checked:
         raise UserError("a bank needs at least one seed, got none; for example seeds=range(1000)")
     return checked
