@@ -6,7 +6,7 @@ import torch
 from metarim_lite.bots.bot import Bot
 from metarim_lite.bots.compare import compare_level, compare_minigrid
 from metarim_lite.bots.oracle import Oracle
-from metarim_lite.envs import GridWorlds, LevelBank, engine, supported
+from metarim_lite.envs import GridWorlds, LevelBank, simulation, supported
 from metarim_lite.envs.generation import make_minigrid
 from metarim_lite.errors import UserError
 
@@ -123,8 +123,8 @@ def test_every_other_babyai_level_equals_minigrid_for_a_while():
 
 
 def test_a_comparison_notices_a_wrong_engine(monkeypatch):
-    original = engine.success_reward
-    monkeypatch.setattr(engine, "success_reward", lambda *args: original(*args) * 0.999)
+    original = simulation.success_reward
+    monkeypatch.setattr(simulation, "success_reward", lambda *args: original(*args) * 0.999)
     result = compare_level("BabyAI-GoToObjS4-v0", 500)
     assert result.differences and "reward" in result.differences[0]
 

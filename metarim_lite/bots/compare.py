@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ..envs import GridWorlds, Observation
 from ..envs.catalogue import check_level_id, supported
-from ..envs.engine import GridWorlds, Observation
 from ..envs.generation import make_minigrid
 from ..envs.levels import LevelBank
 from ..envs.missions import decode_mission

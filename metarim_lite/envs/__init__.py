@@ -10,10 +10,11 @@ Every level with its rooms, step limit and kinds of instruction, every quirk of 
 
 from .catalogue import level_table, level_table_markdown, supported
 from .cells import ACTIONS, COLOURS, TYPES
-from .engine import GridWorlds, Observation, Step
+from .engine import GridWorlds
 from .generation import make_minigrid
 from .levels import LevelBank
 from .missions import MISSION_LENGTH, VOCABULARY, decode_mission, encode_mission
+from .simulation import Observation, Step
 
 __all__ = [
     "ACTIONS",
