@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .errors import UserError, unknown
+from .files import user_path
 
 C = TypeVar("C")
 
@@ -227,8 +228,9 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: it cannot be read, or is no TOML.
     """
+    file = user_path(path)
     try:
-        return tomllib.loads(Path(path).read_text())
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))  # some editors begin with a byte-order mark
     except OSError as error:
         raise UserError(f"cannot read the config {str(path)!r} ({error.strerror}); name a TOML file") from None
     except ValueError as error:

@@ -40,7 +40,7 @@ def available_cores() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = Path("/sys/fs/cgroup/cpu.max")
     if limit.is_file():
-        quota, _, period = limit.read_text().partition(" ")
+        quota, _, period = limit.read_text(encoding="utf-8").partition(" ")
         if quota.isdigit():
             cores = min(cores, max(1, math.ceil(int(quota) / int(period))))
     return cores

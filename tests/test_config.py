@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 import tomllib
 from typing import get_type_hints
 
@@ -181,6 +184,28 @@ def test_a_file_that_cannot_be_read_gets_one_sentence(tmp_path):
     (tmp_path / "latin.toml").write_bytes(b'level = "\xe9"')
     with pytest.raises(ml.UserError, match="is not TOML"):
         read_toml(tmp_path / "latin.toml")
+
+
+def test_config_files_are_utf_8_wherever_they_are_read(tmp_path):
+    """In a process whose locale knows ASCII alone; a byte-order mark is skipped."""
+    config = ml.TrainConfig(level="größe ✓", start="läv€l")
+    for mark in (b"", b"\xef\xbb\xbf"):
+        (tmp_path / "config.toml").write_bytes(mark + to_toml(config).encode())
+        (tmp_path / "config.json").write_bytes(mark + json.dumps(to_dict(config), ensure_ascii=False).encode())
+        code = (
+            "import locale, sys, metarim_lite as ml\n"
+            "from metarim_lite.config import from_dict, read_toml\n"
+            "from metarim_lite.runs.pins import read_config\n"
+            "from pathlib import Path\n"
+            "assert locale.getencoding().upper() not in ('UTF-8', 'UTF8'), locale.getencoding()\n"
+            "config = ml.TrainConfig(level='gr\\xf6\\xdfe \\u2713', start='l\\xe4v\\u20acl')\n"
+            "assert from_dict(ml.TrainConfig, read_toml('config.toml')) == config\n"
+            "assert read_config(ml.TrainConfig, Path('config.json'))[0] == config\n"
+        )
+        plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=tmp_path, env=os.environ | plain, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode(errors="replace")
 
 
 def test_an_overlay_keeps_what_it_does_not_name():

@@ -124,3 +124,41 @@ def test_files_are_written_by_files_py_alone():
         if name != "files.py" and name not in WRITES_BY_ITSELF:
             assert not own_writes(path.read_text(encoding="utf-8")), name
     assert own_writes("p.open('wb')\nopen(p, mode='a')\np.write_text(t)\nopen(p)\nos.fdopen(h, 'w')") == [1, 2, 3, 5]
+
+
+def opened_in_the_locales_encoding(source: str) -> list[int]:
+    """Lines that read or write text without saying in which encoding."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        by_attribute = isinstance(node.func, ast.Attribute)
+        name = node.func.attr if by_attribute else getattr(node.func, "id", "")
+        if name == "open" and by_attribute and getattr(node.func.value, "id", "") == "os":
+            continue  # a descriptor: bytes
+        given = {keyword.arg for keyword in node.keywords}
+        modes = [*node.args[:2], *(keyword.value for keyword in node.keywords if keyword.arg == "mode")]
+        texts = [mode.value for mode in modes if isinstance(mode, ast.Constant) and isinstance(mode.value, str)]
+        binary = any("b" in text and set(text) <= set("rwaxb+") for text in texts)
+        position = {"read_text": 0, "write_text": 1}.get(name)
+        if by_attribute and position is not None and "encoding" not in given and len(node.args) <= position:
+            found.append(node.lineno)
+        if name in ("open", "fdopen") and not binary and "encoding" not in given:
+            found.append(node.lineno)
+    return found
+
+
+def test_no_file_is_opened_in_the_locales_encoding():
+    for path in PACKAGE.rglob("*.py"):
+        lines = opened_in_the_locales_encoding(path.read_text(encoding="utf-8"))
+        assert not lines, f"{path.relative_to(PACKAGE)} lines {lines}: say encoding='utf-8', or read bytes"
+
+
+def test_the_encoding_rule_sees_every_form_of_opening():
+    bad = ("open(p)", "open(p, 'w')", "p.open()", "p.open('a')", "p.open(mode='r')", "p.read_text()",
+           "p.write_text(x)", "io.open(p, 'w')", "os.fdopen(h)")  # fmt: skip
+    good = ("open(p, 'rb')", "p.open('wb')", "p.open(mode='ab')", "p.read_text(encoding='utf-8')",
+            "p.read_text('utf-8')", "p.write_text(x, encoding='utf-8')", "open(p, 'w', encoding='utf-8')",
+            "os.open(p, os.O_RDONLY)", "os.fdopen(h, 'wb')", "read_text(p)")  # fmt: skip
+    assert all(opened_in_the_locales_encoding(text) == [1] for text in bad)
+    assert not any(opened_in_the_locales_encoding(text) for text in good)
