@@ -50,10 +50,45 @@ def test_only_successes_are_kept(monkeypatch, bank):
             return None if seed % 2 else super().act(last_action)
 
     monkeypatch.setattr(demonstrations, "Bot", GivesUp)
-    some = demonstrate(bank, cache=False)
+    with pytest.warns(UserWarning, match="failed in 3 of 6 episodes of BabyAI-GoToLocal-v0, "):
+        some = demonstrate(bank, cache=False)
     assert len(some.lengths) and not (bank.seeds[some.level] % 2).any()
     with pytest.raises(ml.UserError, match="solves none of"):
         demonstrate(bank.select((bank.seeds % 2).nonzero()[:, 0]), cache=False)
+
+
+@pytest.mark.parametrize(("failures", "warned"), [(0, None), (1, False), (2, False), (3, True)])
+def test_what_the_bot_failed_in_is_said_with_counts(monkeypatch, caplog, recwarn, failures, warned):
+    """One line up to a fifth of a level's episodes, a warning beyond; nothing where it solves all."""
+
+    class FailsSometimes(Bot):
+        def act(self, last_action=None):
+            return None if int(self.worlds.levels[self.b]) < failures else super().act(last_action)
+
+    monkeypatch.setattr(demonstrations, "Bot", FailsSometimes)
+    shown = demonstrate(ml.LevelBank.generate(LEVELS[0], range(10), cache=False), cache=False)
+    said = [r.message for r in caplog.records], [str(w.message) for w in recwarn]
+    counts = f"minigrid's bot failed in {failures} of 10 episodes of {LEVELS[0]}; the other {10 - failures} are the "
+    assert len(shown.lengths) == 10 - failures
+    if warned is None:
+        assert said == ([], [])
+    else:
+        (line,) = said[warned]
+        assert line.startswith(counts + "demonstrations") and not said[not warned]
+
+
+def test_it_is_said_level_by_level_and_also_of_what_the_cache_knows(monkeypatch, tmp_path):
+    """A level whose missions can never succeed, beside one that is easy."""
+    monkeypatch.setenv("METARIM_CACHE", str(tmp_path))
+    ids = (LEVELS[0], "BabyAI-OpenDoorsOrderN4Debug-v0")
+    both = ml.LevelBank.concat([ml.LevelBank.generate(level_id, range(10)) for level_id in ids])
+    for _ in range(2):
+        with pytest.warns(UserWarning) as said:
+            shown = demonstrate(both)
+        failed = 10 - int((both.task[shown.level] == 1).sum())
+        assert failed > 2 and int((both.task[shown.level] == 0).sum()) == 10
+        (warning,) = said
+        assert f"failed in {failed} of 10 episodes of {ids[1]}; the other {20 - failed} are" in str(warning.message)
 
 
 def test_an_episode_cut_off_by_its_step_limit_is_no_demonstration(monkeypatch, bank):

@@ -7,6 +7,8 @@ A level and the actions taken in it say everything, since worlds follow no dice.
 from __future__ import annotations
 
 import gzip
+import logging
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +24,10 @@ from ..envs.storage import SEEDS_PER_FILE, cache_folder, cached_path, read_cache
 from ..errors import UserError
 from .bot import Bot
 
+log = logging.getLogger(__name__)
+
 BOT = 1  # raise it when the bot plays differently
+MANY = 0.2  # share of a level's episodes that the bot may fail in before it is a warning
 GAVE_UP = np.zeros(0, dtype=np.uint8)
 Actions = dict[int, np.ndarray]  # seed -> uint8 [steps]; no steps where the bot failed
 
@@ -69,6 +74,9 @@ def demonstrate(
 ) -> Demonstrations:
     """Let minigrid's bot play every level of a bank once, exploring as minigrid ships it; keep its successes.
 
+    Where it failed is said in one line, with counts; it is a warning where it failed in many episodes of a level, since
+    what is left may be the easy ones.
+
     Args:
         workers: processes; None decides by how long it will take.
         progress: show a bar.
@@ -78,15 +86,24 @@ def demonstrate(
         UserError: the bot succeeds in no level.
     """
     actions: list[np.ndarray] = [GAVE_UP] * len(bank)
+    failed, many = [], False
     for task, level_id in enumerate(bank.level_ids):
         rows = (bank.task == task).nonzero()[:, 0].tolist()
         seeds = bank.seeds[rows].tolist()
         known = _known(level_id, sorted(set(seeds)), workers, progress, cache)
         for row, seed in zip(rows, seeds, strict=True):
             actions[row] = known[seed]
+        if missed := sum(not len(actions[row]) for row in rows):
+            failed.append(f"{missed} of {len(rows)} episodes of {level_id}")
+            many |= missed > MANY * len(rows)
     solved = [row for row, taken in enumerate(actions) if len(taken)]
     if not solved:
         raise UserError(f"minigrid's bot solves none of {bank!r}; choose another level to imitate it on")
+    said = f"minigrid's bot failed in {', '.join(failed)}; the other {len(solved)} are the demonstrations"
+    if many:
+        warnings.warn(f"{said}, so what it cannot do is not in them", stacklevel=2)
+    elif failed:
+        log.warning(said)
     return play_again(bank, solved, [actions[row] for row in solved])
 
 
