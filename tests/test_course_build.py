@@ -1,5 +1,7 @@
 """Notebooks come from their sources: in sync, deterministic, and without solutions where none belong."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -192,3 +194,18 @@ def test_where_the_package_is_missing_the_first_cell_says_what_to_do_or_does_it(
 def test_where_the_package_is_installed_the_first_cell_does_nothing(monkeypatch):
     monkeypatch.setattr("subprocess.run", lambda *a, **k: pytest.fail("nothing should be installed"))
     exec(INSTALL, {})
+
+
+def test_a_notebook_that_needs_too_much_memory_fails_its_last_test(tmp_path):
+    """The hook of conftest.py beside `pytest --nbval`, on a notebook that needs 300 MB and one that needs none."""
+    for name, cell in (("large", "x = b'1' * 300_000_000"), ("small", "x = 1")):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+    hook = (ROOT / "conftest.py").read_text(encoding="utf-8")
+    (tmp_path / "conftest.py").write_text(hook.replace("ALLOWED = 1.0e9", "ALLOWED = 0.25e9"), encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "--nbval-lax", "-rA", "-p", "no:cacheprovider", "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    if "skipped" in done.stdout:
+        pytest.skip("this system does not say how much memory a process needed")
+    assert "large.ipynb needed 0.3" in done.stdout and "allowed are 0.25" in done.stdout
+    assert "1 failed, 3 passed" in done.stdout, done.stdout

@@ -6,7 +6,7 @@ from torch.autograd import grad
 
 from metarim_lite import UserError
 from metarim_lite.models import LSTM, RIM, Interventions
-from metarim_lite.models.attention import choose_active, input_attention
+from metarim_lite.models.attention import choose_active, eagerness
 
 FORMS = {
     "fused": {},
@@ -133,20 +133,19 @@ def test_a_choice_that_cannot_be_made_is_refused(preference, k):
         choose_active(preference, k)
 
 
-def test_preference_does_not_round_to_a_tie_with_several_heads_either():
+def test_eagerness_does_not_round_to_a_tie_with_several_heads_either():
     scores = torch.tensor([[-30.0, -30.0], [-18.0, -18.0], [30.0, 30.0], [18.0, 18.0]]).view(4, 1, 2, 1)
-    _, preference = input_attention(scores)
-    assert preference[:, 0].argsort().tolist() == [0, 1, 3, 2]
-    with pytest.raises(UserError, match="did you mean 'modules'"):
-        input_attention(scores, "module")
+    eager = eagerness(torch.cat((torch.zeros_like(scores), scores), -1))
+    assert eager[:, 0].argsort().tolist() == [0, 1, 3, 2]
 
 
 @pytest.mark.parametrize("heads", [1, 2, 3])
 @pytest.mark.parametrize("elements", [1, 3])
-def test_preference_has_the_order_of_the_mean_attention_on_null(heads, elements):
-    scores = torch.randn(7, 5, heads, elements, generator=dice(), dtype=torch.float64)
-    on_null = torch.cat((torch.zeros(7, 5, heads, 1), scores), -1).softmax(-1)[..., 0].mean(-1)
-    assert torch.equal(input_attention(scores)[1].argsort(0), (-on_null).argsort(0))
+def test_eagerness_has_the_order_of_the_mean_attention_on_null(heads, elements):
+    scores = torch.randn(7, 5, heads, 1 + elements, generator=dice(), dtype=torch.float64)
+    scores[..., 0] = 0
+    on_null = scores.softmax(-1)[..., 0].mean(-1)
+    assert torch.equal(eagerness(scores).argsort(0), (-on_null).argsort(0))
 
 
 @pytest.mark.parametrize("form", FORMS)

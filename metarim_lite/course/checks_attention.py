@@ -7,22 +7,21 @@ import math
 import torch
 from torch import Tensor
 
-from ..models import attention
 from .exercise import Exercise, Mistake
 from .probing import Case, Output
 
 
 def input_attention(h: Tensor, x: Tensor, W_q: Tensor, W_e: Tensor, W_v: Tensor) -> tuple[Tensor, Tensor]:
-    """The attention of N modules over {null, input}: the package's own, in the letters of the exercise.
+    """The attention of N modules over {null, input}, as `RIM.read_input` has it, in the letters of the exercise.
 
-    Arguments: h [B,N,H], x [B,D], W_q [N,H,d_k], W_e [D,d_k], W_v [D,d_v].
-    Returns: weights [B,N,2] over (null, input), read-out [B,N,d_v].
+    Args:
+        h [B,N,H], x [B,D], W_q [N,H,d_k], W_e [D,d_k], W_v [D,d_v].
+
+    Returns:
+        weights [B,N,2] over (null, input), read-out [B,N,d_v].
     """
-    query = torch.einsum("bnh,nhk->nbk", h, W_q)[:, :, None]  # [N,B,A=1,d_k]
-    keys = (x @ W_e / math.sqrt(W_e.shape[-1]))[:, None, None]  # [B,E=1,A=1,d_k]
-    on_input, _ = attention.input_attention(attention.input_scores(query, keys))  # [N,B,1,1]
-    on_input = on_input[..., 0].transpose(0, 1)  # [B,N,1]
-    return torch.cat([1 - on_input, on_input], dim=-1), on_input * (x @ W_v)[:, None]
+    weights = (_scores(h, x, W_q, W_e) / math.sqrt(W_e.shape[-1])).softmax(-1)
+    return weights, weights @ _values(x, W_v)
 
 
 def _scores(h: Tensor, x: Tensor, W_q: Tensor, W_e: Tensor) -> Tensor:

@@ -33,7 +33,8 @@ from ..tasks import COPYING_SMALL, TASKS, Adding, Batch, BouncingBalls, Copying,
 
 SCHEDULES = ("constant", "linear")
 TEST_SEED = 1_000_003  # test sequences are the same at every report and in every run
-AT_ONCE = 1024  # sequences of a test that are answered together; more of them would only need more memory
+DRAWN = 1024  # sequences of a test that are drawn together: another number would be other sequences
+AT_ONCE = 128  # … and that are answered together; more of them would only need more memory
 
 
 def make_controller(config: SequenceConfig) -> RIM | LSTM:
@@ -204,11 +205,12 @@ def evaluate_sequence(model: SequenceModel, split: str, sequences: int = 1024, s
         raise UserError(f"sequences={sequences!r}; a test needs a whole number of at least 1")
     total, answered = 0.0, 0
     while answered < sequences:
-        asked = min(AT_ONCE, sequences - answered)
+        asked = min(DRAWN, sequences - answered)
         batch = task.sample(asked, dice, split)
         batch = batch._replace(inputs=batch.inputs.to(device), targets=batch.targets.to(device))
         B = batch.inputs.shape[1]
-        total, answered = total + B * task.metric(model.answer(batch), batch).item(), answered + B
+        parts = [model.answer(batch._replace(inputs=inputs)) for inputs in batch.inputs.split(AT_ONCE, 1)]
+        total, answered = total + B * task.metric(torch.cat(parts, 1), batch).item(), answered + B
         if B < asked:  # the task has no more
             break
     return total / answered

@@ -10,10 +10,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import UserError, unknown
-from .controller import ControllerState, Diagnostics, check_scale
+from .checks import check_switch
+from .controller import ControllerState, Diagnostics
 from .encoders import Encoder
 from .lstm import LSTM
-from .rim import KERNELS, OUTPUT_GATES, RIM
+from .rim import RIM
 
 GROUPS = ("encoder", "modules", "attention", "heads")
 NUM_ACTIONS = 7
@@ -65,16 +66,12 @@ class AgentConfig:
     def __post_init__(self) -> None:
         if self.controller not in ("rim", "lstm"):
             raise unknown("controller", self.controller, ("rim", "lstm"))
-        if self.kernel not in KERNELS:
-            raise unknown("kernel", self.kernel, KERNELS)
-        if self.output_gate not in OUTPUT_GATES:
-            raise unknown("output_gate", self.output_gate, OUTPUT_GATES)
-        check_scale(self.message_scale)
+        check_switch("kernel", self.kernel)
         for name, value in vars(self).items():
             if name not in NOT_SIZES and (not isinstance(value, int) or value < 1):
                 raise UserError(f"AgentConfig.{name} is {value!r}; it must be a whole number of at least 1")
-        if self.active > self.num_modules:
-            raise UserError(f"k = {self.active} active modules of N = {self.num_modules} is impossible; choose k <= N")
+        with torch.device("meta"):  # without memory, only so that what a RIM refuses is refused here
+            RIM(self.input_size, **self.rim_sizes())
 
     def rim_sizes(self) -> dict[str, Any]:
         """The sizes and switches of its RIM, under the names that `RIM` takes."""
@@ -123,7 +120,7 @@ class Agent(nn.Module):
     ) -> tuple[AgentOutput, ControllerState]:
         """Read T steps of B worlds.
 
-        Arguments:
+        Args:
             observation: anything with `image` uint8 [T,B,7,7,3], `direction` int64 [T,B], `mission` int64 [T,B,L].
             state: the controller's state before step 0, batch first; None means cleared.
             resets: True where an episode begins at that step; the state is cleared before it.

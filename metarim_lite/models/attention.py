@@ -8,69 +8,46 @@ sequences. Source: Goyal et al., Recurrent Independent Mechanisms, arXiv 1909.10
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..errors import UserError, unknown
-
-SOFTMAX_OVER = ("null", "modules")
+from ..errors import UserError
 
 
-def input_scores(query: Tensor, keys: Tensor) -> Tensor:
-    """How well each module's query fits each input element: Q_n Kᵀ.
+def eagerness(scores: Float[Tensor, "N B A 1+E"]) -> Float[Tensor, "N B"]:
+    """How much each module wants the input: log of (attention on the input / attention on null), from scores, null's
+    first. It falls strictly with the attention on null (mean over heads), so that the k most eager are the k with the
+    least attention on null; unlike that attention it does not round to a tie where a module is sure.
 
-    Divide the keys by √d_k beforehand: once for all steps, not once a step.
-
-    Args:
-        query: [N,B,A,d_k], one query per module and head.
-        keys: [B,E,A,d_k], one key per input element and head, shared by all modules.
-
-    Returns:
-        Scores [N,B,A,E].
+    Do not rank by the score of the input alone: a bias b in the keys adds Q_n·b to *all* scores of module n, null
+    included. In the softmax it cancels, and here; in the score it does not. (Our keys have no bias.)
     """
-    if keys.shape[1] == 1:
-        return (query * keys.transpose(1, 2).squeeze(2)).sum(-1, keepdim=True)  # [N,B,A,d_k] -> [N,B,A,1]
-    return torch.einsum("nbad,bead->nbae", query, keys)
-
-
-def input_attention(scores: Tensor, over: str = "null") -> tuple[Tensor, Tensor]:
-    """Attention weights on the real input elements, and how much each module wants the input.
-
-    The null element is a row of zeros. Keys have no bias, so its key is zero and its score is 0 for every
-    module. (A bias b would add Q_n·b to *all* scores of module n, null included, and cancel in the softmax:
-    that is why we have none, and why ranking by raw scores, where it would not cancel, is a bug.)
-
-    Args:
-        scores: [N,B,A,E].
-        over: "null" (the paper): each module shares its attention between null and the E elements.
-            "modules" (the authors' Atari code): the modules share out each element, and there is no null.
-
-    Returns:
-        weights: [N,B,A,E] on the real elements. With "null" the rest, 1 - Σ_e, lies on null.
-        preference: [N,B], larger = more eager. With "null" it falls strictly with the attention on null
-            (mean over heads), so that the k most eager are the k with the least attention on null.
-    """
-    if over not in SOFTMAX_OVER:
-        raise unknown("softmax_over", over, SOFTMAX_OVER)
-    heads, elements = scores.shape[2:]
-    if over == "modules":
-        weights = scores.softmax(0)
-        return weights, weights.mean(2).sum(-1)  # [N,B,A,E] -> [N,B]
-    if elements == 1:
-        weights = scores.sigmoid()  # softmax of (0, s) is (1 - sigmoid(s), sigmoid(s))
-        odds = scores[..., 0]
-    else:
-        with_null = torch.cat((torch.zeros_like(scores[..., :1]), scores), -1)  # [N,B,A,E] -> [N,B,A,1+E]
-        weights = with_null.softmax(-1)[..., 1:]
-        odds = scores.logsumexp(-1)  # log of (attention on the input / attention on null)
-    if heads == 1:
-        return weights, odds[:, :, 0]  # the same order as -null, and it never rounds to a tie
-    # The odds of the means over heads, in logarithms, which do not round to a tie where -null would.
+    odds = scores[..., 1:].logsumexp(-1) - scores[..., 0]  # [N,B,A]
+    if odds.shape[-1] == 1:
+        return odds[..., 0]
+    # The odds of the means over heads, in logarithms: the means themselves would round.
     on_input, on_null = nn.functional.logsigmoid(odds), nn.functional.logsigmoid(-odds)  # [N,B,A]
-    return weights, on_input.logsumexp(-1) - on_null.logsumexp(-1)  # [N,B]
+    return on_input.logsumexp(-1) - on_null.logsumexp(-1)
 
 
-def choose_active(preference: Tensor, k: int) -> Tensor:
-    """The k most eager modules of each sequence: bool [N,B] from preference [N,B].
+def share_out(
+    scores: Float[Tensor, "N B A 1+E"], alive: Bool[Tensor, "N"] | None = None
+) -> tuple[Float[Tensor, "N B A 1+E"], Float[Tensor, "N B"]]:
+    """The authors' Atari code in place of the softmax over {null, input}: the modules share out each element among
+    themselves, and nothing lies on null. A module that is not alive takes no share.
+
+    Returns:
+        Weights, those on null 0, and how eager each module is: what it took.
+    """
+    if alive is not None:
+        scores = scores.masked_fill(~alive[:, None, None, None], -torch.inf)
+    weights = scores.softmax(0)
+    weights = torch.cat((torch.zeros_like(weights[..., :1]), weights[..., 1:]), -1)
+    return weights, weights.mean(2).sum(-1)
+
+
+def choose_active(preference: Float[Tensor, "N B"], k: int) -> Bool[Tensor, "N B"]:
+    """The k most eager modules of each sequence.
 
     Exactly k are chosen, always: of modules that tie, the one with the lower index goes first, and one whose
     preference is NaN goes last.
@@ -93,18 +70,23 @@ def choose_active(preference: Tensor, k: int) -> Tensor:
     return beaten_by.sum(1) < k  # [N,B]
 
 
-def communicate(query: Tensor, key: Tensor, value: Tensor, readable: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def communicate(
+    query: Float[Tensor, "N B A d_k"],
+    key: Float[Tensor, "N B A d_k"],
+    value: Float[Tensor, "N B A d_v"],
+    readable: Bool[Tensor, "N"] | None = None,
+) -> tuple[Float[Tensor, "N B A*d_v"], Float[Tensor, "B A N N"]]:
     """Every module reads the states of all modules (itself included): softmax(Q Kᵀ / √d_k) V.
 
     Args:
-        query, key: [N,B,A,d_k].  value: [N,B,A,d_v].
-        readable: bool [N]; nobody reads a module where it is false. None = all can be read.
+        query, key, value: of each module and head.
+        readable: nobody reads a module where it is false. None = all can be read.
 
     Returns:
-        read: [N,B,A·d_v], heads side by side.
-        weights: [B,A,N,N], reader on the second last axis, the module it reads on the last; rows sum to 1.
+        What was read, heads side by side, and weights: reader on the second last axis, the module it reads on the
+        last; rows sum to 1.
     """
-    n, b, a, d_k = query.shape
+    n, b, _, d_k = query.shape
     scores = torch.matmul(query.permute(1, 2, 0, 3), key.permute(1, 2, 3, 0))  # [B,A,N,d_k] x [B,A,d_k,N]
     if readable is not None:
         scores = scores.masked_fill(~readable, -torch.inf)

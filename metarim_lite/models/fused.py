@@ -17,15 +17,21 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .attention import choose_active
+from .controller import Diagnostics, derive_again, walk
+
+if TYPE_CHECKING:
+    from .rim import RIM
 
 log = logging.getLogger(__name__)
+AT_ONCE = 2**23  # numbers made of the inputs of a span that nobody learns from, at most: 32 MB
 sigmoid_backward = torch.ops.aten.sigmoid_backward  # (gradient, σ(x)) -> gradient of x
 tanh_backward = torch.ops.aten.tanh_backward
 
@@ -165,37 +171,40 @@ def step_backward(
 
 
 def run_span(
-    h: Tensor,
-    c: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    weights: Weights,
-    sizes: Sizes,
-    resets: Tensor | None,
-    compiled: bool,
-    record: bool,
-) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor, Tensor] | None]:
-    """All steps of a span.
-
-    Args:
-        h, c: [N,B,H].  keys: [T,B,d_k].  values: [T,N,B,4H].  resets: bool [T,B] or None.
-        compiled: run the steps through `torch.compile` where that works.
-        record: also return active bool [T,N,B], attention on the input [T,N,B], communication [T,B,A,N,N].
-
-    Returns:
-        outputs [T,B,N·H], the last h and c [N,B,H], and the record or None.
-    """
-    tensors = (h, c, keys, values, *weights)
+    rim: RIM, x: Tensor, h: Tensor, c: Tensor, resets: Tensor | None, record: bool
+) -> tuple[Tensor, Tensor, Tensor, Diagnostics | None]:
+    """All steps of a span: inputs x [T,B,D], h and c [N,B,H], resets bool [T,B] or None -> outputs [T,B,N·H], the last
+    h and c, diagnostics if they are to be recorded."""
+    (T, B, _), learns = x.shape, torch.is_grad_enabled()
+    most = max(1, AT_ONCE // (B * rim.num_modules * rim.W_in.shape[-1]))
+    if T > most and not learns:  # in pieces, since what is computed beforehand is much larger than what is asked for
+        pieces = []
+        for some in (slice(t, t + most) for t in range(0, T, most)):
+            *piece, h, c, seen = run_span(rim, x[some], h, c, None if resets is None else resets[some], record)
+            pieces.append((*piece, *(seen or ())))
+        outputs, *seen = map(torch.cat, zip(*pieces, strict=True))
+        return outputs, h, c, Diagnostics(*seen) if record else None
+    rows = x.reshape(T * B, -1)  # what does not depend on the state is computed once, for all T·B
+    keys = (rows @ (rim.W_e / math.sqrt(rim.key_size))).view(T, B, -1)  # [T,B,d_k]
+    # A module's read is one weight times one value, so the value can be multiplied by the input weights beforehand,
+    # those of all modules side by side; of the two orders of x·W_v·W_in the one with fewer products.
+    W_in = rim.W_in.transpose(0, 1).flatten(1)  # [d_v,N·4H]
+    values = rows @ (rim.W_v @ W_in) if rim.input_size < rim.value_size else (rows @ rim.W_v) @ W_in  # [T·B,N·4H]
+    values = values.view(T, B, rim.num_modules, -1).transpose(1, 2)  # [T,N,B,4H]
+    W, b = torch.cat((rim.W_h, rim.W_q), -1), torch.cat((rim.b, rim.b_q), -1)
+    C_out = rim.C_out if rim.C_gate is None else torch.cat((rim.C_out, rim.C_gate), -1)
+    sizes = Sizes(rim.active, rim.comm_heads, rim.comm_key_size, rim.output_gate, rim.cell_clip)
+    tensors = (h, c, keys, values, W, b, rim.C_qkv, C_out)
     if torch._C._are_functorch_transforms_active():  # torch.func transforms the plain steps, not our derivative
-        outputs, h, c, steps = _walk(step, sizes, resets, record, *tensors)
-        return outputs, h, c, _record(steps) if record else None
-    keep = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
-    outputs, h, c, *seen = Span.apply(sizes, compiled, keep, record, resets, *tensors)
-    return outputs, h, c, tuple(seen) if record else None
+        outputs, h, c, kept = _walk(step, sizes, resets, False, record, *tensors)
+        return outputs, h, c, _stacked(kept) if record else None
+    keep = learns and any(x.requires_grad for x in tensors)
+    outputs, h, c, *seen = RIMByHand.apply(sizes, rim.kernel == "compiled", keep, record, resets, *tensors)
+    return outputs, h, c, Diagnostics(*seen) if record else None
 
 
-class Span(torch.autograd.Function):
-    """`run_span` as one node of the graph."""
+class RIMByHand(torch.autograd.Function):
+    """A span as one node of the graph."""
 
     @staticmethod
     def forward(
@@ -204,21 +213,24 @@ class Span(torch.autograd.Function):
         h, c, keys, values, *weights = (x.detach() for x in tensors)
         same_layout = (h.contiguous(), c.contiguous(), keys, values, *(w.contiguous() for w in weights))
         # … so that one compilation serves every span: that of keys and values is the same at every step of every T.
-        outputs, h, c, steps = _walk(STEP if compiled else step, sizes, resets, keep or record, *same_layout)
+        outputs, h, c, kept = _walk(STEP if compiled else step, sizes, resets, keep, record, *same_layout)
         if keep:
-            flat = (x for h, c, kept in steps for x in (h, c, *kept))
             # Here, not on ctx, so that backward frees them, and refuses resets that were written over in the meantime.
-            ctx.save_for_backward(resets, *tensors, *flat)
+            ctx.save_for_backward(resets, *tensors, *(x for for_backward, _ in kept for x in for_backward))
             ctx.sizes, ctx.compiled = sizes, compiled
-        seen = _record(steps) if record else ()
+        seen = _stacked(kept) if record else ()
         ctx.mark_non_differentiable(*seen)
         return outputs, h, c, *seen
 
     @staticmethod
     def backward(ctx: Any, douts: Tensor, dh: Tensor, dc: Tensor, *_: Tensor) -> Any:
-        if torch.is_grad_enabled():  # create_graph=True: let autograd derive what it can derive once more
-            return None, None, None, None, None, *_differentiable(ctx, douts, dh, dc)
         resets, *saved = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph=True
+
+            def again(*tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+                return _walk(step, ctx.sizes, resets, False, False, *tensors)[:3]
+
+            return None, None, None, None, None, *derive_again(again, saved[:NUM_TENSORS], (douts, dh, dc))
         (h0, _, keys, values, *rest), flat = saved[:NUM_TENSORS], saved[NUM_TENSORS:]
         weights, back = Weights(*rest), STEP_BACKWARD if ctx.compiled else step_backward
         grads = Weights(*(torch.zeros_like(w) for w in weights))
@@ -242,43 +254,29 @@ class Span(torch.autograd.Function):
 
 
 def _walk(
-    step: Callable, sizes: Sizes, resets: Tensor | None, keep: bool, *tensors: Tensor
-) -> tuple[Tensor, Tensor, Tensor, list[tuple[Tensor, Tensor, Kept]]]:
-    """Outputs [T,B,N·H], last h and c, and, if we are to keep them, each step's h, c and `Kept`."""
+    step: Callable, sizes: Sizes, resets: Tensor | None, keep: bool, record: bool, *tensors: Tensor
+) -> tuple[Tensor, Tensor, Tensor, list[tuple[tuple, tuple]]]:
+    """Outputs [T,B,N·H], the last h and c, and of each step what backward needs and what is recorded, as asked for."""
     h, c, keys, values, *rest = tensors
-    weights, outputs, steps = Weights(*rest), [], []
-    begins = [None] * len(keys) if resets is None else resets.unsqueeze(-1).unbind(0)  # T x [B,1]
-    for k, v, now in zip(keys.unbind(0), values.unbind(0), begins, strict=True):
-        if now is not None:
-            h, c = h.masked_fill(now, 0), c.masked_fill(now, 0)
-        before = h, c
-        h, c, kept = step(h, c, k, v, weights, sizes)
-        if keep:
-            steps.append((*before, kept))
-        outputs.append(h.transpose(0, 1))
-    return torch.stack(outputs).flatten(2), h, c, steps  # [T,B,N,H] -> [T,B,N·H]
+    weights = Weights(*rest)
+
+    def advance(h: Tensor, c: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, tuple[tuple, tuple]]:
+        new_h, new_c, kept = step(h, c, k, v, weights, sizes)
+        return new_h, new_c, ((h, c, *kept) if keep else (), _seen(kept) if record else ())
+
+    trail, h, c, kept = walk(advance, h, c, (keys, values), resets, keep or record)
+    return torch.stack([h.transpose(0, 1) for h in trail]).flatten(2), h, c, kept  # [T,B,N,H] -> [T,B,N·H]
 
 
-def _record(steps: list[tuple[Tensor, Tensor, Kept]]) -> tuple[Tensor, Tensor, Tensor]:
-    kept = [k for _, _, k in steps]
-    communication = torch.stack([k.attention * k.active.view(len(k.active), 1, 1, -1) for k in kept])  # [T,N,N,A,B]
-    return (
-        torch.stack([k.active for k in kept]).squeeze(-1).bool(),
-        torch.stack([k.alpha for k in kept]).squeeze(-1).detach(),
-        communication.permute(0, 4, 3, 1, 2).contiguous().detach(),  # [T,B,A,N,N]
-    )
+def _seen(kept: Kept) -> Diagnostics:
+    """What is recorded of a step, in tensors of its own: those of `kept` are large, and are to be freed."""
+    active = kept.active[..., 0].t()  # [B,N]
+    communication = (kept.attention * active.t()[:, None, None]).permute(3, 2, 0, 1)  # [N,N,A,B] -> [B,A,N,N]
+    return Diagnostics(active.bool(), kept.alpha[..., 0].t(), communication)
 
 
-def _differentiable(ctx: Any, *grads: Tensor) -> list[Tensor | None]:
-    """The gradients of all tensors, by autograd through the plain steps, with a graph of their own."""
-    resets, *saved = ctx.saved_tensors
-    # Views, since one of them may have been made from another (h from C_out, a step before): we want each one's own
-    # share, and what flows on from there is not ours to add.
-    tensors = [x.view_as(x) for x in saved[:NUM_TENSORS]]
-    results = _walk(step, ctx.sizes, resets, False, *tensors)[:3]
-    wanted = [x for x in tensors if x.requires_grad]
-    found = iter(torch.autograd.grad(results, wanted, grads, create_graph=True, allow_unused=True))
-    return [next(found) if x.requires_grad else None for x in tensors]
+def _stacked(kept: list[tuple[tuple, Diagnostics]]) -> Diagnostics:
+    return Diagnostics(*(torch.stack(x).detach() for x in zip(*(seen for _, seen in kept), strict=True)))
 
 
 class OrEager:

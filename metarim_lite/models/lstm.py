@@ -8,20 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError, unknown
-from .controller import (
-    ControllerState,
-    Interventions,
-    check_bound,
-    check_sizes,
-    check_span,
-    count_parameters,
-    mixed_precision,
-)
+from ..errors import UserError
+from .checks import check_cell_clip, check_sizes, check_span, check_switch
+from .controller import ControllerState, count_parameters, derive_again, mixed_precision, walk
 from .fused import sigmoid_backward, tanh_backward
+from .interventions import Interventions
 from .rim import RIM
-
-KERNELS = ("plain", "fused", "compiled")
 
 
 class LSTM(nn.Module):
@@ -50,9 +42,8 @@ class LSTM(nn.Module):
     ):
         super().__init__()
         check_sizes(input_size=input_size, hidden_size=hidden_size)
-        check_bound(cell_clip)
-        if kernel not in KERNELS:
-            raise unknown("kernel", kernel, KERNELS)
+        check_cell_clip(cell_clip)
+        check_switch("kernel", kernel)
         self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, hidden_size
         self.cell_clip, self.kernel = cell_clip, kernel
         self.lstm = nn.LSTM(input_size, hidden_size)
@@ -97,10 +88,13 @@ class LSTM(nn.Module):
                 h, c = h.masked_fill(begins, 0), c.masked_fill(begins, 0)
             outputs, (h, c) = self.lstm(inputs, (h.unsqueeze(0).contiguous(), c.unsqueeze(0).contiguous()))
             return outputs, ControllerState(h[0], c[0]), None
-        begins = inputs.new_zeros(*inputs.shape[:2], 1, dtype=torch.bool) if resets is None else resets.unsqueeze(-1)
         driven = nn.functional.linear(inputs, weights.weight_ih_l0, weights.bias_ih_l0 + weights.bias_hh_l0)
-        span = walk if plain else Span.apply
-        outputs, h, c = span(h, c, driven, begins, weights.weight_hh_l0.t(), self.cell_clip)[:3]
+        tensors = h, c, driven, weights.weight_hh_l0.t()
+        if plain:
+            outputs, h, c, _ = run_span(*tensors, resets, self.cell_clip, keep=False)
+        else:
+            keep = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+            outputs, h, c = LSTMByHand.apply(*tensors, resets, self.cell_clip, keep)
         return outputs, ControllerState(h, c), None
 
 
@@ -111,50 +105,48 @@ def begins_inside(resets: Tensor | None) -> bool:
     return resets.device.type != "cpu" or bool(resets[1:].any())
 
 
-def walk(
-    h: Tensor, c: Tensor, driven: Tensor, begins: Tensor, W: Tensor, cell_clip: float | None
-) -> tuple[Tensor, Tensor, Tensor, list]:
-    """The LSTM's equations, step by step. h, c [B,H]; driven [T,B,4H], gates from the input; begins bool
-    [T,B,1]; W [H,4H]; bound of |c|. Returns outputs [T,B,H], the last h and c, and what backward needs."""
-    H, outputs, kept = h.shape[-1], [], []
-    for driven_t, begins_t in zip(driven.unbind(0), begins.unbind(0), strict=True):
-        h, c = h.masked_fill(begins_t, 0), c.masked_fill(begins_t, 0)
-        z = torch.addmm(driven_t, h, W)  # [B,4H], PyTorch's order i, f, g, o
+def run_span(
+    h: Tensor, c: Tensor, driven: Tensor, W: Tensor, resets: Tensor | None, cell_clip: float | None, keep: bool
+) -> tuple[Tensor, Tensor, Tensor, list[tuple[Tensor, ...]]]:
+    """The LSTM's equations, step by step. h, c [B,H]; driven [T,B,4H], gates from the input; W [H,4H]; resets bool
+    [T,B]; bound of |c|. Returns outputs [T,B,H], the last h and c, and, if it is to be kept, what backward needs."""
+    H = h.shape[-1]
+
+    def step(h: Tensor, c: Tensor, driven: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        z = torch.addmm(driven, h, W)  # [B,4H], PyTorch's order i, f, g, o
         i_f, g, o = z[:, : 2 * H].sigmoid(), z[:, 2 * H : 3 * H].tanh(), z[:, 3 * H :].sigmoid()
         i, f = i_f.split(H, -1)
-        before = h, c
-        c = f * c + i * g
+        new_c = f * c + i * g
         if cell_clip is not None:
-            c = c.clamp(-cell_clip, cell_clip)
-        tanh_c = c.tanh()
-        h = o * tanh_c
-        outputs.append(h)
-        kept.append((*before, i, f, g, o, tanh_c))
-    return torch.stack(outputs), h, c, kept
+            new_c = new_c.clamp(-cell_clip, cell_clip)
+        tanh_c = new_c.tanh()
+        return o * tanh_c, new_c, (h, c, i, f, g, o, tanh_c)
+
+    trail, h, c, kept = walk(step, h, c, (driven,), resets, keep)
+    return torch.stack(trail), h, c, kept
 
 
-class Span(torch.autograd.Function):
-    """`walk`, differentiated by hand."""
+class LSTMByHand(torch.autograd.Function):
+    """`run_span`, differentiated by hand."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Any:
-        *tensors, ctx.cell_clip = inputs
-        outputs, h, c, kept = walk(*(x.detach() for x in tensors), ctx.cell_clip)
-        ctx.save_for_backward(*tensors, *(x for step in kept for x in step))
+        *tensors, resets, ctx.cell_clip, keep = inputs
+        outputs, h, c, kept = run_span(*(x.detach() for x in tensors), resets, ctx.cell_clip, keep)
+        ctx.save_for_backward(resets, *tensors, *(x for step in kept for x in step))
         return outputs, h, c
 
     @staticmethod
     def backward(ctx: Any, douts: Tensor, dh: Tensor, dc: Tensor) -> Any:
-        saved = ctx.saved_tensors
-        tensors, kept = saved[:5], saved[5:]
-        if torch.is_grad_enabled():  # create_graph=True: let autograd derive what it can derive once more
-            tensors = [x.view_as(x) for x in tensors]  # each one's own share, though one may be made from another
-            wanted = [x for x in tensors if x.requires_grad]
-            found = iter(
-                torch.autograd.grad(walk(*tensors, ctx.cell_clip)[:3], wanted, (douts, dh, dc), create_graph=True)
-            )
-            return *(next(found) if x.requires_grad else None for x in tensors), None
-        _, _, driven, begins, W = tensors
+        resets, *saved = ctx.saved_tensors
+        tensors, kept = saved[:4], saved[4:]
+        if torch.is_grad_enabled():  # create_graph=True
+
+            def again(*tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+                return run_span(*tensors, resets, ctx.cell_clip, keep=False)[:3]
+
+            return *derive_again(again, tensors, (douts, dh, dc)), None, None, None
+        _, _, driven, W = tensors
         ddriven, W_T = torch.empty_like(driven), W.t().contiguous()
         for t in reversed(range(len(driven))):
             c, i, f, g, o, tanh_c = kept[7 * t + 1 : 7 * t + 7]
@@ -165,9 +157,12 @@ class Span(torch.autograd.Function):
             di, df = sigmoid_backward(dc * g, i), sigmoid_backward(dc * c, f)
             dg, do = tanh_backward(dc * i, g), sigmoid_backward(dh * tanh_c, o)
             torch.cat((di, df, dg, do), -1, out=ddriven[t])
-            dh, dc = (ddriven[t] @ W_T).masked_fill(begins[t], 0), (dc * f).masked_fill(begins[t], 0)
+            dh, dc = ddriven[t] @ W_T, dc * f
+            if resets is not None:
+                begins = resets[t].unsqueeze(-1)  # [B,1]
+                dh, dc = dh.masked_fill(begins, 0), dc.masked_fill(begins, 0)
         h = torch.stack(kept[::7])  # [T,B,H]
-        return dh, dc, ddriven, None, h.flatten(0, 1).t() @ ddriven.flatten(0, 1), None
+        return dh, dc, ddriven, h.flatten(0, 1).t() @ ddriven.flatten(0, 1), None, None, None
 
 
 def matched_lstm_size(input_size: int, *args: Any, **sizes: Any) -> int:

@@ -32,7 +32,8 @@ from metarim_lite.models import RIM, ControllerState, Interventions, count_param
 #    $h_n^{t+1} = h_n^t$ and $c_n^{t+1} = c_n^t$;
 # 4. **communicate**: each active module reads from the states of all modules, by attention again.
 #
-# In code it is as short: read `RIM.step` in `metarim_lite/models/rim.py`.
+# In code it is as short: read `RIM.step` in `metarim_lite/models/rim.py`. And try it: override `step`, or a part of it
+# such as `read_input` or `cell_step`, in a subclass of `RIM`, and what you wrote is what runs, in training too.
 #
 # *(Goyal et al., [arXiv 1909.10893](https://arxiv.org/abs/1909.10893), section 2.)*
 

@@ -1,0 +1,33 @@
+"""With `pytest --nbval notebooks solutions`: a last test for each notebook, of the memory that its kernel needed."""
+
+from pathlib import Path
+
+import pytest
+
+ALLOWED = 1.0e9  # bytes; a free Binder has 2 GB, for the kernel and for Jupyter
+
+
+def peak_memory(pid: int) -> int | None:
+    """The largest resident memory of a process so far, in bytes; None where there is no /proc to say it."""
+    status = Path(f"/proc/{pid}/status")
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
+
+
+class PeakMemory(pytest.Item):
+    """Runs after a notebook's last cell, while its kernel is still there."""
+
+    def runtest(self) -> None:
+        peak = peak_memory(self.parent.kernel.km.provisioner.pid)
+        if peak is None:
+            pytest.skip("this system does not say how much memory a process needed")
+        said = f"{self.path.name} needed {peak / 1e9:.2f} GB of memory, allowed are {ALLOWED / 1e9:.2f}"
+        print(said)
+        if peak > ALLOWED:
+            pytest.fail(said, pytrace=False)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    last_cells = {item.parent: item for item in items if type(item).__name__ == "IPyNbCell"}
+    for notebook, cell in last_cells.items():
+        items.insert(items.index(cell) + 1, PeakMemory.from_parent(notebook, name="peak memory"))

@@ -1,0 +1,117 @@
+"""What is refused, and how it is said: one sentence that names the value, what was expected and what to do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError, unknown
+from .controller import mixed_precision
+
+SIZES = (
+    "input_size", "hidden_size", "num_modules", "active", "key_size", "value_size", "input_heads", "comm_key_size",
+    "comm_value_size", "comm_heads",
+)  # fmt: skip
+SWITCHES = {
+    "cell": ("lstm", "gru"),
+    "inactive_offer": ("old", "candidate"),
+    "output_gate": ("none", "gated", "bounded"),
+    "softmax_over": ("null", "modules"),
+    "kernel": ("plain", "fused", "compiled"),
+}
+
+
+def check_rim(rim: Any) -> None:
+    """Raises UserError where the sizes or switches of a RIM are impossible."""
+    check_sizes(**{name: getattr(rim, name) for name in SIZES})
+    if rim.active > rim.num_modules:
+        raise UserError(
+            f"active={rim.active} is more than num_modules={rim.num_modules}: choose k between 1 and {rim.num_modules}"
+        )
+    for name in SWITCHES:
+        check_switch(name, getattr(rim, name))
+    check_cell_clip(rim.cell_clip)
+    if rim.cell_clip is not None and rim.cell != "lstm":
+        raise UserError(
+            f"cell_clip={rim.cell_clip!r} bounds the cells of LSTM modules; with cell={rim.cell!r} use None"
+        )
+    if not _above_0(rim.message_scale):
+        raise UserError(f"message_scale={rim.message_scale!r} must be a number above 0: 1 is the usual spread")
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raises UserError unless every size is a positive whole number."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, Integral) or size <= 0:
+            raise UserError(f"{name}={size!r} must be a positive whole number: use 1 or more")
+
+
+def check_switch(name: str, value: str) -> None:
+    """Raises UserError unless the switch of this name knows the value."""
+    if value not in SWITCHES[name]:
+        raise unknown(name, value, SWITCHES[name])
+
+
+def check_cell_clip(cell_clip: float | None) -> None:
+    """Raises UserError unless it is None or a number above 0."""
+    if cell_clip is not None and not _above_0(cell_clip):
+        raise UserError(f"cell_clip={cell_clip!r} must be a number above 0, or None for cells without a bound")
+
+
+def _above_0(x: Any) -> bool:
+    return isinstance(x, Real) and not isinstance(x, bool) and 0 < x < math.inf
+
+
+def check_span(
+    inputs: Tensor, state: Any, resets: Tensor | None, like: Tensor, input_size: int,
+    sizes: tuple[tuple[int, ...], tuple[int, ...]], dims: tuple[int, ...] = (3,),
+) -> None:  # fmt: skip
+    """Refuses what is no span: inputs are [T,B,(E,)input_size] of a parameter's type, resets [T,B], h and c [B,*sizes].
+
+    Raises:
+        UserError: naming what is wrong.
+    """
+    is_tensor = isinstance(inputs, Tensor)
+    if not is_tensor or inputs.dim() not in dims or inputs.shape[-1] != input_size or 0 in inputs.shape:
+        wanted = " or ".join("[T,B,E,D]" if d == 4 else "[T,B,D]" for d in dims)
+        raise UserError(
+            f"inputs are {described(inputs)}, expected a tensor {wanted} with D={input_size} and no axis of length 0: "
+            "time comes first, batch second"
+        )
+    if inputs.dtype != like.dtype and not mixed_precision(inputs):
+        raise UserError(
+            f"inputs are {inputs.dtype}, the controller's parameters {like.dtype}: convert one of them with .to(...)"
+        )
+    if inputs.device != like.device:
+        raise UserError(
+            f"inputs are on {inputs.device}, the controller on {like.device}: move one of them with .to(...)"
+        )
+    (T, B), device = inputs.shape[:2], inputs.device
+    if resets is not None and not is_tensor_of(resets, (T, B), (torch.bool,), device):
+        raise UserError(
+            f"resets are {described(resets)}, expected torch.bool [{T}, {B}] on {device}: one flag per step and "
+            "sequence"
+        )
+    parts = list(state) if isinstance(state, tuple) else [state]
+    wanted = [[B, *size] for size in sizes]
+    fit = [is_tensor_of(x, shape, (inputs.dtype, like.dtype), device) for x, shape in zip(parts, wanted, strict=False)]
+    if state is not None and not (len(parts) == 2 and all(fit)):
+        raise UserError(
+            f"the state is {', '.join(map(described, parts))}; expected h and c of {like.dtype} {wanted} on {device}: "
+            "hand on the state of a span of as many sequences, or None for the cleared one"
+        )
+
+
+def is_tensor_of(x: Any, shape: Sequence[int], dtypes: tuple[torch.dtype, ...], device: torch.device) -> bool:
+    """Whether x is a tensor of this shape and one of these types, on this device."""
+    return isinstance(x, Tensor) and list(x.shape) == list(shape) and x.dtype in dtypes and x.device == device
+
+
+def described(x: Any) -> str:
+    """A tensor's type, shape and device, for a message; the type of anything else."""
+    return f"{x.dtype} {list(x.shape)} on {x.device}" if isinstance(x, Tensor) else type(x).__name__
