@@ -15,7 +15,8 @@ import torch
 import metarim_lite as ml
 from metarim_lite.experiments import studies
 from metarim_lite.experiments.sequences import SEQUENCES, SequenceModel, evaluate_sequence, load_sequence_model
-from metarim_lite.experiments.studies import STUDIES, Setting, Study, run_name, run_study, ship_study, shipped_study
+from metarim_lite.experiments.studies import run_name, run_study, ship_study, shipped_study
+from metarim_lite.experiments.study_settings import STUDIES, Setting, Study
 from metarim_lite.models.controller import count_parameters
 
 TINY = dataclasses.replace(SEQUENCES["copying-small"], width=16, num_modules=4, active=2, updates=4, report_every=2)
@@ -127,12 +128,13 @@ def test_nothing_is_shipped_without_a_model_that_works(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("tiny_study")
-def test_a_setting_that_diverges_is_said_in_the_table_and_holds_nothing_up(tmp_path, monkeypatch, caplog):
+def test_a_setting_that_diverges_is_said_in_the_table_and_holds_nothing_up(tmp_path, monkeypatch, capsys):
     wild = Setting(dataclasses.replace(TINY, lr=1e25), "")
     settings = {"wild": wild} | STUDIES["tiny"].settings
     monkeypatch.setitem(STUDIES, "tiny", dataclasses.replace(STUDIES["tiny"], settings=settings))
     table = run_study("tiny", tmp_path, seeds=(0, 1), progress=False)
-    assert str(table).count("overflowed in 2 of 2") == len(table.rows[0].tests) and "not finite" in caplog.text
+    assert str(table).count("overflowed in 2 of 2") == len(table.rows[0].tests)
+    assert capsys.readouterr().err.count("not finite") == 2
     assert all(math.isfinite(x) for row in table.rows[1:] for values in row.tests.values() for x in values)
     assert table.rows[0].parameters == table.rows[1].parameters
     again = run_study("tiny", tmp_path, seeds=(0, 1), progress=False)
@@ -153,10 +155,11 @@ import sys
 from dataclasses import replace
 from metarim_lite.experiments import studies
 from metarim_lite.experiments.sequences import SEQUENCES, baseline
+from metarim_lite.experiments.study_settings import STUDIES, Setting, Study
 
 rim = replace(SEQUENCES["copying-small"], width=16, num_modules=4, active=2, updates=100_000, report_every=100_000)
-settings = {"RIM": studies.Setting(rim, ""), "LSTM": studies.Setting(baseline(rim), "")}
-studies.STUDIES["long"] = studies.Study("?", settings, "")
+settings = {"RIM": Setting(rim, ""), "LSTM": Setting(baseline(rim), "")}
+STUDIES["long"] = Study("?", settings, "")
 try:
     studies.run_study("long", sys.argv[1], seeds=(0, 1), workers=int(sys.argv[2]), progress=False)
 except KeyboardInterrupt:

@@ -17,8 +17,9 @@ import torch
 
 import metarim_lite as ml
 from metarim_lite.config import from_dict, to_dict
-from metarim_lite.experiments import sweep_worker, sweeps
-from metarim_lite.experiments.sweeps import SweepConfig, read_results, sweep
+from metarim_lite.experiments import judging, many, worker
+from metarim_lite.experiments.many import NamedRun, read_results
+from metarim_lite.experiments.sweeps import SweepConfig, sweep
 
 AGENT = ml.AgentConfig(num_modules=3, active=2, hidden_size=8, lstm_size=16, input_size=16, channels=4, head_size=8)
 PPO = ml.PPOConfig(epochs=1, minibatches=4)
@@ -51,6 +52,11 @@ def wait_for(condition, what):
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.005)
+
+
+def job_of(run, folder):
+    settings = {"config": to_dict(run.config), "episodes": 40}
+    return NamedRun(run.name, folder, judging.train_and_judge, settings, {}).job
 
 
 def frames_of(folder):
@@ -105,7 +111,7 @@ def test_the_table_has_a_row_for_each_method(undisturbed):
 
 
 def test_sweeping_a_finished_sweep_again_does_nothing(copied, undisturbed, monkeypatch):
-    monkeypatch.setattr(sweeps, "in_own_process", forbidden)
+    monkeypatch.setattr(many, "in_own_process", forbidden)
     before = (copied / "results.jsonl").read_bytes()
     assert sweep(CONFIG, copied, progress=False).results == undisturbed.results
     assert (copied / "results.jsonl").read_bytes() == before
@@ -116,13 +122,13 @@ def test_more_seeds_add_their_runs_and_leave_the_others_alone(copied, monkeypatc
 
     def pretend(job, stop):
         jobs.append(job)
-        return {"result": {"success": {"value": 0.5}, "frames": BASE.frames, "frames_per_second": 1.0}}
+        return {"line": {"success": {"value": 0.5}, "frames": BASE.frames, "frames_per_second": 1.0}}
 
-    monkeypatch.setattr(sweeps, "in_own_process", pretend)
+    monkeypatch.setattr(many, "in_own_process", pretend)
     before = (copied / "results.jsonl").read_bytes()
     more = sweep(dataclasses.replace(CONFIG, seeds=(0, 1, 7)), copied, progress=False)
-    assert sorted(job["config"]["method"] for job in jobs) == ["lstm", "rim"]
-    assert all(job["config"]["seed"] == 7 for job in jobs)
+    assert sorted(job["settings"]["config"]["method"] for job in jobs) == ["lstm", "rim"]
+    assert all(job["settings"]["config"]["seed"] == 7 for job in jobs)
     assert (copied / "results.jsonl").read_bytes().startswith(before) and len(more.results) == 6
 
 
@@ -138,7 +144,7 @@ def test_a_run_that_diverges_is_a_result_and_is_run_again_only_when_its_line_is_
         assert line["curve"]["frames"][0] == 0 and line["curve"]["frames"][-1] <= line["frames"]
     assert "2, 2 of 2 diverged" in done.table() and "is not finite" in capsys.readouterr().err
     with monkeypatch.context() as patch:
-        patch.setattr(sweeps, "in_own_process", forbidden)
+        patch.setattr(many, "in_own_process", forbidden)
         assert sweep(config, tmp_path, progress=False).results == done.results
     kept = [x for x in (tmp_path / "results.jsonl").read_text().splitlines() if json.loads(x)["run"] != bad[0]["run"]]
     (tmp_path / "results.jsonl").write_text("".join(f"{x}\n" for x in kept))
@@ -169,9 +175,9 @@ def test_a_longer_sweep_killed_on_the_way_counts_no_run_twice_and_no_short_run_a
         jobs.append(job["folder"])
         if len(jobs) > 1:
             return {"error": "out of memory"}
-        return {"result": {"success": {"value": 0.5}, "frames": 2 * BASE.frames, "frames_per_second": 1.0}}
+        return {"line": {"success": {"value": 0.5}, "frames": 2 * BASE.frames, "frames_per_second": 1.0}}
 
-    monkeypatch.setattr(sweeps, "in_own_process", pretend)
+    monkeypatch.setattr(many, "in_own_process", pretend)
     done = sweep(longer, copied, workers=1, progress=False)
     lines = [json.loads(text) for text in (copied / "results.jsonl").read_text().splitlines()]
     assert sorted(line["run"] for line in lines) == sorted(run.name for run in CONFIG.runs())
@@ -185,7 +191,7 @@ def test_a_longer_sweep_killed_on_the_way_counts_no_run_twice_and_no_short_run_a
 
 def test_the_line_of_a_run_says_what_its_metrics_say(monkeypatch):
     """By hand: the curve 0.2, 0.6, 0.95, 1.0 at 0, 100, 200, 400 frames has the area (40 + 77.5 + 195) / 400."""
-    monkeypatch.setattr(sweep_worker, "_before", lambda config: 0.2)
+    monkeypatch.setattr(judging, "_before", lambda config: 0.2)
     lines = [
         {"frames": 100, "seconds": 1.0, "held_out_success": 0.6},
         {"frames": 200, "seconds": 2.0, "held_out_success": 0.95},
@@ -194,16 +200,16 @@ def test_the_line_of_a_run_says_what_its_metrics_say(monkeypatch):
     ]
     config = dataclasses.replace(BASE, frames=400)
     perfect = ml.analysis.wilson(10, 10)
-    line = sweep_worker._result(config, lines, ml.Evaluation(perfect, perfect, perfect, 10, torch.ones(10).numpy()))
+    line = judging._line(config, lines, ml.Evaluation(perfect, perfect, perfect, 10, torch.ones(10).numpy()))
     assert line["area"] == pytest.approx(312.5 / 400)
     assert line["curve"] == {"frames": [0, 100, 200, 400], "success": [0.2, 0.6, 0.95, 1.0]}
     assert line["frames_to"] == {"0.5": 100, "0.9": 200, "0.98": 400}
     assert line["updates"] == {"modules": 4, "attention": 1} and line["frames_by_clock"] == {"slow": 200}
     assert line["success"]["value"] == 1.0 and line["frames"] == line["planned"] == 400
-    lost = sweep_worker._result(config, lines[:3], None)
+    lost = judging._line(config, lines[:3], None)
     assert lost["area"] == pytest.approx(117.5 / 400) and lost["frames_to"] == {"0.5": 100, "0.9": 200, "0.98": None}
     assert (lost["frames"], lost["planned"], lost["success"]["value"]) == (300, 400, 0.0)
-    at_once = sweep_worker._result(config, [], None)
+    at_once = judging._line(config, [], None)
     assert (at_once["frames"], at_once["area"], at_once["frames_per_second"]) == (0, 0.0, None)
 
 
@@ -213,20 +219,19 @@ def test_a_run_whose_process_is_killed_goes_on_from_its_checkpoint(tmp_path, und
 
     def kill():
         wait_for(lambda: frames_of(folder) > 0, "the first checkpoint")
-        (child,) = [p for p in psutil.Process().children() if "sweep_worker" in " ".join(p.cmdline())]
+        (child,) = [p for p in psutil.Process().children() if "experiments.worker" in " ".join(p.cmdline())]
         child.send_signal(signal.SIGKILL)
         child.wait()
         killed.append(frames_of(folder))
 
     thread = threading.Thread(target=kill)
     thread.start()
-    job = {"folder": str(folder), "config": to_dict(FIRST.config), "episodes": 40}
-    job["method"] = to_dict(ml.METHODS[FIRST.config.method])
-    answer = sweep_worker.in_own_process(job, lambda: False)
+    job = job_of(FIRST, folder)
+    answer = worker.in_own_process(job, lambda: False)
     thread.join()
     assert 0 < killed[0] < BASE.frames, "the run was over before it could be killed"
     expected = undisturbed.results[0]
-    assert all(answer["result"][k] == expected[k] for k in ("success", "reward", "length", "frames"))
+    assert all(answer["line"][k] == expected[k] for k in ("success", "reward", "length", "frames"))
 
 
 @pytest.mark.parametrize(("asked", "threads"), [(0, 1), (3, 3)])
@@ -237,30 +242,30 @@ def test_a_run_has_the_same_threads_whatever_runs_beside_it(asked, threads, work
 
     class Pretended(subprocess.Popen):
         def __init__(self, words, *, env, **settings):
-            code = "import json, os, sys; job = json.loads(sys.stdin.readline()); print(json.dumps({'result': "
+            code = "import json, os, sys; job = json.loads(sys.stdin.readline()); print(json.dumps({'line': "
             code += "{'job': job, 'env': os.environ['OMP_NUM_THREADS'], 'success': {'value': 0.5}, 'frames': 5120}}))"
             super().__init__([sys.executable, "-c", code], env=env, **settings)
 
-    monkeypatch.setattr(sweep_worker.subprocess, "Popen", Pretended)
+    monkeypatch.setattr(worker.subprocess, "Popen", Pretended)
     config = dataclasses.replace(CONFIG, base=dataclasses.replace(BASE, threads=asked))
-    monkeypatch.setattr(sweeps, "append_line", lambda path, line: told.append(json.loads(line)))
+    monkeypatch.setattr(many, "append_line", lambda path, line: told.append(json.loads(line)))
     sweep(config, tmp_path, workers=workers, progress=False)
-    assert [(line["job"]["config"]["threads"], line["env"]) for line in told] == [(threads, str(threads))] * 4
+    said = [(line["job"]["threads"], line["job"]["settings"]["config"]["threads"], line["env"]) for line in told]
+    assert said == [(threads, threads, str(threads))] * 4
 
 
 def test_a_worker_that_gets_sigterm_saves_and_says_that_it_stopped(tmp_path):
-    job = {"folder": str(tmp_path), "config": to_dict(FIRST.config), "episodes": 40}
-    job["method"] = to_dict(ml.METHODS[FIRST.config.method])
-    words = [sys.executable, "-c", sweep_worker.START]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as worker:
-        worker.stdin.write(json.dumps(job).encode() + b"\n")
-        worker.stdin.flush()
+    job = job_of(FIRST, tmp_path)
+    words = [sys.executable, "-c", worker.START]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdin.write(json.dumps(job).encode() + b"\n")
+        process.stdin.flush()
         wait_for(lambda: frames_of(tmp_path) > 0, "the first checkpoint")
         before = frames_of(tmp_path)
-        worker.send_signal(signal.SIGTERM)
-        assert json.loads(worker.stdout.readline()) == {"stopped": True}
+        process.send_signal(signal.SIGTERM)
+        assert json.loads(process.stdout.readline()) == {"stopped": True}
         assert before <= frames_of(tmp_path) < BASE.frames
-        assert b"SIGTERM" in worker.stderr.read() and worker.wait() == 0
+        assert b"SIGTERM" in process.stderr.read() and process.wait() == 0
 
 
 def command_line(folder, *more):
@@ -329,9 +334,9 @@ def test_a_run_that_fails_is_reported_and_the_others_are_kept(copied):
     "code, how", [("raise SystemExit(7)", "status 7"), ("import os; os.kill(os.getpid(), 9)", "signal 9")]
 )
 def test_a_run_whose_process_always_dies_is_given_up_with_a_sentence(code, how, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep_worker, "START", code)
-    job = {"folder": str(tmp_path), "config": {"threads": 1}, "episodes": 1}
-    error = sweep_worker.in_own_process(job, lambda: False)["error"]
+    monkeypatch.setattr(worker, "START", code)
+    job = {"folder": str(tmp_path), "threads": 1}
+    error = worker.in_own_process(job, lambda: False)["error"]
     assert "died 3 times" in error and how in error and "log.txt" in error
 
 
@@ -394,7 +399,7 @@ def test_damaged_results_are_refused_with_the_line_named(content, sentence, tmp_
         ({"methods": ("rin",)}, "did you mean 'rim'"),
         ({"methods": ()}, "at least one"),
         ({"methods": "rim"}, "must be a list"),
-        ({"seeds": (0, -1)}, "seeds holds -1"),
+        ({"seeds": (0, -1)}, r"seeds is \(0, -1\); it must be .* at least 0"),
         ({"seeds": (0, 0)}, "twice"),
         ({"episodes": 0}, "episodes is 0"),
         ({"evaluate_every": -1}, "evaluate_every is -1"),

@@ -21,7 +21,8 @@ from metarim_lite.training.timescales import Clock, TimeScales
 
 SHORT = ContinualConfig(
     base=ml.TrainConfig(
-        num_envs=12, steps=10, train_levels=20, report_every=2, evaluate_episodes=20, ppo=PPOConfig(minibatches=2),
+        num_envs=12, threads=1, steps=10, train_levels=20, report_every=2, evaluate_episodes=20,
+        ppo=PPOConfig(minibatches=2),
         agent=ml.AgentConfig(lstm_size=16, input_size=16, channels=4, mission_size=8, head_size=8),
         timescales=TimeScales(fast_span=5), device="cpu",
     ),
@@ -50,7 +51,10 @@ def test_a_comparison_holds_what_single_runs_give_and_goes_on_where_it_was(tmp_p
     assert set(both.measures["lstm"]["joint"]) == {"average_performance"}
     average = both.measures["lstm"]["none"]["average_performance"]
     assert str(both).splitlines()[2].startswith(f"| lstm | none | {mean_interval(np.array(average))} |")
-    assert str(both).endswith("Intervals over fewer than 5 seeds are too narrow to be trusted.")
+    few, known = str(both).split("\n\n")[-2:]
+    assert few.endswith("Intervals over fewer than 5 seeds are too narrow to be trusted.")
+    assert both.seen == (1.0, 0.0)  # MiniGrid-Empty-5x5-v0 has one level
+    assert known == "MiniGrid-Empty-5x5-v0: 100.0% of the held-out levels are identical to training levels"
     assert json.loads((tmp_path / "comparison.json").read_text())["measures"] == both.measures
 
 

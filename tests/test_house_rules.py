@@ -99,7 +99,7 @@ def test_no_pickle_in_the_package():
 
 WRITES_BY_ITSELF = {
     "course/student.py": "into a temporary folder",
-    "experiments/sweep_worker.py": "hands an open log to a process",
+    "experiments/worker.py": "hands an open log to a process",
 }
 
 

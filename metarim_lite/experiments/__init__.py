@@ -1,15 +1,21 @@
-"""What takes more than one training of one agent, each in a file of its own:
+"""What takes more than one training of one agent, each in a file of its own.
 
-sweeps.py            methods × levels × seeds side by side; sweep_worker.py is one of these runs
-continual.py         one task after another, and what is forgotten; stages.py says what each stage trains on,
-                     ewc.py is elastic weight consolidation
-yardsticks.py        several methods over a sequence of tasks, beside replay, elastic weights and joint training
-after_adaptation.py  a new task, before and after a little experience of it
-transfer.py          levels that an agent was never trained on, from easy to hard
-sequences.py         the RIM paper's sequence tasks: one supervised run
-studies.py           the RIM paper's tables on them: several settings, several seeds
-search.py            how the defaults were found
-shipped.py           agents that come with the package
+    many.py              many runs of any kind: resumable, side by side or on a cluster, one line for each that ended;
+                         worker.py is one of them in a process of its own
+    sweeps.py            methods × levels × seeds; judging.py is one of these runs, trained and judged
+    continual.py         one task after another, and what is forgotten; stages.py says what each stage trains on,
+                         ewc.py is elastic weight consolidation
+    yardsticks.py        several methods over a sequence of tasks, beside replay, elastic weights and joint training
+    after_adaptation.py  a new task, before and after a little experience of it
+    transfer.py          levels that an agent was never trained on, from easy to hard
+    sequences.py         the RIM paper's sequence tasks: one supervised run
+    studies.py           the RIM paper's tables on them; study_settings.py says what they compare
+    search.py            how the defaults were found
+    shipped.py           agents that come with the package
+
+One word, one meaning. A *level* is a level id of minigrid, or one world made from it with a seed. A *task* is a level
+id that an agent learns in its turn, in a stretch of training that is its *stage*. A *sequence task* is supervised, and
+one of metarim_lite.tasks. A *run* is one training, kept in a folder.
 """
 
 from .after_adaptation import Adapted, evaluate_adaptation

@@ -95,7 +95,7 @@ def evaluate_adaptation(
 ) -> Adapted:
     """Let a copy of an agent learn on a task and play held-out levels of it before and after; the agent stays as it is.
 
-    Arguments:
+    Args:
         agent: trained on other tasks, or not at all.
         task: a level id (several, separated by commas), or levels: then the last fifth of the seeds is held out.
         method: how the copy learns, one of METHODS; it must be for the agent's controller.

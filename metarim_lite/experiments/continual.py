@@ -77,12 +77,7 @@ class ContinualRun:
     def table(self) -> str:
         """The success matrix with 95 % intervals, in Markdown; below it what has to be said of the held-out levels."""
         table = matrix_table(self.config.tasks, [self.before, *self.rows], self.config.yardstick == "joint")
-        notes = [
-            f"{task}: {seen:.1%} of the held-out levels are identical to training levels"
-            for task, seen in zip(self.config.tasks, self.seen, strict=False)
-            if seen
-        ]
-        return "\n\n".join([table, *notes])
+        return "\n\n".join([table, *notes_on_seen(self.config.tasks, self.seen)])
 
     def areas(self) -> list[float]:
         """Area under each task's curve during its own stage, for analysis.forward_transfer beside `areas_alone`.
@@ -129,6 +124,16 @@ def _area(
     return area(list(points), list(points.values()), planned)
 
 
+def notes_on_seen(tasks: Sequence[str], shares: Sequence[float | None]) -> list[str]:
+    """What has to be said beside figures on held-out levels: for each task that has some, the share of them that are
+    identical to a training level."""
+    return [
+        f"{task}: {seen:.1%} of the held-out levels are identical to training levels"
+        for task, seen in zip(tasks, shares, strict=False)
+        if seen
+    ]
+
+
 def matrix_table(tasks: Sequence[str], rows: Sequence[Sequence[Estimate]], joint: bool = False) -> str:
     """A Markdown table: the first row before training, then one row per stage."""
     stages = [f"all tasks, part {n}" for n in range(1, len(rows))] if joint else list(tasks)
@@ -152,7 +157,7 @@ def train_sequence_of_tasks(
 ) -> ContinualRun:
     """Train on one task after the other and fill in the success matrix; with a folder, survive being killed.
 
-    Arguments:
+    Args:
         config: which tasks, how long, how, beside which yardstick.
         folder: where to keep config, metrics, checkpoints, the agent after each stage (`agent-1.safetensors`, …), and
             the matrix (`matrix.json`). A folder that holds a run of the same config is resumed. None: nothing is kept.
@@ -179,6 +184,7 @@ def train_sequence_of_tasks(
         if held_out is None:
             held_out = held_out_levels(config.tasks, base.evaluate_episodes, LevelBank.concat(banks), progress)
         check_shared(held_out, config.tasks)
+        seen = tuple(bank.share_seen for bank in held_out)
 
         trainer = ContinualTrainer(config, banks, fresh=not kept.resumes)
         checksums = {name: [bank.checksum() for bank in of] for name, of in (("levels", banks), ("held_out", held_out))}
@@ -204,7 +210,7 @@ def train_sequence_of_tasks(
                 else:
                     rows.append(_row(trainer.agent, held_out, base.evaluate_episodes))
                     if kept.path is not None:
-                        _keep_stage(kept.path, config, rows, trainer.agent)
+                        _keep_stage(kept.path, config, rows, trainer.agent, seen)
                     trainer.end_stage()
                     kept.save(trainer, rows=rows, **checksums)
             if trainer.counters["stage"] < S:
@@ -213,7 +219,6 @@ def train_sequence_of_tasks(
         if kept.path is not None and finished:
             about = {"method": base.method, "tasks": ",".join(config.tasks), "train_levels": str(base.train_levels)}
             save_agent(kept.path / "agent", trainer.agent, about)
-        seen = tuple(bank.share_seen for bank in held_out)
         lost = trainer.counters["reports"] - len(kept.metrics)
         told = "".join(diverged)
         return ContinualRun(
@@ -239,31 +244,40 @@ def areas_alone(config: ContinualConfig, folder: str | Path | None = None, progr
     For `analysis.forward_transfer(run.areas(), areas_alone(config))`. It takes as long as the sequence did. NaN where
     the run diverged: there is nothing to compare with.
 
-    Arguments:
+    Args:
         folder: keeps one run per task in it, each resumed if it is there.
 
     Raises:
         UserError: lines of a run's metrics are lost.
         KeyboardInterrupt: a run was stopped by Ctrl-C; start again to go on, in the same folder.
     """
-    areas, held_out = [], held_out_levels(config.tasks, config.base.evaluate_episodes, config.base.train_levels)
-    with fixed_threads(config.base.threads or fitting_threads()):  # what is judged here, too
-        for task, levels in zip(config.tasks, held_out, strict=True):
-            alone = replace(config.base, level=task, frames=config.frames)
-            first = _row(Trainer(alone, levels).agent, [levels], alone.evaluate_episodes)[0]
-            place = None if folder is None else user_path(folder) / task
-            try:
-                run = train(alone, folder=place, progress=progress, held_out=levels)
-            except Diverged as error:
-                log.warning("%s alone, seed %s: %s", task, alone.seed, error)
-                areas.append(math.nan)
-                continue
-            if not run.finished:
-                raise KeyboardInterrupt
-            check_whole(run.lost)
-            last = _row(run.agent, [levels], alone.evaluate_episodes)[0]
-            areas.append(_area(run.metrics, 0, first.value, last.value))
+    areas = []
+    for task in config.tasks:
+        try:
+            areas.append(area_alone(config, task, None if folder is None else user_path(folder) / task, progress))
+        except Diverged as error:
+            log.warning("%s alone, seed %s: %s", task, config.base.seed, error)
+            areas.append(math.nan)
     return areas
+
+
+def area_alone(config: ContinualConfig, task: str, folder: Path | None = None, progress: bool = True) -> float:
+    """One of `areas_alone`.
+
+    Raises:
+        UserError, KeyboardInterrupt: as there.
+        Diverged: a loss is not finite.
+    """
+    alone = replace(config.base, level=task, frames=config.frames)
+    (levels,) = held_out_levels((task,), alone.evaluate_episodes, alone.train_levels, progress)
+    with fixed_threads(alone.threads or fitting_threads()):  # what is judged here, too
+        first = _row(Trainer(alone, levels).agent, [levels], alone.evaluate_episodes)[0]
+        run = train(alone, folder=folder, progress=progress, held_out=levels)
+        if not run.finished:
+            raise KeyboardInterrupt
+        check_whole(run.lost)
+        last = _row(run.agent, [levels], alone.evaluate_episodes)[0]
+    return _area(run.metrics, 0, first.value, last.value)
 
 
 def held_out_levels(
@@ -278,11 +292,14 @@ def _row(agent: Agent, held_out: Sequence[LevelBank], episodes: int) -> list[Est
     return [evaluate(agent, bank, min(episodes, len(bank))).success for bank in held_out]
 
 
-def _keep_stage(folder: Path, config: ContinualConfig, rows: list[list[Estimate]], agent: Agent) -> None:
+def _keep_stage(
+    folder: Path, config: ContinualConfig, rows: list[list[Estimate]], agent: Agent, seen: Sequence[float | None]
+) -> None:
     """The matrix so far, and the agent as it is after this stage."""
     stage = len(rows) - 1
     save_agent(folder / f"agent-{stage}", agent, {"method": config.base.method, "after": config.tasks[stage - 1]})
     matrix = {"tasks": config.tasks, "yardstick": config.yardstick, "before": rows[0], "rows": rows[1:]}
+    matrix["seen"] = seen
     write_json(folder / "matrix.json", matrix)
 
 

@@ -31,7 +31,7 @@ def fisher_diagonal(agent: Any, spans: Spans) -> dict[str, Tensor]:
     given the past, so products of different steps vanish in the mean and this is the mean over steps of
     E[(∂ log π(a_t))²]. As in training, gradients run through one span and no further.
 
-    Arguments:
+    Args:
         agent: the agent that played the spans, unchanged since.
         spans: M sequences. The squares must be taken one by one, so the cost is M backward passes.
     """
@@ -62,7 +62,7 @@ class ElasticWeights:
     No stiffness makes this unstable, and where it comes to rest loss + penalty is at its minimum (of the loss's clipped
     gradient, where that is clipped). Each clock pulls the weights that it moves, and no others.
 
-    Arguments:
+    Args:
         agent: whose weights.
         optimizers: Adam, each over some of them; a weight moves, and is pulled, with its own optimizer only.
         strength: λ.

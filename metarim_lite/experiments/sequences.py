@@ -10,7 +10,6 @@ A report falls due every `report_every` updates: tests on all splits, one line o
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import resources
@@ -20,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..config import check, from_dict, to_dict
-from ..errors import UserError, unknown
+from ..config import bounded, check, from_dict, to_dict
+from ..errors import UserError
 from ..files import user_path
 from ..machine import check_device, choose_device
 from ..models import LSTM, RIM, ControllerState, Diagnostics
@@ -61,17 +60,17 @@ class SequenceConfig:
     """Everything that decides a run. Same config, same device, on a CPU same number of threads: same run. The defaults
     are the paper's copying."""
 
-    task: str = "copying"
+    task: str = bounded("copying", one_of=tuple(TASKS))
     """"copying", "adding", "bouncing-balls" or "digits"; its settings stand in the field of that name below."""
-    controller: str = "rim"
+    controller: str = bounded("rim", one_of=("rim", "lstm"))
     """"rim" or "lstm"."""
-    width: int = 600
+    width: int = bounded(600, at_least=1)
     """N·H of a RIM; hidden size of an LSTM."""
     num_modules: int = 6
     """N."""
     active: int = 4
     """k."""
-    input_size: int = 600
+    input_size: int = bounded(600, at_least=1)
     """D: width of the encoded input."""
     key_size: int = 64
     """d_k of the input attention."""
@@ -91,28 +90,28 @@ class SequenceConfig:
     """Bound on the numbers in the cells, of a RIM's modules or of an LSTM; None: none (the paper)."""
     kernel: str = "fused"
     """How spans are computed: "plain", "fused" or "compiled" (of an LSTM: as "fused"). Changes speed, not results."""
-    lr: float = 1e-3
+    lr: float = bounded(1e-3, above=0)
     """Adam's learning rate."""
-    schedule: str = "constant"
+    schedule: str = bounded("constant", one_of=SCHEDULES)
     """How it goes on: "constant", or "linear", down to 0 at the last update."""
-    query_rate: float = 1.0
+    query_rate: float = bounded(1.0, above=0)
     """Share of the learning rate with which W_q of a RIM moves, what modules look for as their states change: below 1,
     selection learns more slowly than what is selected (ours); 1: as all others (the paper)."""
-    clip: float = 1.0
+    clip: float = bounded(1.0, above=0)
     """Largest norm of the gradient."""
-    batch: int = 64
+    batch: int = bounded(64, at_least=1)
     """B: sequences per update."""
-    updates: int = 10_000
+    updates: int = bounded(10_000, at_least=1)
     """Updates in all."""
-    report_every: int = 100
+    report_every: int = bounded(100, at_least=1)
     """Updates between two reports."""
-    test_sequences: int = 256
+    test_sequences: int = bounded(256, at_least=1)
     """Sequences per test split at each report."""
-    seed: int = 0
+    seed: int = bounded(0, at_least=0, at_most=2**63 - 1)
     """Seeds parameters and training data. Test data are always the same."""
     device: str = "auto"
     """"auto" (a GPU if there is one), "cpu" or "cuda"."""
-    threads: int = 0
+    threads: int = bounded(0, at_least=0, zero="what fits")
     """Of torch on the CPU; 0: as many as fit, at most one for each core. A run that goes on keeps those it began with,
     which its state.json records."""
     copying: Copying = field(default_factory=Copying)
@@ -121,24 +120,6 @@ class SequenceConfig:
     digits: Digits = field(default_factory=Digits)
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise unknown("task", self.task, TASKS)
-        if self.controller not in ("rim", "lstm"):
-            raise unknown("controller", self.controller, ("rim", "lstm"))
-        if self.schedule not in SCHEDULES:
-            raise unknown("schedule", self.schedule, SCHEDULES)
-        for name in ("width", "input_size", "batch", "updates", "report_every", "test_sequences"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UserError(f"SequenceConfig.{name} is {value!r}; it must be a whole number of at least 1")
-        for name in ("lr", "clip", "query_rate"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-                raise UserError(f"SequenceConfig.{name} is {value!r}; it must be a number above 0")
-        if isinstance(self.threads, bool) or not isinstance(self.threads, int) or self.threads < 0:
-            raise UserError(f"SequenceConfig.threads is {self.threads!r}; it must be 0, for what fits, or more")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
-            raise UserError(f"SequenceConfig.seed is {self.seed!r}; it must be a whole number from 0 to 2^63 - 1")
         check(self)
         with torch.device("meta"):  # without memory, only so that impossible sizes are refused here
             make_controller(self)
@@ -278,7 +259,7 @@ def train_sequence(
 ) -> SequenceRun:
     """Train a controller on a sequence task; with a folder, survive being killed.
 
-    Arguments:
+    Args:
         config: what to train and how; the paper's copying by default.
         folder: where to keep config, metrics, checkpoints and, at the end, the model. A folder that holds a run
             of the same config is resumed. None: nothing is written.

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..config import check
+from ..config import bounded, check
 from ..envs import GridWorlds, LevelBank
 from ..envs.missions import MISSION_LENGTH, VOCABULARY
-from ..errors import UserError, unknown
+from ..errors import UserError
 from ..runs.checkpoints import STATE
 from ..training.adaptation import TaskLearner, task_worlds
 from ..training.ppo import cut_into_spans
@@ -42,34 +42,22 @@ class ContinualConfig:
     tasks: tuple[str, ...] = ("MiniGrid-GoToDoor-5x5-v0", "MiniGrid-Fetch-5x5-N2-v0", "BabyAI-GoToLocalS5N2-v0")
     """Level ids, in the order in which they are trained. The default's are small, but a mission ends by another act in
     each: say done at a door, pick up, be beside. What one task teaches to do at the goal, the next unlearns."""
-    frames: int = 300_000
+    frames: int = bounded(300_000, at_least=1)
     """Steps to play in each stage, over all worlds, rounded up to whole ticks."""
-    yardstick: str = "none"
+    yardstick: str = bounded("none", one_of=YARDSTICKS)
     """"none", "replay", "ewc" or "joint"."""
-    replay_share: float = 0.25
+    replay_share: float = bounded(0.25, above=0, below=1)
     """Share of the worlds that plays old tasks, from the second stage on."""
-    ewc_strength: float = 300.0
+    ewc_strength: float = bounded(300.0, above=0)
     """λ: how strongly weights are held. Too weak: the old task is forgotten; too strong: the new one is not learnt."""
-    ewc_decay: float = 1.0
+    ewc_decay: float = bounded(1.0, at_least=0, at_most=1)
     """γ: how much of the older tasks' stiffness stays when a task is added."""
-    ewc_spans: int = 256
+    ewc_spans: int = bounded(256, at_least=1)
     """Spans played after each stage to estimate the Fisher information."""
 
     def __post_init__(self) -> None:
         check(self)
         check_tasks(self.tasks, least=2)
-        if self.yardstick not in YARDSTICKS:
-            raise unknown("yardstick", self.yardstick, YARDSTICKS)
-        for name in ("frames", "ewc_spans"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"ContinualConfig.{name} is {value!r}; it must be a whole number of at least 1")
-        if not 0 < self.replay_share < 1:
-            raise UserError(f"ContinualConfig.replay_share is {self.replay_share!r}; it must lie between 0 and 1")
-        if not self.ewc_strength > 0:
-            raise UserError(f"ContinualConfig.ewc_strength is {self.ewc_strength!r}; it must be greater than 0")
-        if not 0 <= self.ewc_decay <= 1:
-            raise UserError(f"ContinualConfig.ewc_decay is {self.ewc_decay!r}; it must lie between 0 and 1")
         if self.base.imitate:
             raise UserError("a sequence of tasks is learned from reward; leave base.imitate off")
         if self.base.scales.adaptation == "per-task" and self.yardstick in ("replay", "ewc"):

@@ -1,10 +1,10 @@
-"""Many runs: methods × levels × seeds, side by side in local processes, or on a cluster through Dask.
+"""Methods × levels × seeds, side by side in local processes, or on a cluster through Dask.
 
-A sweep is a folder that can be killed at any moment and swept again:
+A sweep is a folder that can be killed at any moment and swept again (see many.py):
 
     config.json      the config; config.toml says the same, for `metarim sweep --config`
-    results.jsonl    one line for each run that ended (its keys: sweep_worker.py); only the sweeping process writes it
-    runs/NAME/       ordinary run folders, each resumed from its last checkpoint
+    results.jsonl    one line for each run that ended (its keys: judging.py)
+    runs/NAME/       ordinary run folders
 
 What is finished stays finished, so seeds, methods, levels and variations may be added later. With more `base.frames`
 all runs go on from where they are, and each one's line is replaced when it ends again.
@@ -17,37 +17,25 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
-import sys
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm.auto import tqdm
-
 from ..analysis import comparison_table
 from ..analysis.comparison import label
-from ..config import overlay, to_dict
+from ..config import bounded, check, overlay, to_dict
 from ..envs.catalogue import check_level_id
 from ..errors import UserError, unknown
-from ..files import append_line, make_folder, read_file, read_text, replace_file
+from ..files import make_folder
 from ..machine import choose_device
-from ..runs.checkpoints import STATE
 from ..runs.folder import open_folder
 from ..training.banks import held_out_bank
 from ..training.methods import method, spelled_out
 from ..training.trainer import TrainConfig
-from .sweep_worker import POLL, in_own_process, on_dask
-
-RESULTS = "results.jsonl"
-REFRESH = 2.0  # seconds between two looks at how far the runs are
+from .judging import train_and_judge
+from .many import NamedRun, check_scheduler, fitting_workers, results_in
 
 
 class SweepRun(NamedTuple):
@@ -66,16 +54,16 @@ class SweepConfig:
     """Names from METHODS."""
     levels: tuple[str, ...] = ("BabyAI-GoToLocal-v0",)
     """Level ids; several joined by commas are trained on together, in one run."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = bounded((0, 1, 2), at_least=0)
     """One run for each."""
     vary: tuple[str, ...] = ()
     """Settings of `base` to vary, each as NAME=VALUE,VALUE such as agent.active=2,4; several are combined."""
-    episodes: int = 1000
+    episodes: int = bounded(1000, at_least=1)
     """Held-out levels, of each id, that the finished agent plays."""
-    evaluate_every: int = 100_000
+    evaluate_every: int = bounded(100_000, at_least=0, zero="none")
     """Frames between two evaluations on held-out levels while training, for the curve; 0: only before and after.
     With 200 levels of GoToLocal (64 steps at most) they add 2 to 3 % to a run on a CPU; longer levels cost more."""
-    evaluate_episodes: int = 200
+    evaluate_episodes: int = bounded(200, at_least=1)
     """Held-out levels, of each id, played in each of them."""
     baseline: str | None = None
     """The method that the table compares the others with; default: the first."""
@@ -86,17 +74,11 @@ class SweepConfig:
     idle cores 0.82 times as long."""
 
     def __post_init__(self) -> None:
-        for name in ("methods", "levels", "seeds", "vary"):
+        check(self)
+        for name in ("methods", "levels", "vary"):
             values = getattr(self, name)
             if not isinstance(values, tuple) or (not values and name != "vary"):
                 raise UserError(f"SweepConfig.{name} is {values!r}; it must be a list of at least one")
-        for seed in self.seeds:
-            if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-                raise UserError(f"SweepConfig.seeds holds {seed!r}; seeds are whole numbers from 0 on")
-        for name, least in (("episodes", 1), ("evaluate_every", 0), ("evaluate_episodes", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise UserError(f"SweepConfig.{name} is {value!r}; it must be a whole number of at least {least}")
         same = ("evaluate_every", "evaluate_episodes")
         for name, ours in (
             ("method", "methods"),
@@ -198,7 +180,7 @@ def sweep(
     its last checkpoint. Ctrl-C lets each run save at its next tick; sweeping again goes on from there. (So does
     SIGTERM, for `metarim sweep`.)
 
-    Arguments:
+    Args:
         config: the runs.
         folder: where they are kept. On a cluster all workers must see it under the same path, and do well to share
             the cache of levels too (METARIM_CACHE).
@@ -212,87 +194,44 @@ def sweep(
             sweeping, no scheduler.
         KeyboardInterrupt: after Ctrl-C.
     """
-    from filelock import FileLock, Timeout
-    from joblib import cpu_count
-
     runs = config.runs()
     for level in {level for run in runs for level in run.config.levels}:
         check_level_id(level)
-    device = choose_device(config.base.device)
+    choose_device(config.base.device)
     if workers is not None and (workers < 1 or scheduler is not None):
         raise UserError(f"workers is {workers}; give at least 1, and none with a scheduler, whose workers count")
     folder = make_folder(folder).resolve()
-    try:
-        lock = FileLock(folder / ".lock").acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"another process is sweeping {str(folder)!r}; wait for it or choose another folder") from None
-    with lock:
+    with results_in(folder, "sweeping") as results:
         open_folder(folder, config, may_change=("methods", "levels", "seeds", "vary", "baseline", "base.frames"))
-        results, asked = read_results(folder / RESULTS), config.base.frames
+        asked = config.base.frames
 
         def ended(name: str) -> bool:
             """Whether a run has its line, and is not to be longer since. (Old lines have no `planned`.)"""
-            line = results.get(name)
+            line = results.lines.get(name)
             return line is not None and line.get("planned", line["frames"]) >= line["varied"].get("frames", asked)
 
         todo = [run for run in runs if not ended(run.name)]
-        failures: dict[str, str] = {}
-        if todo:
-            places = workers or (1 if device.type == "cuda" else max(1, cpu_count() // max(1, config.base.threads)))
-            with _dask(scheduler) if scheduler else _local(min(places, len(todo))) as submit:
-                _fill_cache(todo, config.episodes, progress)
-                pending = {}
-                for run in todo:
-                    job = {"folder": str(folder / "runs" / run.name), "config": to_dict(run.config)}
-                    job["method"] = to_dict(method(run.config.method))
-                    pending[submit(job | {"episodes": config.episodes})] = run
-                with _bar(folder, runs, todo, progress) as (bar, show):
-                    for run, answer in _as_completed(pending, show):
-                        if "result" in answer:
-                            line = {"run": run.name, **_about(run), **answer["result"]}
-                            _keep(folder / RESULTS, results, line)
-                            told = line.get("diverged")
-                        else:
-                            told = failures[run.name] = answer.get("error", "it was stopped from outside; sweep again")
-                        if told:
-                            bar.write(f"{run.name}: {told}", file=sys.stderr)
+        if todo and scheduler is not None:
+            check_scheduler(scheduler)  # before levels are generated, which takes minutes
+        _fill_cache(todo, config.episodes, progress)
+        workers = workers or fitting_workers(config.base.device, config.base.threads)
+        failures = results.finish([_named(run, folder, config) for run in todo], workers, scheduler, progress, "sweep")
         order = {run.name: place for place, run in enumerate(runs)}
-        lines = [results[name] for name in sorted(results, key=lambda name: order.get(name, len(order))) if ended(name)]
+        names = sorted(results.lines, key=lambda name: order.get(name, len(order)))
+        lines = [results.lines[name] for name in names if ended(name)]
     return Sweep(config, folder, lines, failures)
 
 
-def read_results(path: Path) -> dict[str, dict[str, Any]]:
-    """The finished runs of a sweep by name. Half a line at the end, left by a kill, is cut off: its run is finished,
-    so that the next sweep only has to judge it again.
-
-    Raises:
-        UserError: a line in the middle is damaged, or a run is there twice.
-    """
-    content = read_file(path) if path.exists() else b""
-    whole = content[: content.rfind(b"\n") + 1]
-    results: dict[str, dict[str, Any]] = {}
-    for number, text in enumerate(whole.splitlines(), 1):
-        try:
-            line = json.loads(text)
-            name = line["run"]
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"line {number} of {str(path)!r} is damaged; delete that line and sweep again") from None
-        if name in results:
-            raise UserError(f"line {number} of {str(path)!r} counts run {name!r} twice; delete one of the two")
-        results[name] = line
-    if whole != content:
-        replace_file(path, whole)
-    return results
-
-
-def _keep(path: Path, results: dict[str, dict[str, Any]], line: dict[str, Any]) -> None:
-    """Add a line to results.jsonl, or put it in the place of the shorter run's."""
-    again = line["run"] in results
-    results[line["run"]] = line
-    if again:
-        replace_file(path, "".join(json.dumps(line) + "\n" for line in results.values()))
-    else:
-        append_line(path, json.dumps(line))
+def _named(run: SweepRun, folder: Path, config: SweepConfig) -> NamedRun:
+    return NamedRun(
+        name=run.name,
+        folder=folder / "runs" / run.name,
+        finish=train_and_judge,
+        settings={"config": to_dict(run.config), "episodes": config.episodes},
+        about=_about(run),
+        threads=run.config.threads,
+        length=("frames", run.config.frames),
+    )
 
 
 def _fill_cache(todo: list[SweepRun], episodes: int, progress: bool) -> None:
@@ -304,78 +243,3 @@ def _fill_cache(todo: list[SweepRun], episodes: int, progress: bool) -> None:
         wanted[key] = max(wanted.get(key, episodes), while_training)
     for (levels, train_levels), count in wanted.items():
         held_out_bank(levels, count, train_levels, progress)
-
-
-Submit = Callable[[dict[str, Any]], Any]
-
-
-@contextmanager
-def _local(workers: int) -> Iterator[Submit]:
-    """A way to hand jobs to local processes. Left by an exception, they save and stop."""
-    stop = threading.Event()
-    with ThreadPoolExecutor(workers) as threads:  # each waits for a process of its own
-        try:
-            yield lambda job: threads.submit(in_own_process, job, stop.is_set)
-        except BaseException:
-            os.write(2, b"\nstopping: every run saves at its next tick\n")
-            stop.set()
-            threads.shutdown(cancel_futures=True)
-            raise
-
-
-@contextmanager
-def _dask(address: str) -> Iterator[Submit]:
-    """The same on a Dask cluster. When the client leaves, its tasks are cancelled, and the runs save and stop."""
-    try:
-        from distributed import Client
-    except ImportError:
-        raise UserError("a scheduler needs Dask; install it with pip install 'metarim-lite[cluster]'") from None
-    try:
-        client = Client(address, timeout=10)
-    except (OSError, ValueError) as error:
-        raise UserError(f"no Dask scheduler answers at {address!r} ({error}); start one with dask scheduler") from None
-    with client:  # leaving it, by an exception too, cancels what is not done
-        if not client.nthreads():
-            raise UserError(f"the Dask scheduler at {address!r} has no workers; start some with dask worker {address}")
-        # A key for each run folder: a task that is handed in again while it still runs is not run twice.
-        yield lambda job: client.submit(on_dask, job, key=job["folder"], pure=False, retries=2)
-
-
-def _as_completed(pending: dict[Any, SweepRun], show: Callable[[], None]) -> Iterator[tuple[SweepRun, dict[str, Any]]]:
-    """Futures, of threads or of Dask, as they are done: (run, answer)."""
-    shown = 0.0
-    while pending:
-        for future in [future for future in pending if future.done()]:
-            run = pending.pop(future)
-            try:
-                answer = future.result()
-            except Exception as error:  # such as Dask's: its worker died too often
-                answer = {"error": f"{type(error).__name__}: {error}"}
-            yield run, answer
-        if time.monotonic() - shown > REFRESH:
-            show()
-            shown = time.monotonic()
-        time.sleep(POLL)
-    show()
-
-
-@contextmanager
-def _bar(
-    folder: Path, runs: list[SweepRun], todo: list[SweepRun], progress: bool
-) -> Iterator[tuple[Any, Callable[[], None]]]:
-    """A bar over runs and a function that moves it, in fractions of a run, to where the runs' checkpoints are."""
-
-    def done() -> float:
-        return len(runs) - len(todo) + sum(_share_done(folder / "runs" / run.name, run.config.frames) for run in todo)
-
-    layout = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} runs [{elapsed}<{remaining}]"
-    bar = tqdm(total=len(runs), initial=done(), desc="sweep", bar_format=layout, disable=not progress)
-    with bar:
-        yield bar, lambda: bar.update(max(0.0, done() - bar.n)) and None
-
-
-def _share_done(folder: Path, frames: int) -> float:
-    try:
-        return min(1.0, json.loads(read_text(folder / STATE))["counters"]["frames"] / frames)
-    except (OSError, ValueError, KeyError):
-        return 0.0

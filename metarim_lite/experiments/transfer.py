@@ -31,7 +31,7 @@ def transfer(
 ) -> dict[str, Evaluation]:
     """Play held-out levels of each id, without any training (zero-shot).
 
-    Arguments:
+    Args:
         agent: an `Agent`.
         levels: level ids, say from easy to hard; the first may be the one it was trained on, for comparison.
         episodes: levels played of each id, once each.

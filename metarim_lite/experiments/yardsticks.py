@@ -2,18 +2,17 @@
 
     metarim forgetting --methods lstm rim meta-rim --seeds 0 1 2
 
-Every run is an ordinary run folder, so a comparison that was stopped goes on where it was.
+A comparison is a folder of many runs (many.py), so one that was stopped goes on where it was.
 
 A run that diverged stands in its row: its average performance is 0, its curve 0 from its last evaluation on. Where a
 measure means nothing for it (what never learnt forgets nothing), the row has the number of such runs and no mean of
-the others. Asked again, it diverges again, from its last checkpoint on.
+the others. It has ended, and is left alone, unless its line in results.jsonl is deleted.
 """
 
 from __future__ import annotations
 
-import logging
-import math
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,26 +22,26 @@ import numpy as np
 from ..analysis import mean_interval
 from ..analysis.comparison import FEW
 from ..analysis.forgetting import forward_transfer
-from ..config import to_dict
-from ..errors import UserError
+from ..config import from_dict, to_dict
+from ..errors import Diverged, UserError
 from ..files import make_folder, write_json
 from ..training.methods import method
 from ..training.trainer import TrainConfig
-from .continual import ContinualRun, areas_alone, train_sequence_of_tasks
+from .continual import area_alone, held_out_levels, notes_on_seen, train_sequence_of_tasks
+from .many import NamedRun, check_all_finished, results_in
 from .shipped import flags
 from .stages import YARDSTICKS, ContinualConfig
 
 MEASURES = ("average_performance", "forgetting", "forgetting_maximum", "backward_transfer", "zero_shot")
 ALONE = "forward_transfer"  # the measure that needs each task trained alone, too
 EVALUATIONS = 10  # of a stage, at most, for its curve: where nothing else is asked for
+Line = dict[str, Any]
 Rows = dict[str, dict[str, Any]]  # method -> yardstick -> ...
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What came of it. `str(comparison)` is a Markdown table."""
+class YardstickTable:
+    """What came of it. `str(table)` is Markdown."""
 
     command: str
     config: ContinualConfig
@@ -59,6 +58,8 @@ class Comparison:
     """method -> yardstick -> area under each task's curve during its own stage [seeds][S]."""
     areas_alone: dict[str, list[list[float | None]]] = field(default_factory=dict)
     """method -> the same of the task trained alone [seeds][S], None where that run diverged; {} where none was made."""
+    seen: tuple[float | None, ...] = ()
+    """For each task, the share of its held-out levels that are identical to a training level; None: not known."""
 
     def __str__(self) -> str:
         shown = [*MEASURES, *([ALONE] if self.areas_alone else [])]
@@ -76,7 +77,7 @@ class Comparison:
             about += f" Intervals over fewer than {FEW} seeds are too narrow to be trusted."
         if any(map(any, (of for rows in self.diverged.values() for of in rows.values()))):
             about += " A run that diverged has an average performance of 0."
-        return "\n".join([*lines, "", about])
+        return "\n".join([*lines, "", about, *("\n" + note for note in notes_on_seen(self.config.tasks, self.seen))])
 
 
 def _mean(values: list[float | None]) -> str:
@@ -94,18 +95,21 @@ def compare_yardsticks(
     yardsticks: Sequence[str] = YARDSTICKS,
     progress: bool = True,
     alone: bool = True,
-) -> Comparison:
+    workers: int = 1,
+) -> YardstickTable:
     """Make all runs that are not finished yet, then the table.
 
-    Arguments:
+    Args:
         config: tasks, frames and sizes; its method, seed and yardstick are replaced.
         folder: one run folder for each method, yardstick and seed; the table is written to comparison.json in it.
-        progress: show a bar for each run.
+        progress: show bars.
         alone: for forward transfer, also train each task alone, which takes as long as one more yardstick; and in each
             stage evaluate up to ten times, at reports, unless `config.base.evaluate_every` says otherwise.
+        workers: runs side by side, each with one thread of the CPU (or `config.base.threads`), so that how many there
+            are does not change what comes out.
 
     Raises:
-        UserError: an unknown method or yardstick, no seeds; as `train_sequence_of_tasks`.
+        UserError: an unknown method or yardstick, no seeds, workers < 1, a run that failed.
         KeyboardInterrupt: a run was stopped by Ctrl-C; start again to go on.
     """
     config = config or ContinualConfig()
@@ -113,55 +117,97 @@ def compare_yardsticks(
         raise UserError("a comparison needs at least one method, one yardstick and one seed")
     if len(set(seeds)) < len(seeds):
         raise UserError(f"seeds {tuple(seeds)} name one twice; the same run again is no further evidence")
-    for name in methods:
-        method(name)
+    if not isinstance(workers, int) or workers < 1:
+        raise UserError(f"workers is {workers!r}; it must be a whole number of at least 1")
     asked = config
     if alone and not config.base.evaluate_every:
         config = replace(config, base=replace(config.base, evaluate_every=max(1, config.frames // EVALUATIONS)))
-    jobs = {
-        (name, yardstick, seed): replace(config, base=replace(config.base, method=name, seed=seed), yardstick=yardstick)
-        for seed in seeds  # seed by seed: cut short, there is something of every row
-        for name in methods
-        for yardstick in yardsticks
+    place, S = make_folder(folder), len(config.tasks)
+    runs, runs_alone = {}, {}
+    for seed, name in itertools.product(seeds, methods):  # seed by seed: cut short, there is something of every row
+        method(name)
+        own = replace(config, base=replace(config.base, method=name, seed=seed))
+        for y in yardsticks:
+            beside, run = replace(own, yardstick=y), f"{name}-{y}-s{seed}"
+            runs[name, y, seed] = _named(run, place, train_and_measure, beside, S * own.frames, yardstick=y)
+        for task in config.tasks if alone else ():
+            run = f"{name}-alone-s{seed}/{task}"
+            runs_alone[name, task, seed] = _named(run, place, train_alone, own, own.frames, task=task)
+    with results_in(place, "comparing yardsticks in") as results:
+        todo = results.missing([*runs.values(), *runs_alone.values()])
+        if todo:  # so that no two runs generate the same levels
+            held_out_levels(config.tasks, config.base.evaluate_episodes, config.base.train_levels, progress)
+        failures = results.finish(todo, None if workers == 1 else workers, progress=progress, title="yardsticks")
+        check_all_finished(failures, len(todo))
+
+    def line(run: NamedRun) -> Line:
+        return results.lines[run.name]
+
+    def rows(what: Callable[[list[Line]], Any], of: Sequence[str] = yardsticks) -> Rows:
+        return {name: {y: what([line(runs[name, y, seed]) for seed in seeds]) for y in of} for name in methods}
+
+    areas = rows(lambda of_seeds: [line["areas"] for line in of_seeds], [y for y in yardsticks if y != "joint"])
+    areas_alone = {
+        name: [[line(runs_alone[name, task, seed])["area"] for task in config.tasks] for seed in seeds]
+        for name in (methods if alone else ())
     }
-    place, runs = make_folder(folder), {}
-    for (name, yardstick, seed), job in jobs.items():
-        run = train_sequence_of_tasks(job, place / f"{name}-{yardstick}-s{seed}", progress, may_diverge=True)
-        if run.diverged:
-            log.warning("%s, %s, seed %s: %s", name, yardstick, seed, run.diverged)
-        elif not run.finished:
-            raise KeyboardInterrupt
-        runs[name, yardstick, seed] = run
-    by_itself: dict[str, Any] = {}
-    if alone:
-        for name in methods:
-            own = [replace(config, base=replace(config.base, method=name, seed=seed)) for seed in seeds]
-            found = [areas_alone(job, place / f"{name}-alone-s{job.base.seed}", progress) for job in own]
-            by_itself[name] = [[None if math.isnan(area) else area for area in of_seed] for of_seed in found]
-
-    def rows(what: Any, but: tuple[str, ...] = ()) -> Rows:
-        return {
-            name: {y: what([runs[name, y, seed] for seed in seeds]) for y in yardsticks if y not in but}
-            for name in methods
-        }
-
-    areas = rows(lambda of_seeds: [run.areas() for run in of_seeds], but=("joint",))
     measures = rows(_measures)
-    for name, of_seeds in by_itself.items():
+    for name, of_seeds in areas_alone.items():
         for yardstick, mine in areas[name].items():
             measures[name][yardstick][ALONE] = [_transfer(*pair) for pair in zip(mine, of_seeds, strict=True)]
-    found = Comparison(
+    found = YardstickTable(
         command=_command(asked, methods, seeds, yardsticks, alone),
         config=config,
         seeds=tuple(seeds),
-        matrices=rows(lambda of_seeds: [run.success.tolist() for run in of_seeds]),
+        matrices=rows(lambda of_seeds: [line["success"] for line in of_seeds]),
         measures=measures,
-        diverged=rows(lambda of_seeds: [run.diverged for run in of_seeds]),
+        diverged=rows(lambda of_seeds: [line.get("diverged", "") for line in of_seeds]),
         areas=areas,
-        areas_alone=by_itself,
+        areas_alone=areas_alone,
+        seen=tuple(line(next(iter(runs.values())))["seen"]),
     )
     write_json(place / "comparison.json", to_dict(found))
     return found
+
+
+def _named(
+    name: str, place: Path, finish: Callable[..., Line], config: ContinualConfig, frames: int, **besides: Any
+) -> NamedRun:
+    settings = {"config": to_dict(config)} | ({"task": besides["task"]} if "task" in besides else {})
+    about = {"method": config.base.method, "seed": config.base.seed, **besides, **settings}
+    about |= {"pinned": config.pinned()}  # another run's line, if the method was redefined
+    return NamedRun(name, place / name, finish, settings, about, config.base.threads or 1, ("frames", frames))
+
+
+def train_and_measure(folder: Path, progress: bool, config: dict[str, Any]) -> Line:
+    """One sequence of tasks, as a line of results.jsonl:
+
+    success    the success matrix [S][S]
+    measures   of analysis.forgetting, by name
+    areas      under each task's curve during its own stage [S]; null for "joint"
+    seen       for each task, the share of its held-out levels that are identical to a training level
+    diverged   the sentence of a run that diverged
+    frames     played
+
+    Raises:
+        UserError: as `train_sequence_of_tasks`.
+        KeyboardInterrupt: it was stopped before the end.
+    """
+    run = train_sequence_of_tasks(from_dict(ContinualConfig, config), folder, progress, may_diverge=True)
+    if not (run.finished or run.diverged):
+        raise KeyboardInterrupt
+    line = {"success": run.success.tolist(), "measures": run.summary(), "seen": run.seen}
+    line |= {"areas": None if run.config.yardstick == "joint" else run.areas()}
+    line |= {"frames": run.metrics[-1]["frames"] if run.metrics else 0}
+    return line | ({"diverged": run.diverged} if run.diverged else {})
+
+
+def train_alone(folder: Path, progress: bool, config: dict[str, Any], task: str) -> Line:
+    """One task alone, as a line of results.jsonl: the `area` under its curve, null of a run that diverged."""
+    try:
+        return {"area": area_alone(from_dict(ContinualConfig, config), task, folder, progress)}
+    except Diverged as error:
+        return {"area": None, "diverged": str(error)}
 
 
 def _command(
@@ -174,14 +220,11 @@ def _command(
     return " ".join(["metarim forgetting", *words]) + "".join(flags(ours, ContinualConfig()))
 
 
-def _measures(of_seeds: Sequence[ContinualRun]) -> dict[str, list[float | None]]:
+def _measures(of_seeds: Sequence[Line]) -> dict[str, list[float | None]]:
     """What the runs of one row have; a run that diverged has less than the others, which then are None."""
-    summaries = [run.summary() for run in of_seeds]
-    return {
-        name: [s.get(name) for s in summaries]
-        for name in MEASURES
-        if of_seeds[0].config.yardstick != "joint" or name in summaries[0]
-    }
+    found = [line["measures"] for line in of_seeds]
+    joint = of_seeds[0]["yardstick"] == "joint"
+    return {name: [of.get(name) for of in found] for name in MEASURES if not joint or name in found[0]}
 
 
 def _transfer(areas: Sequence[float], alone: Sequence[float | None]) -> float | None:
