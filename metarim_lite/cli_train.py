@@ -39,7 +39,7 @@ def train(
 
     name = f"{config.method}-{config.level.replace(',', '+')}-s{config.seed}"
     folder = folder or Path("runs") / ("imitate-" * config.imitate + name)
-    from .runs.distributed import leads
+    from .processes import leads
 
     if leads():
         print(f"{config.method}: {training.in_words(config)}")

@@ -198,7 +198,7 @@ def test_stronger_springs_keep_the_policy_nearer_to_the_old_one(banks):
 
         def policy(agent, spans=spans):
             with torch.no_grad():
-                return agent(spans.seen, spans.state, spans.resets)[0].logits.log_softmax(-1)
+                return agent(spans.observation, spans.state, spans.resets)[0].logits.log_softmax(-1)
 
         old = policy(trainer.agent)
         for _ in range(12):

@@ -48,7 +48,7 @@ def test_springs_hold_the_fisher_information_of_the_task_just_trained(banks, mon
     trainer, seen = ContinualTrainer(with_yardstick("ewc"), banks), []
 
     def ones(agent, spans):
-        seen.append(spans.seen.mission)
+        seen.append(spans.observation.mission)
         return {name: torch.ones_like(p) for name, p in agent.named_parameters()}
 
     monkeypatch.setattr(stages, "fisher_diagonal", ones)

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 import metarim_lite as ml
+from metarim_lite.envs import Observation
 from metarim_lite.experiments.ewc import ElasticWeights, fisher_diagonal
 from metarim_lite.models import ControllerState
 from metarim_lite.training.ppo import PPOConfig, Spans, cut_into_spans
-from metarim_lite.training.rollouts import Player, Seen
+from metarim_lite.training.rollouts import Player
 from metarim_lite.training.trainer import make_bank
 
 AGENT = ml.AgentConfig(
@@ -38,7 +39,9 @@ def spans_of(x, actions):
     """Spans in which nothing counts but what was seen and done."""
     T, M = actions.shape
     none = torch.zeros(T, M)
-    return Spans(Seen(x, none, none), none.bool(), actions, none, none, none, ControllerState(*[torch.zeros(M, 1)] * 2))
+    return Spans(
+        Observation(x, none, none), none.bool(), actions, none, none, none, ControllerState(*[torch.zeros(M, 1)] * 2)
+    )
 
 
 @pytest.mark.parametrize("T", [1, 6])
@@ -75,7 +78,7 @@ def test_fisher_is_what_a_slow_loop_over_spans_and_steps_gives(played):
         total = {name: torch.zeros_like(p) for name, p in plain.named_parameters()}
         for t in range(6):  # one backward pass per step, through everything up to that step
             plain.zero_grad()
-            seen = type(spans.seen)(*(x[: t + 1, m : m + 1] for x in spans.seen))
+            seen = type(spans.observation)(*(x[: t + 1, m : m + 1] for x in spans.observation))
             state = type(spans.state)(*(x[m : m + 1] for x in spans.state))
             out, _ = plain(seen, state, spans.resets[: t + 1, m : m + 1])
             torch.distributions.Categorical(logits=out.logits[t, 0]).log_prob(spans.actions[t, m]).backward()

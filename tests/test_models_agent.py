@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import metarim_lite as ml
+from metarim_lite.envs import Observation
 from metarim_lite.models import GROUPS, ControllerState
-from metarim_lite.training.rollouts import Seen
 
 SIZES = ml.AgentConfig(
     num_modules=4, active=2, hidden_size=8, lstm_size=24, input_size=16, channels=4, mission_size=8, head_size=20,
@@ -18,7 +18,9 @@ SIZES = ml.AgentConfig(
 def observation(T, B, seed=0):
     dice = torch.Generator().manual_seed(seed)
     image = torch.stack([torch.randint(0, n, (T, B, 7, 7), generator=dice) for n in (11, 6, 3)], -1).to(torch.uint8)
-    return Seen(image, torch.randint(0, 4, (T, B), generator=dice), torch.randint(0, 34, (T, B, 9), generator=dice))
+    return Observation(
+        image, torch.randint(0, 4, (T, B), generator=dice), torch.randint(0, 34, (T, B, 9), generator=dice)
+    )
 
 
 @pytest.fixture(params=["rim", "lstm"])

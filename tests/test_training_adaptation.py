@@ -10,7 +10,9 @@ import torch
 import metarim_lite as ml
 from metarim_lite.models import GROUPS
 from metarim_lite.training import METHODS, PPOConfig, TimeScales, Trainer, ppo_loss, train
-from metarim_lite.training.adaptation import adapt, cut_by_task, cut_into_tasks, task_worlds
+from metarim_lite.training.adaptation import adapt
+from metarim_lite.training.ppo import cut_into_spans
+from metarim_lite.training.side_by_side import cut_into_tasks, task_worlds
 from metarim_lite.training.timescales import find_groups, make_clocks
 
 LEVEL = "BabyAI-GoToObjS6-v1"
@@ -47,7 +49,7 @@ def played(trainer):
     for T, span in ((10, 5), (8, 8)):
         rollout = trainer.player.collect(trainer.agent, T, span)
         rollout = rollout._replace(rewards=torch.rand(rollout.rewards.shape, generator=dice).to(rollout.values.dtype))
-        spans.append(cut_by_task(rollout, 3, span, trainer.config.ppo))
+        spans.append(cut_into_spans(rollout, span, trainer.config.ppo, 3))
     return spans
 
 
@@ -229,7 +231,7 @@ def test_the_query_is_played_by_each_task_s_adapted_copy(bank):
     shared = copy.deepcopy(trainer.agent)
     watched, _ = trainer.tick()
     assert watched["slow/ratio_error"] < 1e-5
-    query = cut_by_task(rollouts[1], 3, 8, PPO)
+    query = cut_into_spans(rollouts[1], 8, PPO, 3)
     assert ppo_loss(shared, query, PPO)[1]["ratio_error"] > 1e-2
     assert [r.resets.shape for r in rollouts] == [(10, 12), (8, 12)]
     assert trainer.counters["frames"] == 18 * 12
@@ -257,7 +259,7 @@ def test_adapting_changes_neither_the_agent_nor_an_optimizer(bank):
     trainer = make_trainer(bank)
     trainer.tick()
     before, saved = snapshot(trainer.agent), {k: v.clone() for k, v in trainer.tensors().items() if "optimizer" in k}
-    support = cut_by_task(trainer.player.collect(trainer.agent, 10, 5), 3, 5, PPO)
+    support = cut_into_spans(trainer.player.collect(trainer.agent, 10, 5), 5, PPO, 3)
     trainer.learner.adapt(support)
     assert moved(trainer.agent, before) == set()
     now = trainer.tensors()

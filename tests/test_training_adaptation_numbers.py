@@ -8,11 +8,12 @@ import pytest
 import torch
 
 import metarim_lite as ml
+from metarim_lite.envs import Observation
 from metarim_lite.models import ControllerState
 from metarim_lite.training import PPOConfig, TimeScales, Trainer, ppo_loss
-from metarim_lite.training.adaptation import TaskAgents, adapt, cut_by_task
+from metarim_lite.training.adaptation import TaskAgents, adapt
 from metarim_lite.training.ppo import cut_into_spans
-from metarim_lite.training.rollouts import Rollout, Seen
+from metarim_lite.training.rollouts import Rollout
 
 LEVEL = "BabyAI-GoToObjS6-v1"
 TINY = ml.AgentConfig(
@@ -70,7 +71,7 @@ def test_movement_is_the_mean_over_tasks_of_how_far_a_copy_went(bank):
     learner = trainer.learner
     shared = copy.deepcopy(trainer.agent)
     watched, _ = trainer.tick()
-    support = cut_by_task(rollouts[0], 3, 5, trainer.config.ppo)
+    support = cut_into_spans(rollouts[0], 5, trainer.config.ppo, 3)
     start = {n: p for n, p in shared.named_parameters() if n in learner.start}
     copies = adapt(shared, start, support, 3, 2, 0.1, trainer.config.ppo, False)
     far = [math.sqrt(sum(((copies[n][i] - p) ** 2).sum().item() for n, p in start.items())) for i in range(3)]
@@ -84,7 +85,7 @@ def test_line_4_is_adam_at_beta_on_the_clipped_sum_over_tasks(bank, max_grad_nor
     rollouts = made_up_rewards(trainer)
     shared, ppo = copy.deepcopy(trainer.agent), trainer.config.ppo
     watched, _ = trainer.tick()
-    support, query = (cut_by_task(r, 3, s, ppo) for r, s in zip(rollouts, (5, 8), strict=True))
+    support, query = (cut_into_spans(r, s, ppo, 3) for r, s in zip(rollouts, (5, 8), strict=True))
     start = {n: p for n, p in shared.named_parameters() if n in trainer.learner.start}
     copies = adapt(shared, start, support, 3, 2, 0.1, ppo, False)
     total, loss = [0.0] * 100, 0.0
@@ -111,7 +112,7 @@ def test_a_step_of_adaptation_is_descent_on_the_tasks_own_clipped_gradient(bank)
     """θ − α g · min(1, c / |g|), task by task, of agents whose worlds, spans and memory are their own."""
     trainer = make_trainer(bank, inner_steps=1)
     made_up_rewards(trainer)
-    support = cut_by_task(trainer.player.collect(trainer.agent, 10, 5), 3, 5, PPOConfig())
+    support = cut_into_spans(trainer.player.collect(trainer.agent, 10, 5), 5, PPOConfig(), 3)
     start = trainer.learner.start
     for max_norm in (0.01, 100.0):
         ppo = PPOConfig(max_grad_norm=max_norm)
@@ -132,35 +133,36 @@ def test_the_spans_of_a_task_are_those_of_its_worlds_alone():
     number = torch.arange(T * B, dtype=torch.float32).view(T, B)
     dice = torch.Generator().manual_seed(0)
     rollout = Rollout(
-        seen=Seen(number, number + 0.1, number + 0.2), resets=torch.rand(T, B, generator=dice) < 0.3,
+        observation=Observation(number, number + 0.1, number + 0.2), resets=torch.rand(T, B, generator=dice) < 0.3,
         actions=torch.arange(T * B).view(T, B), log_probs=-number, values=torch.rand(T, B, generator=dice),
         rewards=torch.rand(T, B, generator=dice), dones=torch.rand(T, B, generator=dice) < 0.2,
         last_value=10 * torch.rand(B, generator=dice),
         states=tuple(ControllerState(h := 100.0 * s + torch.arange(B).view(B, 1), -h) for s in range(2)), episodes={},
     )  # fmt: skip
     ppo = PPOConfig(gamma=0.9, lam=0.7)
-    together = cut_by_task(rollout, tasks, 3, ppo)
+    together = cut_into_spans(rollout, 3, ppo, tasks)
     for i in range(tasks):
         worlds = [2 * i, 2 * i + 1]
         fields = {f: getattr(rollout, f)[:, worlds] for f in ("resets", "actions", "log_probs", "values", "rewards",
                                                               "dones")}  # fmt: skip
         alone = cut_into_spans(
             Rollout(
-                seen=Seen(*(x[:, worlds] for x in rollout.seen)), last_value=rollout.last_value[worlds],
+                observation=Observation(*(x[:, worlds] for x in rollout.observation)),
+                last_value=rollout.last_value[worlds],
                 states=tuple(ControllerState(*(x[worlds] for x in s)) for s in rollout.states), episodes={}, **fields,
-            ), 3, ppo, alone=True,
+            ), 3, ppo,
         )  # fmt: skip
         mine = together.pick(torch.arange(4 * i, 4 * i + 4))
         for name in ("resets", "actions", "log_probs", "advantages", "returns"):
             torch.testing.assert_close(getattr(mine, name), getattr(alone, name))
-        for a, b in ((mine.seen, alone.seen), (mine.state, alone.state)):
+        for a, b in ((mine.observation, alone.observation), (mine.state, alone.state)):
             assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def test_agents_of_several_tasks_say_what_each_says_alone(bank):
     trainer = make_trainer(bank)
     agent = trainer.agent
-    seen = trainer.player.collect(agent, 5, 5).seen
+    seen = trainer.player.collect(agent, 5, 5).observation
     dice = torch.Generator().manual_seed(0)
     copies = {n: p.detach() + torch.randn(3, *p.shape, generator=dice) for n, p in trainer.learner.start.items()}
     state = ControllerState(*(torch.randn(x.shape, generator=dice) for x in agent.initial_state(12)))
@@ -170,7 +172,7 @@ def test_agents_of_several_tasks_say_what_each_says_alone(bank):
     for i in range(3):
         alone, b = copy.deepcopy(agent), slice(4 * i, 4 * i + 4)
         alone.load_state_dict({n: c[i] for n, c in copies.items()}, strict=False)
-        one, last = alone(Seen(*(x[:, b] for x in seen)), ControllerState(*(x[b] for x in state)), resets[:, b])
+        one, last = alone(Observation(*(x[:, b] for x in seen)), ControllerState(*(x[b] for x in state)), resets[:, b])
         torch.testing.assert_close(out.logits[:, b], one.logits, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(out.value[:, b], one.value, rtol=1e-4, atol=1e-5)
         for x, y in zip(after, last, strict=True):

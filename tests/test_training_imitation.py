@@ -9,12 +9,12 @@ from safetensors.torch import load_file
 
 import metarim_lite as ml
 from metarim_lite.bots import demonstrate, demonstrations
+from metarim_lite.envs import Observation
 from metarim_lite.models import GROUPS
 from metarim_lite.models.agent import UniformAgent
 from metarim_lite.training import METHODS, PPOConfig, TimeScales, Trainer, train
 from metarim_lite.training.imitation import Reader, imitation_loss
 from metarim_lite.training.ppo import cut_into_spans
-from metarim_lite.training.rollouts import Seen
 
 LEVEL = "BabyAI-GoToObjS4-v0"
 SMALL = ml.AgentConfig(num_modules=4, active=2, hidden_size=8, lstm_size=32, input_size=32, channels=8, head_size=32)
@@ -44,7 +44,7 @@ def test_a_rollout_of_demonstrations_is_the_agent_reading_each_episode_from_the_
     rollouts = [reader.collect(agent, 10, 5), reader.collect(agent, 20, 20)]
     pieces = zip(*((r.resets, r.dones, r.actions, r.log_probs, r.values, r.rewards) for r in rollouts), strict=True)
     resets, dones, actions, log_probs, values, rewards = (torch.cat(p) for p in pieces)
-    images = torch.cat([r.seen.image for r in rollouts])
+    images = torch.cat([r.observation.image for r in rollouts])
     whole = 0
     for b in range(3):
         assert resets[0, b]
@@ -62,7 +62,7 @@ def test_a_rollout_of_demonstrations_is_the_agent_reading_each_episode_from_the_
             state = None
             for i in range(length):
                 seen = [x[:, b : b + 1] for x in step_of(rollouts, t + i)]
-                out, state = agent(Seen(*seen), state, torch.zeros(1, 1, dtype=torch.bool))
+                out, state = agent(Observation(*seen), state, torch.zeros(1, 1, dtype=torch.bool))
                 log_pi = out.logits[0, 0].log_softmax(-1)[actions[t + i, b]]
                 assert float(log_pi) == pytest.approx(float(log_probs[t + i, b]), abs=1e-5)
                 assert float(out.value) == pytest.approx(float(values[t + i, b]), abs=1e-5)
@@ -79,7 +79,7 @@ def step_of(rollouts, t):
     """The observations of step t of two rollouts in a row, each [1, B, …]."""
     first = rollouts[0].dones.shape[0]
     rollout, t = (rollouts[0], t) if t < first else (rollouts[1], t - first)
-    return [x[t : t + 1] for x in rollout.seen]
+    return [x[t : t + 1] for x in rollout.observation]
 
 
 def test_every_demonstration_is_read_sooner_or_later(shown):
@@ -97,7 +97,7 @@ def test_the_loss_is_the_cross_entropy_of_the_bot_s_actions(shown):
     ppo = PPOConfig(value=0.25, entropy=0.125)
     spans = cut_into_spans(Reader(shown, agent, B=4).collect(agent, 10, 5), 5, ppo)
     loss, watched = imitation_loss(agent, spans, ppo)
-    out, _ = agent(spans.seen, spans.state, spans.resets)
+    out, _ = agent(spans.observation, spans.state, spans.resets)
     cross_entropy = torch.nn.functional.cross_entropy(out.logits.flatten(0, 1), spans.actions.flatten())
     entropy = torch.distributions.Categorical(logits=out.logits).entropy().mean()
     value_loss = torch.nn.functional.mse_loss(out.value, spans.returns) / 2

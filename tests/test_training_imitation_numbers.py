@@ -7,11 +7,11 @@ import torch
 
 import metarim_lite as ml
 from metarim_lite.bots import demonstrate
+from metarim_lite.envs import Observation
 from metarim_lite.envs.lottery import draw
 from metarim_lite.models import ControllerState
 from metarim_lite.training.imitation import Reader, imitation_loss
 from metarim_lite.training.ppo import PPOConfig, cut_into_spans
-from metarim_lite.training.rollouts import Seen
 
 LEVEL = "BabyAI-GoToObjS4-v0"
 SMALL = ml.AgentConfig(
@@ -36,7 +36,7 @@ def read_slowly(agent, shown, reader_seed, T, skip):
         episode, offset = int(asked.episode[b]), 0
         while len(row) < skip + T + 1:
             at = int(shown.begins[episode]) + offset
-            seen = Seen(shown.image[at][None, None], shown.direction[at].long()[None, None],
+            seen = Observation(shown.image[at][None, None], shown.direction[at].long()[None, None],
                         shown.mission[episode].long()[None, None])  # fmt: skip
             out, state = agent(seen, None if offset == 0 else state)
             last = offset == int(shown.lengths[episode]) - 1
@@ -85,7 +85,7 @@ def test_the_state_before_each_span_is_that_in_which_it_was_read(shown):
     rollout = reader.collect(agent, 12, 4)
     for i, state in enumerate(rollout.states):
         part = slice(4 * i, 4 * i + 4)
-        out, _ = agent(Seen(*(x[part] for x in rollout.seen)), state, rollout.resets[part])
+        out, _ = agent(Observation(*(x[part] for x in rollout.observation)), state, rollout.resets[part])
         torch.testing.assert_close(out.value, rollout.values[part], rtol=1e-4, atol=1e-5)
 
 

@@ -116,7 +116,7 @@ def test_episodes_are_counted_under_the_kind_of_the_mission_they_had():
         begin = max((s + 1 for s in range(t) if rollout.dones[s, b]), default=0)
         if begin > 300 - max(bank.step_limit for bank in banks):
             continue
-        kind = kind_of_text(decode_mission(rollout.seen.mission[t, b]))
+        kind = kind_of_text(decode_mission(rollout.observation.mission[t, b]))
         ended[kind] += 1
         won[kind] += int(rollout.rewards[t, b] > 0)
     assert {kind: int(rollout.episodes[f"count/{kind}"]) for kind in MISSION_KINDS} == ended

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 import metarim_lite as ml
+from metarim_lite.envs import Observation
 from metarim_lite.models import AgentOutput, ControllerState
 from metarim_lite.training.ppo import PPOConfig, Spans, cut_into_spans, gae, minibatch_rows, ppo_loss
-from metarim_lite.training.rollouts import Player, Seen
+from metarim_lite.training.rollouts import Player
 
 
 def slow_gae(rewards, values, dones, last_value, gamma, lam):
@@ -79,7 +80,7 @@ def test_spans_keep_every_step_in_order(small_bank):
     assert spans.actions.shape == (20, 32)
     assert torch.equal(spans.actions[:, :16], rollout.actions[:20])
     assert torch.equal(spans.actions[:, 16:], rollout.actions[20:])
-    assert torch.equal(spans.seen.image[:, 16:], rollout.seen.image[20:])
+    assert torch.equal(spans.observation.image[:, 16:], rollout.observation.image[20:])
     assert torch.equal(spans.state.h[16:], rollout.states[1].h)
 
 
@@ -100,7 +101,7 @@ def test_the_loss_equals_the_equation_written_out(small_bank):
     spans = spans._replace(log_probs=spans.log_probs + 0.3 * torch.randn_like(spans.log_probs))  # far from ratio 1
     loss, _ = ppo_loss(agent, spans, config)
     with torch.no_grad():
-        out, _ = agent(spans.seen, spans.state, spans.resets)
+        out, _ = agent(spans.observation, spans.state, spans.resets)
     total = 0.0
     for t in range(20):
         for m in range(32):
@@ -173,7 +174,7 @@ def by_hand(ratios, advantages, values=None, returns=None):
     numbers = [torch.tensor(x).view(T, 1) for x in (advantages, values or [0.0] * T, returns or [0.0] * T)]
     none = torch.zeros(T, 1)
     spans = Spans(
-        Seen(none, none, none), none.bool(), torch.zeros(T, 1, dtype=torch.int64),
+        Observation(none, none, none), none.bool(), torch.zeros(T, 1, dtype=torch.int64),
         (0.5 / torch.tensor(ratios)).log().view(T, 1), numbers[0], numbers[2], ControllerState(none[:1], none[:1]),
     )  # fmt: skip
     return Table(logits, numbers[1]), spans

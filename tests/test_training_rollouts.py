@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import metarim_lite as ml
-from metarim_lite.training.rollouts import Player, Seen, sample_actions
+from metarim_lite.envs import Observation
+from metarim_lite.training.rollouts import Player, sample_actions
 from metarim_lite.training.side_by_side import SideBySide
 
 AGENT = ml.AgentConfig(
@@ -53,8 +54,8 @@ def test_a_rollout_is_what_a_slow_loop_over_steps_and_worlds_sees(recorded, shor
         for t in range(T):
             step = worlds.step(r.actions[t])
             for b in range(B):
-                seen = Seen(*(x[None, b : b + 1] for x in (*observation[:2], observation[2][:, :words])))
-                assert all(torch.equal(x[0, 0], y[t, b]) for x, y in zip(seen, r.seen, strict=True))
+                seen = Observation(*(x[None, b : b + 1] for x in (*observation[:2], observation[2][:, :words])))
+                assert all(torch.equal(x[0, 0], y[t, b]) for x, y in zip(seen, r.observation, strict=True))
                 assert bool(r.resets[t, b]) == begins[b]
                 if t % 20 == 0 and states[b] is not None:
                     torch.testing.assert_close(r.states[t // 20].h[b], states[b].h[0], rtol=1e-4, atol=1e-5)
@@ -79,7 +80,7 @@ def test_a_rollout_is_what_a_slow_loop_over_steps_and_worlds_sees(recorded, shor
         assert {k: float(r.episodes[k]) for k in sums} == pytest.approx(sums, rel=1e-5)
         assert sums["count"] > B and 0 < sums["success"] < sums["count"] and sums["reward"] < 0.99 * sums["success"]
         for b in range(B):  # the value of what comes after the last step
-            seen = Seen(*(x[None, b : b + 1] for x in (*observation[:2], observation[2][:, :words])))
+            seen = Observation(*(x[None, b : b + 1] for x in (*observation[:2], observation[2][:, :words])))
             value = agent(seen, None if begins[b] else states[b])[0].value.item()
             assert value == pytest.approx(r.last_value[b].item(), abs=1e-4)
     assert (rollout.last_value - rollout.values[-1]).abs().max() > 1e-3, "they would do for one another"

@@ -340,7 +340,7 @@ def test_gradients_run_across_the_end_of_an_episode_that_clears_nothing(small_ba
     """What is seen before an episode's end moves what is said after it, unless the memory was cleared."""
     agent = ml.Agent(SMALL)
     trainer = small_trainer(small_bank, "rim")
-    seen = trainer.player.collect(agent, 10, 10).seen
+    seen = trainer.player.collect(agent, 10, 10).observation
     told = {}
     for cleared in (False, True):
         state = agent.initial_state(8)

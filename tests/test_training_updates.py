@@ -172,10 +172,10 @@ def test_kl_and_entropy_that_are_watched_are_those_of_the_policies(small_bank):
     rollout = trainer.player.collect(trainer.agent, 10, 5)
     spans = cut_into_spans(rollout, 5, PPOConfig())
     with torch.no_grad():
-        old = trainer.agent(spans.seen, spans.state, spans.resets)[0].logits.log_softmax(-1)
+        old = trainer.agent(spans.observation, spans.state, spans.resets)[0].logits.log_softmax(-1)
         for p in trainer.agent.actor.parameters():
             p.add_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0)))
-        new = trainer.agent(spans.seen, spans.state, spans.resets)[0].logits.log_softmax(-1)
+        new = trainer.agent(spans.observation, spans.state, spans.resets)[0].logits.log_softmax(-1)
     _, watched = ppo_loss(trainer.agent, spans, PPOConfig())
     exact = (old.exp() * (old - new)).sum(-1).mean().item()
     assert watched["kl"].item() == pytest.approx(exact, rel=0.5) and exact > 0.01

@@ -77,10 +77,9 @@ def _make_a_world() -> None:
 
 def _make_an_agent() -> None:
     from ..envs import GridWorlds, LevelBank
-    from ..models import Agent, AgentConfig
+    from ..models import Agent, AgentConfig, act
 
     worlds = GridWorlds(LevelBank.generate("BabyAI-GoToLocal-v0", seeds=range(2)), num_envs=2)
-    seen = worlds.reset()
-    out, _ = Agent(AgentConfig())(type(seen)(*(part[None] for part in seen)))  # [B, …] -> [T=1, B, …]
-    if out.logits.shape != (1, 2, 7):
+    out, _ = act(Agent(AgentConfig()), worlds.reset(), None, torch.ones(2, dtype=torch.bool))
+    if out.logits.shape != (2, 7):
         raise RuntimeError(f"logits of shape {tuple(out.logits.shape)}")

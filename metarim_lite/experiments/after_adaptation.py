@@ -23,11 +23,12 @@ from ..envs import GridWorlds, LevelBank
 from ..errors import Diverged, UserError
 from ..machine import choose_device
 from ..models import Agent
-from ..runs.distributed import check_alone
-from ..training.adaptation import adapt, cut_by_task
+from ..processes import check_alone
+from ..training.adaptation import adapt
 from ..training.banks import held_out_bank, make_bank, mark_seen
 from ..training.evaluation import Evaluation, evaluate
 from ..training.methods import method as find_method
+from ..training.ppo import cut_into_spans
 from ..training.rollouts import Player
 from ..training.timescales import find_groups
 from ..training.trainer import TrainConfig, Trainer
@@ -241,7 +242,7 @@ class _PerTask:
         """Fresh support, and up to `most` steps on it."""
         K, span, ppo = min(most, self.largest), self.scales.fast_span, self.config.ppo
         played = self.player.collect(self.agent, self.steps, span)
-        support = cut_by_task(played, 1, span, ppo)
+        support = cut_into_spans(played, span, ppo)
         adapted = adapt(self.agent, self.start, support, 1, K, self.scales.fast_lr, ppo, through=False)
         with torch.no_grad():
             for name, p in self.start.items():

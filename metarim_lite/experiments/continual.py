@@ -24,8 +24,8 @@ from ..errors import Diverged, UserError
 from ..files import user_path, write_json
 from ..machine import fitting_threads, fixed_threads
 from ..models import Agent
+from ..processes import check_alone
 from ..runs.checkpoints import STATE, save_agent
-from ..runs.distributed import check_alone
 from ..runs.folder import run_folder
 from ..runs.loop import looping
 from ..training.banks import held_out_bank, make_bank

@@ -40,7 +40,7 @@ def fisher_diagonal(agent: Any, spans: Spans) -> dict[str, Tensor]:
     fisher = {name: torch.zeros_like(p) for name, p in agent.named_parameters()}
     for m in range(M):
         one = spans.pick(torch.tensor([m], device=spans.actions.device))
-        out, _ = agent(one.seen, one.state, one.resets)
+        out, _ = agent(one.observation, one.state, one.resets)
         log_pi = out.logits.log_softmax(-1).gather(-1, one.actions.unsqueeze(-1))  # (T, 1, 7) -> (T, 1, 1)
         gradients = torch.autograd.grad(log_pi.sum(), parameters, allow_unused=True)
         for name, g in zip(names, gradients, strict=True):

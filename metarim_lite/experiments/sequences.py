@@ -24,8 +24,8 @@ from ..errors import UserError
 from ..files import user_path
 from ..machine import check_device, choose_device
 from ..models import LSTM, RIM, ControllerState, Diagnostics
+from ..processes import check_alone
 from ..runs.checkpoints import fill, read_model, write_model
-from ..runs.distributed import check_alone
 from ..runs.folder import Learner, run_folder
 from ..runs.loop import Loop, looping
 from ..tasks import COPYING_SMALL, TASKS, Adding, Batch, BouncingBalls, Copying, Digits, Task

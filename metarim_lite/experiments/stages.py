@@ -23,10 +23,10 @@ from ..envs import GridWorlds, LevelBank
 from ..envs.missions import MISSION_LENGTH, VOCABULARY
 from ..errors import UserError
 from ..runs.checkpoints import STATE
-from ..training.adaptation import TaskLearner, task_worlds
+from ..training.adaptation import TaskLearner
 from ..training.ppo import cut_into_spans
 from ..training.rollouts import Player
-from ..training.side_by_side import SideBySide
+from ..training.side_by_side import SideBySide, task_worlds
 from ..training.trainer import TrainConfig, Trainer
 from .ewc import ElasticWeights, fisher_diagonal
 

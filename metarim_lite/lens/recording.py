@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..envs import GridWorlds, LevelBank, Observation, encode_mission
+from ..envs import GridWorlds, LevelBank, encode_mission
 from ..errors import UserError
+from ..models import act
 from . import interventions as changes
 from .interventions import Intervention, SwapMission
 
@@ -47,10 +48,10 @@ def play(
         t = len(steps)
         swapped = changes.mission_at(interventions, t)
         told = seen.mission if swapped is None else swaps[swapped]  # (1, L)
-        seen = Observation(seen.image[None], seen.direction[None], told[None])  # leads [1] -> [1, 1]
-        starts = torch.tensor([[t == 0]], device=device)
-        out, state = agent(seen, state, starts, record=True, interventions=changes.for_agent(interventions, t))
-        chances = out.logits[0, 0].double().softmax(-1).float().cpu().numpy()  # (1, 1, 7) -> (7)
+        starts = torch.tensor([t == 0], device=device)
+        options = {"record": True, "interventions": changes.for_agent(interventions, t)}
+        out, state = act(agent, seen._replace(mission=told), state, starts, **options)
+        chances = out.logits[0].double().softmax(-1).float().cpu().numpy()  # (1, 7) -> (7)
         u = torch.rand((), generator=luck, dtype=torch.float64).item()
         action = int(chances.argmax()) if greedy else draw_action(chances, u)
         result = worlds.step(torch.tensor([action], device=device))
@@ -74,7 +75,7 @@ def play(
         mission_tokens=_joined(told),
         probabilities=np.stack(chances),
         actions=np.array(actions),
-        values=_joined([o.value[0] for o in outs]),
+        values=_joined([o.value for o in outs]),
         rewards=_joined([r.reward for r in results]),
         success=bool(results[-1].success),
         truncated=bool(results[-1].truncated),
@@ -101,7 +102,7 @@ def _module_records(outs: Sequence[Any]) -> dict[str, np.ndarray | None]:
         return {}
     records = [o.diagnostics for o in outs]
     return dict(
-        active=_joined([d.active[0] for d in records]),  # (1, 1, N) each -> (T, N)
-        input_attention=_joined([d.input_attention[0] for d in records]),  # (T, N)
-        communication=_joined([d.communication[0] for d in records]),  # (T, A, N, N)
+        active=_joined([d.active for d in records]),  # (1, N) each -> (T, N)
+        input_attention=_joined([d.input_attention for d in records]),  # (T, N)
+        communication=_joined([d.communication for d in records]),  # (T, A, N, N)
     )

@@ -153,6 +153,27 @@ class Agent(nn.Module):
         }
 
 
+def act(
+    agent: Any, observation: Any, state: ControllerState | None, resets: Bool[Tensor, "B"], **options: Any
+) -> tuple[AgentOutput, ControllerState]:
+    """One step of B worlds: what `agent` says of T = 1 step, without the axis T.
+
+    Args:
+        agent: an `Agent`, or whatever is called like one.
+        observation: a NamedTuple of tensors that lead with [B], as worlds give it.
+        resets: True where an episode begins with this step.
+        options: as of `Agent.forward`.
+
+    Returns:
+        (AgentOutput whose tensors lead with [B], state after the step).
+    """
+    out, state = agent(type(observation)(*(x.unsqueeze(0) for x in observation)), state, resets.unsqueeze(0), **options)
+    inside = out.diagnostics
+    if inside is not None:
+        inside = Diagnostics(*(x.squeeze(0) for x in inside))
+    return AgentOutput(out.logits.squeeze(0), out.value.squeeze(0), inside), state
+
+
 def _head(input_size: int, hidden_size: int, output_size: int, gain: float) -> nn.Sequential:
     """Two layers, the last one small at first, so that the first policy is close to uniform."""
     head = nn.Sequential(nn.Linear(input_size, hidden_size), nn.Tanh(), nn.Linear(hidden_size, output_size))

@@ -108,6 +108,11 @@ def fill(target: dict[str, Tensor], saved: dict[str, Tensor], what: str) -> dict
     return saved
 
 
+def part_of(saved: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those whose names begin so, without that beginning."""
+    return {name.removeprefix(prefix): x for name, x in saved.items() if name.startswith(prefix)}
+
+
 def write_model(path: str | Path, model: nn.Module, header: dict[str, Any]) -> Path:
     """Write parameters to one safetensors file, with `header` as JSON in it; ".safetensors" is appended to `path`."""
     path = user_path(path)

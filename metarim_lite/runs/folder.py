@@ -88,14 +88,15 @@ from ..config import from_dict, to_dict, to_toml
 from ..errors import UserError
 from ..files import append_line, make_folder, replace_file, user_path
 from ..machine import fitting_threads, fixed_threads
+from ..processes import leader_first, leads
 from .checkpoints import (
     STATE,
     fill,
+    part_of,
     read_checkpoint,
     write_checkpoint,
     write_state,
 )
-from .distributed import leader_first, leads
 from .metrics import METRICS, read_metrics
 from .pins import check_redefined, compared, read_config, write_settings
 
@@ -130,10 +131,7 @@ class Learner:
             UserError: a field is missing, unknown, of another shape or not finite.
         """
         _check_counters(counters, self.counters, what)
-        saved = {
-            name: {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
-            for name in self.parts()
-        }
+        saved = {name: part_of(tensors, f"{name}/") for name in self.parts()}
         expected = self.tensors()
         for name, part in self.parts().items():
             if isinstance(part, Optimizer) and saved[name]:  # it has no memory before its first step

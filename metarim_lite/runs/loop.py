@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..errors import Diverged
-from .distributed import place
+from ..processes import place
 from .folder import Learner
 
 

@@ -28,51 +28,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from ..envs import GridWorlds, LevelBank
+from ..envs import Observation
 from ..errors import UserError
 from ..models import AgentOutput, ControllerState
-from ..runs import distributed
 from .ppo import PPOConfig, Spans, cut_into_spans, minibatch_rows, ppo_loss
-from .rollouts import Player, Rollout, Seen
+from .rollouts import Player
 from .side_by_side import SideBySide
-from .timescales import Clock, TimeScales, find_groups, history
-
-Named = dict[str, Tensor]
-
-
-def cut_into_tasks(bank: LevelBank, tasks: int) -> list[LevelBank]:
-    """A bank for each task: one per level id if there are several, else `tasks` blocks of equal size.
-
-    The blocks are ours: levels are put in order of their missions ("go to a blue box", "go to a blue key", …) and
-    cut, so that a task asks for like things. Where all missions are the same, a task is just a group of rooms.
-
-    Raises:
-        UserError: there are fewer levels than tasks, or a level id without levels.
-    """
-    if len(bank.level_ids) == 1:
-        kind = torch.unique(bank.tables["mission"], dim=0, return_inverse=True)[1]  # in dictionary order of tokens
-        rows = kind.argsort(stable=True).tensor_split(tasks)
-    else:
-        rows = [(bank.task == i).nonzero()[:, 0] for i in range(len(bank.level_ids))]
-    if min(map(len, rows)) == 0:
-        raise UserError(f"{bank!r} leaves one of {len(rows)} tasks without levels; use more levels or fewer tasks")
-    return [bank.select(r) for r in rows]
-
-
-def task_worlds(bank: LevelBank, tasks: int, num_envs: int, device: Any, seed: int, visits: int = 1) -> SideBySide:
-    """As many worlds for each task, side by side, so that a world stays in its task. Of several processes each holds
-    its share of the tasks. There `visits` says only when memory is cleared: a world has but one task to visit.
-
-    Raises:
-        UserError: worlds or tasks cannot be shared out equally (or see `cut_into_tasks`).
-    """
-    banks = cut_into_tasks(bank, tasks)
-    if num_envs % len(banks):
-        raise UserError(f"{num_envs} worlds cannot be shared by {len(banks)} tasks equally; use a multiple")
-    share = num_envs // len(banks)
-    mine = distributed.share_of(len(banks), "tasks")
-    parts = [GridWorlds(banks[i], share, device, seed * len(banks) + i, visits=visits) for i in mine]
-    return SideBySide(parts, bank.step_limit)
+from .timescales import Clock, Named, TimeScales, find_groups, history, means
 
 
 class TaskAgents(NamedTuple):
@@ -83,19 +45,21 @@ class TaskAgents(NamedTuple):
     """The stacked parameters [tasks, …]; all others are the agent's."""
     tasks: int
 
-    def __call__(self, seen: Seen, state: ControllerState, resets: Tensor) -> tuple[AgentOutput, ControllerState]:
-        """As `Agent.forward`: seen and resets lead with [T,B], state with [B]."""
+    def __call__(
+        self, observation: Observation, state: ControllerState, resets: Tensor
+    ) -> tuple[AgentOutput, ControllerState]:
+        """As `Agent.forward`: observation and resets lead with [T,B], state with [B]."""
 
-        def one(copy: Named, seen: Seen, state: ControllerState, resets: Tensor) -> tuple[Tensor, ...]:
-            out, state = functional_call(self.agent, copy, (seen, state, resets))
+        def one(copy: Named, *inputs: Any) -> tuple[Tensor, ...]:
+            out, state = functional_call(self.agent, copy, inputs)
             return out.logits, out.value, *state
 
-        seen = Seen(*(x.unflatten(1, (self.tasks, -1)) for x in seen))  # (T, B, …) -> (T, tasks, b, …)
+        observation = Observation(*(x.unflatten(1, (self.tasks, -1)) for x in observation))  # (T, tasks, b, …)
         state = ControllerState(*(x.unflatten(0, (self.tasks, -1)) for x in state))  # (B, …) -> (tasks, b, …)
         resets = resets.unflatten(1, (self.tasks, -1))
         # out_dims put the tasks back beside the worlds: (T, tasks, b, …) and (tasks, b, …)
         run = vmap(one, in_dims=(0, 1, 0, 1), out_dims=(1, 1, 0, 0))
-        logits, value, h, c = run(self.copies, seen, state, resets)
+        logits, value, h, c = run(self.copies, observation, state, resets)
         return (
             AgentOutput(logits.flatten(1, 2), value.flatten(1, 2), None),
             ControllerState(h.flatten(0, 1), c.flatten(0, 1)),
@@ -130,8 +94,6 @@ def adapt(
 class TaskLearner:
     """Adapts and learns, tick by tick. Between two ticks nothing is kept but the agent and its slow clock.
 
-    Each process adapts the copies of its own tasks; the gradient of line 4 is summed over all.
-
     Raises:
         UserError: more minibatches than worlds of a task, one advantage per task, or clocks without parameters.
 
@@ -165,44 +127,32 @@ class TaskLearner:
 
     def tick(self, player: Player, dice: torch.Generator) -> tuple[Named, Named]:
         """Lines 1 to 4: (means of watched numbers, sums over episodes)."""
-        played = player.collect(self.agent, self.steps, self.scales.fast_span)
-        support = cut_by_task(played, self.tasks, self.scales.fast_span, self.ppo)
+        fast_span, slow_span = self.scales.fast_span, self.clock.span
+        played = player.collect(self.agent, self.steps, fast_span)
+        support = cut_into_spans(played, fast_span, self.ppo, self.tasks)
         movement = {name: (p - self.start[name]).detach() for name, p in self.adapt(support).items()}
         agents = TaskAgents(self.agent, {name: p + movement[name] for name, p in self.start.items()}, self.tasks)
-        after = player.collect(agents, self.clock.span, self.clock.span)
-        query = cut_by_task(after, self.tasks, self.clock.span, self.ppo)
+        after = player.collect(agents, slow_span, slow_span)
+        query = cut_into_spans(after, slow_span, self.ppo, self.tasks)
 
-        watched = self.learn(support, movement, query, dice)
-        far = sum(m.flatten(1).square().sum(1) for m in movement.values()).sqrt().mean()
-        watched |= {
+        watched = self.learn(support, movement, query, dice) | {
             "history": history(query.resets),
-            "movement": far,
+            "movement": sum(m.flatten(1).square().sum(1) for m in movement.values()).sqrt().mean(),
             "reward_before": played.rewards.mean(),
             "reward_after": after.rewards.mean(),
         }
-        error = distributed.largest({"ratio_error": watched.pop("ratio_error")})
-        watched = distributed.averaged(watched) | error
         episodes = {k: v + played.episodes[k] for k, v in after.episodes.items()}
         return watched, episodes
 
-    def learn(self, support: Spans, movement: Named, query: Spans, dice: torch.Generator) -> dict[str, Tensor]:
+    def learn(self, support: Spans, movement: Named, query: Spans, dice: torch.Generator) -> Named:
         """Line 4, in minibatches: each holds the same share of every task."""
-        sums: dict[str, Tensor] = {}
-        first_error, count = None, 0
+        watched = []
         per_task = query.resets.shape[1] // self.tasks
         first = per_task * torch.arange(self.tasks, device=dice.device).unsqueeze(1)  # (tasks, 1)
-        for rows in minibatch_rows(per_task, self.ppo, dice):
-            loss, watched = self.slow_loss(support, movement, query.pick((first + rows).flatten()))
-            grads = torch.autograd.grad(loss, self.clock.parameters)
-            for p, g in zip(self.clock.parameters, grads, strict=True):
-                p.grad = g
-            distributed.sum_gradients(self.clock.parameters)
-            watched |= self.clock.step(count, self.ppo.max_grad_norm)
-            self.agent.zero_grad(set_to_none=True)
-            first_error = watched["ratio_error"] if first_error is None else first_error
-            sums = {k: sums.get(k, 0) + v for k, v in watched.items()}
-            count += 1
-        return {k: v / count for k, v in sums.items()} | {"ratio_error": first_error}
+        for number, rows in enumerate(minibatch_rows(per_task, self.ppo, dice)):
+            loss, numbers = self.slow_loss(support, movement, query.pick((first + rows).flatten()))
+            watched.append(numbers | self.clock.descend(loss, self.ppo.max_grad_norm, number))
+        return means(watched)
 
     def slow_loss(self, support: Spans, movement: Named, query: Spans) -> tuple[Tensor, dict[str, Tensor]]:
         """Σ_i L_i(θ_M^i, θ_A) on the query, and numbers to watch.
@@ -216,28 +166,3 @@ class TaskLearner:
             copies = {name: p + movement[name] for name, p in self.start.items()}  # (…) + (tasks, …)
         loss, watched = ppo_loss(TaskAgents(self.agent, copies, self.tasks), query, self.ppo)
         return self.tasks * loss, watched
-
-
-def cut_by_task(rollout: Rollout, tasks: int, span: int, ppo: PPOConfig) -> Spans:
-    """`cut_into_spans` of each task's worlds alone (advantages are scaled within a task), side by side."""
-    seen, *rest = zip(
-        *(cut_into_spans(_of_task(rollout, i, tasks), span, ppo, alone=True) for i in range(tasks)), strict=True
-    )
-    *rest, states = rest
-    return Spans(
-        Seen(*(torch.cat(x, 1) for x in zip(*seen, strict=True))),
-        *(torch.cat(x, 1) for x in rest),
-        ControllerState(*map(torch.cat, zip(*states, strict=True))),
-    )
-
-
-def _of_task(r: Rollout, task: int, tasks: int) -> Rollout:
-    share = r.resets.shape[1] // tasks
-    rows = slice(task * share, (task + 1) * share)
-    timed = ("resets", "actions", "log_probs", "values", "rewards", "dones")
-    return r._replace(
-        seen=Seen(*(x[:, rows] for x in r.seen)),
-        **{name: getattr(r, name)[:, rows] for name in timed},
-        last_value=r.last_value[rows],
-        states=tuple(ControllerState(*(x[rows] for x in s)) for s in r.states),
-    )

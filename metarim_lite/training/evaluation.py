@@ -12,7 +12,8 @@ from ..analysis import Estimate, mean_interval, wilson
 from ..envs import GridWorlds, LevelBank
 from ..errors import UserError
 from ..machine import check_device
-from .rollouts import Seen, sample_actions
+from ..models import act
+from .rollouts import sample_actions
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,9 @@ def _play(agent: Any, bank: LevelBank, levels: torch.Tensor, generator: torch.Ge
     length = torch.zeros(B, dtype=torch.int64, device=device)
     words = bank.max_mission_length
     while playing.any():
-        seen = Seen(observation.image, observation.direction, observation.mission[:, :words])
-        out, state = agent(Seen(*(x.unsqueeze(0) for x in seen)), state, resets.unsqueeze(0))
-        logits = out.logits[0]  # (1, B, 7) -> (B, 7)
-        actions = logits.argmax(-1) if greedy else sample_actions(logits, generator)[0]
+        seen = observation._replace(mission=observation.mission[:, :words])
+        out, state = act(agent, seen, state, resets)
+        actions = out.logits.argmax(-1) if greedy else sample_actions(out.logits, generator)[0]
         step = worlds.step(actions)
         success |= step.success & playing
         reward += step.reward * playing

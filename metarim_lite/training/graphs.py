@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..envs import Observation
 from ..models import ControllerState
 from ..models.agent import AgentOutput
-from .rollouts import Seen
 
 WARM_UP = 3  # passes before recording, as PyTorch asks
 Pass = Callable[..., tuple[Tensor, ...]]
@@ -34,9 +34,11 @@ class Replayed:
         self.agent = agent
         self.graphs: dict[Any, Pass] = {}
 
-    def __call__(self, seen: Seen, state: ControllerState, resets: Tensor) -> tuple[AgentOutput, ControllerState]:
+    def __call__(
+        self, observation: Observation, state: ControllerState, resets: Tensor
+    ) -> tuple[AgentOutput, ControllerState]:
         """As `Agent.forward`, without diagnostics."""
-        inputs, learning = (*seen, *state, resets), torch.is_grad_enabled()
+        inputs, learning = (*observation, *state, resets), torch.is_grad_enabled()
         learns = tuple(p.requires_grad for p in self.agent.parameters()) if learning else ()
         key = (learning, learns, *(x.shape for x in inputs))
         if key not in self.graphs:
@@ -45,9 +47,6 @@ class Replayed:
             self.graphs[key] = torch.cuda.make_graphed_callables(flat, samples) if learning else record(flat, samples)
         logits, value, h, c = self.graphs[key](*inputs)
         return AgentOutput(logits, value, None), ControllerState(h, c)
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        self.agent.zero_grad(set_to_none=set_to_none)
 
 
 class Flat(nn.Module):
@@ -58,7 +57,7 @@ class Flat(nn.Module):
         self.agent = agent
 
     def forward(self, image: Tensor, direction: Tensor, mission: Tensor, h: Tensor, c: Tensor, resets: Tensor) -> Any:
-        out, state = self.agent(Seen(image, direction, mission), ControllerState(h, c), resets)
+        out, state = self.agent(Observation(image, direction, mission), ControllerState(h, c), resets)
         return out.logits, out.value, *state
 
 

@@ -17,11 +17,13 @@ import torch
 from torch import Tensor
 
 from ..bots import Demonstrations
+from ..envs import Observation
 from ..envs.lottery import draw, make_salt
 from ..errors import UserError
-from ..models import ControllerState
+from ..models import ControllerState, act
+from ..runs.checkpoints import part_of
 from .ppo import PPOConfig, Spans
-from .rollouts import Rollout, Seen
+from .rollouts import Rollout
 
 
 class Reader:
@@ -62,34 +64,34 @@ class Reader:
             self.offset = torch.where(done, 0, self.offset + 1)
             self.episode = torch.where(done, draw(self.salt, self.begun, len(shown.lengths)), self.episode)
         step, resets, dones, episode = (torch.stack(column) for column in zip(*kept, strict=True))  # (T, B)
-        seen = self._see(step, episode)
+        observation = self._see(step, episode)
 
         outputs, states = [], []
         for t in range(0, T, span):
             states.append(self.state)
-            part = Seen(*(x[t : t + span] for x in seen))
+            part = Observation(*(x[t : t + span] for x in observation))
             out, self.state = agent(part, self.state, resets[t : t + span])
             outputs.append(out)
         logits, values = (torch.cat([getattr(out, name) for out in outputs]) for name in ("logits", "value"))
         actions = shown.actions[step].long()
-        ahead = self._see((self.begins[self.episode] + self.offset)[None], self.episode[None])
+        ahead = self._see(self.begins[self.episode] + self.offset, self.episode)
         return Rollout(
-            seen=seen,
+            observation=observation,
             resets=resets,
             actions=actions,
             log_probs=logits.log_softmax(-1).gather(-1, actions[..., None])[..., 0],  # (T, B, 7) -> (T, B)
             values=values,
             rewards=shown.reward[episode] * dones,
             dones=dones,
-            last_value=agent(ahead, self.state, (self.offset == 0)[None])[0].value[0],
+            last_value=act(agent, ahead, self.state, self.offset == 0)[0].value,
             states=tuple(states),
             episodes={},
         )
 
-    def _see(self, step: Tensor, episode: Tensor) -> Seen:
-        """What was seen at these steps [T, B] of these episodes [T, B]."""
+    def _see(self, step: Tensor, episode: Tensor) -> Observation:
+        """What was seen at these steps of these episodes, each [T, B] or [B]."""
         shown = self.shown
-        return Seen(shown.image[step], shown.direction[step].long(), shown.mission[episode].long())
+        return Observation(shown.image[step], shown.direction[step].long(), shown.mission[episode].long())
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything needed to go on exactly here, as plain tensors."""
@@ -109,7 +111,7 @@ class Reader:
             )
         device = self.begun.device
         self.begun, self.episode, self.offset = (saved[k].to(device) for k in ("begun", "episode", "offset"))
-        self.state = ControllerState(*(saved[f"memory.{k}"].to(device) for k in ControllerState._fields))
+        self.state = ControllerState(**{k: x.to(device) for k, x in part_of(saved, "memory.").items()})
 
     def _checksum(self) -> int:
         lengths, actions = self.shown.lengths.cpu().numpy(), self.shown.actions.cpu().numpy()
@@ -122,7 +124,7 @@ def imitation_loss(agent: Any, batch: Spans, config: PPOConfig) -> tuple[Tensor,
     Arguments:
         config: `value` and `entropy` are c_v and c_e.
     """
-    out, _ = agent(batch.seen, batch.state, batch.resets)
+    out, _ = agent(batch.observation, batch.state, batch.resets)
     log_pi = out.logits.log_softmax(-1)  # (span, M, 7)
     cross_entropy = -log_pi.gather(-1, batch.actions.unsqueeze(-1)).mean()
     value_loss = 0.5 * (out.value - batch.returns).square().mean()

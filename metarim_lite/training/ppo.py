@@ -6,7 +6,7 @@ controller's state that was stored when the span was played.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,9 +15,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..config import bounded, check
+from ..envs import Observation
 from ..models import ControllerState
-from ..runs.distributed import moments
-from .rollouts import Rollout, Seen
+from .rollouts import Rollout
 
 
 @dataclass(frozen=True)
@@ -70,57 +70,12 @@ def gae(
     return torch.stack(advantages[::-1])
 
 
-class Spans(NamedTuple):
-    """A rollout cut into spans, side by side: time runs along `span`, M = (T / span)·B sequences."""
-
-    seen: Seen
-    resets: Bool[Tensor, "span M"]
-    actions: Tensor
-    log_probs: Float[Tensor, "span M"]
-    advantages: Float[Tensor, "span M"]
-    returns: Float[Tensor, "span M"]
-    state: ControllerState
-    """State before each span, [M, …]."""
-
-    def pick(self, rows: Tensor) -> Spans:
-        """The sequences with these numbers."""
-        picked = (x.index_select(1, rows) for x in self[1:-1])
-        seen = Seen(*(x.index_select(1, rows) for x in self.seen))
-        return Spans(seen, *picked, ControllerState(*(x.index_select(0, rows) for x in self.state)))
-
-
-def cut_into_spans(rollout: Rollout, span: int, config: PPOConfig, alone: bool = False) -> Spans:
-    """Advantages and returns of a rollout, then its T steps cut into T / span spans.
-
-    Advantages are scaled to mean 0 and standard deviation 1 over the whole rollout: that of all processes, or of this
-    one `alone`.
-    """
-    r = rollout
-    advantages = gae(r.rewards, r.values, r.dones, r.last_value, config.gamma, config.lam)
-    returns = advantages + r.values
-    mean, deviation = (advantages.mean(), advantages.std()) if alone else moments(advantages)
-    advantages = (advantages - mean) / (deviation + 1e-8)
-
-    def cut(x: Tensor) -> Tensor:  # (T, B, …) -> (S, span, B, …) -> (span, S·B, …)
-        return x.unflatten(0, (-1, span)).transpose(0, 1).flatten(1, 2)
-
-    state = ControllerState(*(torch.cat(parts) for parts in zip(*r.states, strict=True)))  # S × (B, …) -> (S·B, …)
-    seen = Seen(*map(cut, r.seen))
-    return Spans(seen, *map(cut, (r.resets, r.actions, r.log_probs, advantages, returns)), state)
-
-
-def minibatch_rows(M: int, config: PPOConfig, generator: torch.Generator) -> Iterator[Int[Tensor, "m"]]:
-    """The numbers of the sequences in each minibatch: random parts of M, `config.minibatches` per epoch."""
-    for _ in range(config.epochs):
-        yield from torch.randperm(M, generator=generator, device=generator.device).tensor_split(config.minibatches)
-
-
 def ppo_loss(agent: Any, batch: Spans, config: PPOConfig) -> tuple[Tensor, dict[str, Tensor]]:
     """The clipped PPO loss of `agent` on a batch of spans, and numbers to watch.
 
     loss = −E[min(ρ A, clip(ρ, 1 ± ε) A)] + c_v E[(V − R)²] / 2 − c_e H,   ρ = π(a) / π_old(a).
     """
-    out, _ = agent(batch.seen, batch.state, batch.resets)
+    out, _ = agent(batch.observation, batch.state, batch.resets)
     log_pi = out.logits.log_softmax(-1)  # (span, M, 7)
     log_prob = log_pi.gather(-1, batch.actions.unsqueeze(-1)).squeeze(-1)  # (span, M)
     log_ratio = log_prob - batch.log_probs
@@ -141,3 +96,66 @@ def ppo_loss(agent: Any, batch: Spans, config: PPOConfig) -> tuple[Tensor, dict[
             "ratio_error": (ratio - 1).abs().max(),
         }
     return loss, watched
+
+
+class Spans(NamedTuple):
+    """A rollout cut into spans, side by side: time runs along `span`, M = (T / span)·B sequences."""
+
+    observation: Observation
+    """Leads with [span,M]."""
+    resets: Bool[Tensor, "span M"]
+    actions: Tensor
+    log_probs: Float[Tensor, "span M"]
+    advantages: Float[Tensor, "span M"]
+    returns: Float[Tensor, "span M"]
+    state: ControllerState
+    """State before each span, [M, …]."""
+
+    def pick(self, rows: Int[Tensor, "m"]) -> Spans:
+        """The sequences with these numbers."""
+        picked = (x.index_select(1, rows) for x in self[1:-1])
+        observation = Observation(*(x.index_select(1, rows) for x in self.observation))
+        return Spans(observation, *picked, ControllerState(*(x.index_select(0, rows) for x in self.state)))
+
+
+def standardised(x: Tensor) -> Tensor:
+    """x with mean 0 and standard deviation 1."""
+    return (x - x.mean()) / (x.std() + 1e-8)
+
+
+def cut_into_spans(
+    rollout: Rollout,
+    span: int,
+    config: PPOConfig,
+    tasks: int = 1,
+    scaled: Callable[[Tensor], Tensor] = standardised,
+) -> Spans:
+    """Advantages and returns of a rollout, then its T steps cut into T / span spans.
+
+    Args:
+        tasks: blocks of worlds that learn apart, of B / tasks worlds each. The sequences of one block come out side by
+            side, one block after the other.
+        scaled: makes the advantages [T, B / tasks] of a block alike in size, whatever its rewards are.
+    """
+    r = rollout
+    raw = gae(r.rewards, r.values, r.dones, r.last_value, config.gamma, config.lam)
+    advantages = torch.cat([scaled(of_task.contiguous()) for of_task in raw.chunk(tasks, 1)], 1)
+
+    def cut(x: Tensor) -> Tensor:
+        x = x.unflatten(0, (-1, span)).unflatten(2, (tasks, -1))  # (T, B, …) -> (S, span, tasks, b, …)
+        return x.movedim(0, 2).flatten(1, 3)  # (span, tasks, S, b, …) -> (span, tasks·S·b, …)
+
+    def side_by_side(*before: Tensor) -> Tensor:  # S × (B, …) -> (tasks, S, b, …) -> (tasks·S·b, …)
+        return torch.stack(before).unflatten(1, (tasks, -1)).transpose(0, 1).flatten(0, 2)
+
+    return Spans(
+        Observation(*map(cut, r.observation)),
+        *map(cut, (r.resets, r.actions, r.log_probs, advantages, raw + r.values)),
+        ControllerState(*map(side_by_side, *r.states)),
+    )
+
+
+def minibatch_rows(M: int, config: PPOConfig, generator: torch.Generator) -> Iterator[Int[Tensor, "m"]]:
+    """The numbers of the sequences in each minibatch: random parts of M, `config.minibatches` per epoch."""
+    for _ in range(config.epochs):
+        yield from torch.randperm(M, generator=generator, device=generator.device).tensor_split(config.minibatches)

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..envs import GridWorlds
-from ..models import ControllerState
-from ..runs.distributed import ALONE, Place, place
+from ..envs import GridWorlds, Observation
+from ..models import ControllerState, act
+from ..runs.checkpoints import part_of
 from .counting import Counter
-
-
-class Seen(NamedTuple):
-    """The observations of a rollout, in the form the agent reads."""
-
-    image: UInt8[Tensor, "T B 7 7 3"]
-    direction: Int[Tensor, "T B"]
-    mission: Int[Tensor, "T B L"]
 
 
 class Rollout(NamedTuple):
@@ -28,7 +21,8 @@ class Rollout(NamedTuple):
     Advantages end with the episode, whatever is remembered: they read `dones`.
     """
 
-    seen: Seen
+    observation: Observation
+    """Leads with [T,B]."""
     resets: Bool[Tensor, "T B"]
     actions: Int[Tensor, "T B"]
     log_probs: Float[Tensor, "T B"]
@@ -43,18 +37,20 @@ class Rollout(NamedTuple):
     success/KIND of missions."""
 
 
-def sample_actions(
-    logits: Float[Tensor, "B K"], generator: torch.Generator, here: Place = ALONE
-) -> tuple[Tensor, Tensor]:
-    """Draw an action from softmax(logits) for each world; returns actions [B] and their log-probabilities [B].
+def throw_dice(logits: Float[Tensor, "B K"], generator: torch.Generator) -> Float[Tensor, "B K"]:
+    """Exponential noise e. The argmax of p / e is a draw from p: how torch.multinomial draws, bit for bit."""
+    return torch.empty_like(logits).exponential_(generator=generator)
 
-    Arguments:
-        here: the process that plays these worlds. All throw the dice of all worlds, and each takes its own.
-    """
+
+Throw = Callable[[Tensor, torch.Generator], Tensor]
+
+
+def sample_actions(
+    logits: Float[Tensor, "B K"], generator: torch.Generator, throw: Throw = throw_dice
+) -> tuple[Int[Tensor, "B"], Float[Tensor, "B"]]:
+    """Draw an action from softmax(logits) for each world; returns the actions and their log-probabilities."""
     log_probs = logits.log_softmax(-1)
-    # The argmax of p / e with exponential e is a draw from p. It is how torch.multinomial draws, bit for bit.
-    dice = logits.new_empty(here.size, *logits.shape).exponential_(generator=generator)[here.rank]  # (B, K)
-    actions = (log_probs.exp() / dice).argmax(-1, keepdim=True)  # (B, 1)
+    actions = (log_probs.exp() / throw(logits, generator)).argmax(-1, keepdim=True)  # (B, 1)
     return actions.squeeze(1), log_probs.gather(1, actions).squeeze(1)
 
 
@@ -68,24 +64,22 @@ class Player:
         >>> rollout = player.collect(agent, T=40, span=20)
     """
 
-    def __init__(self, worlds: GridWorlds, agent: Any, generator: torch.Generator) -> None:
-        self.worlds = worlds
-        self.generator = generator
+    def __init__(self, worlds: GridWorlds, agent: Any, generator: torch.Generator, throw: Throw = throw_dice) -> None:
+        self.worlds, self.generator, self.throw = worlds, generator, throw
         self.words = worlds.bank.max_mission_length  # the rest of a mission is padding
         self.observation = worlds.reset()
         self.state: ControllerState = agent.initial_state(worlds.num_envs)
         self.resets = torch.ones(worlds.num_envs, dtype=torch.bool, device=worlds.device)
         self.counter = Counter(worlds.num_envs, worlds.step_limit, worlds.device)
 
-    def _see(self) -> Seen:
-        o = self.observation
-        return Seen(o.image, o.direction, o.mission[:, : self.words])
+    def _see(self) -> Observation:
+        return self.observation._replace(mission=self.observation.mission[:, : self.words])
 
     @torch.no_grad()
     def collect(self, agent: Any, T: int, span: int) -> Rollout:
         """Play T steps with `agent`; keep its state at the start of every span.
 
-        Arguments:
+        Args:
             T: steps to play in each world.
             span: gradients will run through this many steps; must divide T (checked by the trainer's config).
         """
@@ -96,25 +90,25 @@ class Player:
             if t % span == 0:
                 states.append(self.state)
             seen, resets, kind = self._see(), self.resets, worlds.mission_kind
-            out, self.state = agent(Seen(*(x.unsqueeze(0) for x in seen)), self.state, resets.unsqueeze(0))
-            actions, log_probs = sample_actions(out.logits[0], self.generator, place())
+            out, self.state = act(agent, seen, self.state, resets)
+            actions, log_probs = sample_actions(out.logits, self.generator, self.throw)
             step = worlds.step(actions)
             done = step.terminated | step.truncated
-            kept.append((*seen, resets, actions, log_probs, out.value[0], step.reward, done, kind, step.success))
+            kept.append((*seen, resets, actions, log_probs, out.value, step.reward, done, kind, step.success))
             self.observation, self.resets = step.observation, done & worlds.visit_begins
 
-        out, _ = agent(Seen(*(x.unsqueeze(0) for x in self._see())), self.state, self.resets.unsqueeze(0))
+        out, _ = act(agent, self._see(), self.state, self.resets)
         stacked = [torch.stack(column) for column in zip(*kept, strict=True)]  # T × (B, …) -> (T, B, …)
         image, direction, mission, resets, actions, log_probs, values, rewards, dones, kinds, success = stacked
         return Rollout(
-            seen=Seen(image, direction, mission),
+            observation=Observation(image, direction, mission),
             resets=resets,
             actions=actions,
             log_probs=log_probs,
             values=values,
             rewards=rewards,
             dones=dones,
-            last_value=out.value[0],
+            last_value=out.value,
             states=tuple(states),
             episodes=self.counter.add(dones, success, rewards, kinds),
         )
@@ -128,13 +122,10 @@ class Player:
         return saved | counted | {"resets": self.resets, "dice": self.generator.get_state()}
 
     def load_state_dict(self, saved: dict[str, Tensor]) -> None:
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {k[len(prefix) :]: v for k, v in saved.items() if k.startswith(prefix)}
-
         device = self.worlds.device
-        self.worlds.load_state_dict(part("worlds."))
-        self.observation = type(self.observation)(**{k: v.to(device) for k, v in part("observation.").items()})
-        self.state = type(self.state)(**{k: v.to(device) for k, v in part("memory.").items()})
-        self.resets = saved["resets"].to(device)
-        self.counter.length, self.counter.waiting = saved["length"].to(device), saved["waiting"].to(device)
+        here = {k: v.to(device) for k, v in saved.items() if k != "dice"}
+        self.worlds.load_state_dict(part_of(here, "worlds."))
+        self.observation = Observation(**part_of(here, "observation."))
+        self.state = ControllerState(**part_of(here, "memory."))
+        self.resets, self.counter.length, self.counter.waiting = (here[k] for k in ("resets", "length", "waiting"))
         self.generator.set_state(saved["dice"].cpu())

@@ -8,7 +8,45 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..envs import GridWorlds, Observation, Step
+from ..envs import GridWorlds, LevelBank, Observation, Step
+from ..errors import UserError
+from ..processes import share_of
+from ..runs.checkpoints import part_of
+
+
+def cut_into_tasks(bank: LevelBank, tasks: int) -> list[LevelBank]:
+    """A bank for each task: one per level id if there are several, else `tasks` blocks of equal size.
+
+    The blocks are ours: levels are put in order of their missions ("go to a blue box", "go to a blue key", …) and
+    cut, so that a task asks for like things. Where all missions are the same, a task is just a group of rooms.
+
+    Raises:
+        UserError: there are fewer levels than tasks, or a level id without levels.
+    """
+    if len(bank.level_ids) == 1:
+        kind = torch.unique(bank.tables["mission"], dim=0, return_inverse=True)[1]  # in dictionary order of tokens
+        rows = kind.argsort(stable=True).tensor_split(tasks)
+    else:
+        rows = [(bank.task == i).nonzero()[:, 0] for i in range(len(bank.level_ids))]
+    if min(map(len, rows)) == 0:
+        raise UserError(f"{bank!r} leaves one of {len(rows)} tasks without levels; use more levels or fewer tasks")
+    return [bank.select(r) for r in rows]
+
+
+def task_worlds(bank: LevelBank, tasks: int, num_envs: int, device: Any, seed: int, visits: int = 1) -> SideBySide:
+    """As many worlds for each task, side by side, so that a world stays in its task. Of several processes each holds
+    its share of the tasks. There `visits` says only when memory is cleared: a world has but one task to visit.
+
+    Raises:
+        UserError: worlds or tasks cannot be shared out equally (or see `cut_into_tasks`).
+    """
+    banks = cut_into_tasks(bank, tasks)
+    if num_envs % len(banks):
+        raise UserError(f"{num_envs} worlds cannot be shared by {len(banks)} tasks equally; use a multiple")
+    share = num_envs // len(banks)
+    mine = share_of(len(banks), "tasks")
+    parts = [GridWorlds(banks[i], share, device, seed * len(banks) + i, visits=visits) for i in mine]
+    return SideBySide(parts, bank.step_limit)
 
 
 class SideBySide:
@@ -49,8 +87,7 @@ class SideBySide:
 
     def load_state_dict(self, saved: dict[str, Tensor]) -> None:
         for n, part in enumerate(self.parts):
-            prefix = f"{n}."
-            part.load_state_dict({k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)})
+            part.load_state_dict(part_of(saved, f"{n}."))
 
 
 def _joined(records: Sequence[Any]) -> Any:

@@ -17,24 +17,24 @@ does not run through the fast updates. The *per-task* form, that of the paper's 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ..config import bounded, check
 from ..errors import UserError
 from ..models import GROUPS
-from ..runs import distributed
 from .ppo import PPOConfig, Spans, cut_into_spans, minibatch_rows, ppo_loss
 from .rollouts import Rollout
 from .scale_checks import LARGEST_RATE, check_scales
 
 Groups = dict[str, list[nn.Parameter]]
-Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
+Named = dict[str, Tensor]
+Loss = Callable[[Any, Spans, PPOConfig], tuple[Tensor, Named]]
 
 
 @dataclass(frozen=True)
@@ -148,67 +148,81 @@ class Clock:
         self.updates = dict.fromkeys(self.by_group, 0)
         """Optimizer steps of each group since this clock was made."""
 
-    def step(self, number: int, max_grad_norm: float) -> dict[str, torch.Tensor]:
-        """One optimizer step of the groups whose turn it is, from the gradients that are there: their norms.
-
-        Arguments:
-            number: of the update within its tick, from 0 on.
-        """
-        norms = {f"grad_norm/{group}": _grad_norm(parameters) for group, parameters in self.by_group.items()}
-        for group, parameters in self.by_group.items():
-            if number % self.seldom.get(group, 1) == 0:
-                self.updates[group] += 1
-            else:  # Adam leaves alone, with its memory, whatever has no gradient
-                _forget_gradients(parameters)
-        nn.utils.clip_grad_norm_(self.parameters, max_grad_norm)
-        self.optimizer.step()
-        return norms
-
     def update(
         self,
         agent: Any,
         rollout: Rollout,
         config: PPOConfig,
         generator: torch.Generator,
-        loss: Callable[[Any, Spans, PPOConfig], Loss] = ppo_loss,
-    ) -> dict[str, torch.Tensor]:
+        loss: Loss = ppo_loss,
+    ) -> Named:
         """One tick of this clock on a rollout. Returns means of the watched numbers (0-dim tensors).
 
-        `grad_norm/<group>` is the norm of a group's gradient before clipping; PPO's `ratio_error` is the largest
-        |ρ − 1| before the first update, which must be rounding noise.
-
-        Arguments:
+        Args:
             loss: of the agent on a minibatch of spans: what to descend, and numbers to watch.
         """
         if self.minibatches:
             config = replace(config, minibatches=self.minibatches)
-        spans, B = cut_into_spans(rollout, self.span, config), rollout.resets.shape[1]
-        M = spans.resets.shape[1] * distributed.place().size
-        sums: dict[str, torch.Tensor] = {}
-        first, count = {}, 0
+        spans = self.cut(rollout, config)
         _require_grad(self.others, False)
         try:
-            for rows in minibatch_rows(M, config, generator):
-                mine, share = distributed.my_part(rows, B)
-                descend, watched = loss(agent, spans.pick(mine), config)
-                agent.zero_grad(set_to_none=True)
-                (share * descend).backward()
-                distributed.sum_gradients(self.parameters)
-                watched |= self.step(count, config.max_grad_norm)
-                first = first or {k: v for k, v in watched.items() if k == "ratio_error"}
-                sums = {k: sums.get(k, 0) + share * v for k, v in watched.items()}
-                count += 1
+            watched = [
+                self.learn(agent, spans, rows, config, loss, number)
+                for number, rows in enumerate(self.minibatch_rows(spans, config, generator))
+            ]
         finally:
-            agent.zero_grad(set_to_none=True)
             _require_grad(self.others, True)
-        means = distributed.total({k: v / count for k, v in sums.items()}) | distributed.largest(first)
-        return means | distributed.averaged({"history": history(spans.resets)})
+        return means(watched) | {"history": history(spans.resets)}
+
+    def learn(
+        self, agent: Any, spans: Spans, rows: Int[Tensor, "m"], config: PPOConfig, loss: Loss, number: int
+    ) -> Named:
+        """One update, on the sequences with these numbers."""
+        value, watched = loss(agent, spans.pick(rows), config)
+        return watched | self.descend(value, config.max_grad_norm, number)
+
+    def descend(self, loss: Float[Tensor, ""], max_grad_norm: float, number: int = 0) -> Named:
+        """One step down the gradient of a loss, for the groups whose turn it is.
+
+        Args:
+            max_grad_norm: the gradient of all these groups together is scaled down to this norm.
+            number: of the update within its tick.
+
+        Returns:
+            grad_norm/GROUP: the norm of each group's gradient, before that.
+        """
+        self.optimizer.zero_grad()
+        self.backward(loss)
+        norms = {f"grad_norm/{group}": _grad_norm(parameters) for group, parameters in self.by_group.items()}
+        for group, parameters in self.by_group.items():
+            if number % self.seldom.get(group, 1) == 0:
+                self.updates[group] += 1
+            else:  # Adam leaves alone, with its memory, whatever has no gradient
+                for p in parameters:
+                    p.grad = None
+        nn.utils.clip_grad_norm_(self.parameters, max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return norms
+
+    def backward(self, loss: Float[Tensor, ""]) -> None:
+        """Put the gradients of a loss into the parameters of this clock, and into no others."""
+        loss.backward(inputs=self.parameters)
+
+    def cut(self, rollout: Rollout, config: PPOConfig) -> Spans:
+        return cut_into_spans(rollout, self.span, config)
+
+    def minibatch_rows(self, spans: Spans, config: PPOConfig, generator: torch.Generator) -> Iterator[Tensor]:
+        return minibatch_rows(spans.resets.shape[1], config, generator)
 
 
-def make_clocks(agent: Any, scales: TimeScales) -> dict[str, Clock]:
+def make_clocks(agent: Any, scales: TimeScales, make: type[Clock] = Clock) -> dict[str, Clock]:
     """The clocks of an agent: "fast", and "slow" where some group is on it.
 
     Per task there is only "slow": the fast loop moves copies, and keeps nothing from tick to tick.
+
+    Args:
+        make: what the clocks are.
 
     Raises:
         UserError: a part of a group that this agent does not have, two parts that overlap, or a clock that has no
@@ -217,13 +231,13 @@ def make_clocks(agent: Any, scales: TimeScales) -> dict[str, Clock]:
     slower, by_group = dict(scales.slower), find_groups(agent, scales)
     if scales.adaptation == "per-task":
         groups = (*scales.slow, *(scales.fast if scales.learn_start else ()))
-        return {"slow": Clock(by_group, groups, scales.slow_span, scales.slow_lr)}
+        return {"slow": make(by_group, groups, scales.slow_span, scales.slow_lr)}
     clocks = {}
     if scales.fast:
         seldom, batches = dict(scales.seldom), scales.fast_minibatches
-        clocks["fast"] = Clock(by_group, scales.fast, scales.fast_span, scales.fast_lr, slower, seldom, batches)
+        clocks["fast"] = make(by_group, scales.fast, scales.fast_span, scales.fast_lr, slower, seldom, batches)
     if scales.slow:
-        clocks["slow"] = Clock(by_group, scales.slow, scales.slow_span, scales.slow_lr)
+        clocks["slow"] = make(by_group, scales.slow, scales.slow_span, scales.slow_lr)
     return clocks
 
 
@@ -246,9 +260,12 @@ def _require_grad(parameters: list[nn.Parameter], needed: bool) -> None:
         p.requires_grad_(needed)
 
 
-def _forget_gradients(parameters: list[nn.Parameter]) -> None:
-    for p in parameters:
-        p.grad = None
+def means(watched: list[Named]) -> Named:
+    """Means over the updates of a tick. Of `ratio_error`, PPO's largest |ρ − 1|, it is the first: before any update ρ
+    is 1 but for rounding.
+    """
+    found = {name: sum(numbers[name] for numbers in watched) / len(watched) for name in watched[0]}
+    return found | {name: watched[0][name] for name in found if name == "ratio_error"}
 
 
 def history(resets: Bool[Tensor, "span M"]) -> Float[Tensor, ""]:
@@ -260,6 +277,6 @@ def history(resets: Bool[Tensor, "span M"]) -> Float[Tensor, ""]:
     return (t - began + 1).float().mean()
 
 
-def _grad_norm(parameters: list[nn.Parameter]) -> torch.Tensor:
+def _grad_norm(parameters: list[nn.Parameter]) -> Tensor:
     grads = [p.grad for p in parameters if p.grad is not None]
     return torch.nn.utils.get_total_norm(grads) if grads else torch.zeros((), device=parameters[0].device)

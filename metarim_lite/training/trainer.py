@@ -20,11 +20,11 @@ from ..envs.missions import MISSION_KINDS
 from ..errors import UserError
 from ..machine import choose_device
 from ..models import Agent, AgentConfig
+from ..processes import Gathered, averaged, join, leader_first, leads, place, share_of, total
 from ..runs.checkpoints import save_agent, start_from
-from ..runs.distributed import Gathered, join, largest, leader_first, leads, place, share_of, total
 from ..runs.folder import Learner, run_folder
 from ..runs.loop import Loop, looping
-from .adaptation import TaskLearner, task_worlds
+from .adaptation import TaskLearner
 from .banks import HELD_OUT_SEEDS, held_out_bank, make_bank
 from .changes import ScaleChanges, changes_from
 from .evaluation import Evaluation, evaluate
@@ -32,9 +32,11 @@ from .graphs import Replayed
 from .imitation import Reader, imitation_loss
 from .methods import method, spelled_out
 from .ppo import PPOConfig, ppo_loss
-from .rollouts import Player
+from .rollouts import Player, throw_dice
+from .side_by_side import task_worlds
 from .spending import clocks_in_words, spending
-from .timescales import TimeScales, make_clocks
+from .timescales import Clock, TimeScales, make_clocks
+from .together import SharedClock, throw_all_dice
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +189,8 @@ class Trainer(Learner):
             start_from(self.agent, config.start)
         self.passes = Replayed(self.agent) if config.cuda_graphs else self.agent
         scales = config.scales
-        self.clocks = make_clocks(self.agent, scales)
+        alone = place().size == 1
+        self.clocks = make_clocks(self.agent, scales, Clock if alone else SharedClock)
         self.dice = torch.Generator(device=self.device).manual_seed(2 * config.seed)
         self.learner: TaskLearner | None = None
         if scales.adaptation == "per-task":
@@ -199,7 +202,7 @@ class Trainer(Learner):
             self.player: Player | Reader = Reader(shown, self.agent, B, config.seed, mine.start)
         else:
             acting = torch.Generator(device=self.device).manual_seed(2 * config.seed + 1)
-            self.player = Player(worlds, self.agent, acting)
+            self.player = Player(worlds, self.agent, acting, throw_dice if alone else throw_all_dice)
         self.loss = imitation_loss if config.imitate else ppo_loss
         self.warned = False  # of large states
         self.counters = {"tick": 0, "frames": 0, "reports": 0, "seconds": 0.0} | self.spent_after(0)
@@ -218,7 +221,8 @@ class Trainer(Learner):
             played = {name: scales.steps_of_tick(name, config.steps)}
             rollout = self.player.collect(self.passes, played[name], clock.span)
             watched, episodes = clock.update(self.passes, rollout, config.ppo, self.dice, self.loss), rollout.episodes
-        watched |= largest({"largest_h": self.player.state.h.abs().max()})
+        watched |= {"largest_h": self.player.state.h.abs().max()}
+        watched = averaged(watched, largest=("ratio_error", "largest_h"))
         self.counters["tick"] += 1
         self.counters["frames"] += sum(played.values()) * config.num_envs
         for on, steps in played.items():

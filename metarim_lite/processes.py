@@ -9,7 +9,8 @@ Every process holds the whole agent and plays its share of the worlds. What it m
 So each process takes the same step, and the run is that of one process with all the worlds, up to the order of
 floating-point sums. Its checkpoint is that of one process too: a run may go on with another number of processes.
 
-Who we are is kept by torch.distributed. In a process of its own every function here changes nothing.
+Who we are is kept by torch.distributed. In a process of its own every function here changes nothing. What an agent that
+learns does otherwise stands in training/together.py.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import atexit
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ..errors import UserError
+from .errors import UserError
 
 Named = dict[str, Tensor]
 PATIENCE = timedelta(hours=4)  # for the first process to make levels and demonstrations
@@ -97,14 +98,14 @@ def total(numbers: Named) -> Named:
     return _reduced(numbers, dist.ReduceOp.SUM)
 
 
-def largest(numbers: Named) -> Named:
-    """The largest over processes of 0-dim tensors."""
-    return _reduced(numbers, dist.ReduceOp.MAX)
-
-
-def averaged(numbers: Named) -> Named:
-    """Means over processes of 0-dim tensors."""
-    return {name: x / place().size for name, x in total(numbers).items()}
+def averaged(numbers: Named, largest: Collection[str] = ()) -> Named:
+    """Means over processes of 0-dim tensors; of those named in `largest`, the largest."""
+    if place().size == 1:
+        return numbers
+    tops = {name: x for name, x in numbers.items() if name in largest}
+    rest = {name: x for name, x in numbers.items() if name not in largest}
+    means = {name: x / place().size for name, x in total(rest).items()}
+    return means | _reduced(tops, dist.ReduceOp.MAX)
 
 
 def _reduced(numbers: Named, operation: Any) -> Named:

@@ -11,13 +11,15 @@ import torch
 from safetensors.torch import load_file
 
 import metarim_lite as ml
+from metarim_lite import processes
 from metarim_lite.config import to_dict
 from metarim_lite.experiments import train_sequence
-from metarim_lite.runs import distributed
-from metarim_lite.runs.distributed import Place
+from metarim_lite.processes import Place
 from metarim_lite.training import PPOConfig, TimeScales, train
-from metarim_lite.training.adaptation import task_worlds
+from metarim_lite.training import together as shared
 from metarim_lite.training.rollouts import sample_actions
+from metarim_lite.training.side_by_side import task_worlds
+from metarim_lite.training.together import throw_all_dice
 
 AGENT = ml.AgentConfig(num_modules=4, active=2, hidden_size=8, input_size=16, channels=4, head_size=8)
 SCALES = TimeScales(fast=("encoder", "modules", "heads"), slow=("attention",), fast_span=5, slow_span=10, slow_every=2)
@@ -46,11 +48,11 @@ import json, sys
 import torch
 import metarim_lite as ml
 from metarim_lite.config import from_dict
-from metarim_lite.runs import distributed
+from metarim_lite import processes
 torch.set_num_threads(1)
 for name, config in json.load(open("runs.json")):
     run = ml.train(from_dict(ml.TrainConfig, config), folder=name, progress=False)
-    ml.save_agent(f"{name}-{distributed.place().rank}", run.agent)
+    ml.save_agent(f"{name}-{processes.place().rank}", run.agent)
 """
 
 
@@ -143,7 +145,7 @@ def test_only_the_first_process_speaks(monkeypatch, capsys, tmp_path):
     with pytest.raises(KeyboardInterrupt):  # the run was stopped
         cli.train(CONFIG)
     assert "parameters: " in capsys.readouterr().out
-    monkeypatch.setattr(distributed, "place", lambda: Place(1, 2))
+    monkeypatch.setattr(processes, "place", lambda: Place(1, 2))
     cli.train(CONFIG)
     assert capsys.readouterr().out == ""
 
@@ -154,8 +156,8 @@ def test_every_sequence_of_a_minibatch_is_in_one_process(monkeypatch, size):
     rows = torch.randperm(spans * size * B)[:7]
     found, shares = [], 0.0
     for rank in range(size):
-        monkeypatch.setattr(distributed, "place", lambda rank=rank: Place(rank, size))
-        mine, share = distributed.my_part(rows, B)
+        monkeypatch.setattr(processes, "place", lambda rank=rank: Place(rank, size))
+        mine, share = processes.my_part(rows, B)
         shares += share
         if share:
             span, world = mine // B, mine % B
@@ -165,26 +167,29 @@ def test_every_sequence_of_a_minibatch_is_in_one_process(monkeypatch, size):
 
 
 def test_a_process_without_a_sequence_has_no_share(monkeypatch):
-    monkeypatch.setattr(distributed, "place", lambda: Place(1, 2))
-    mine, share = distributed.my_part(torch.tensor([0, 1, 9]), B=4)
+    monkeypatch.setattr(processes, "place", lambda: Place(1, 2))
+    mine, share = processes.my_part(torch.tensor([0, 1, 9]), B=4)
     assert share == 0 and len(mine) == 1
 
 
-def test_actions_are_drawn_as_multinomial_draws_and_shared_out_over_processes():
+def test_actions_are_drawn_as_multinomial_draws_and_shared_out_over_processes(monkeypatch):
     logits = torch.randn(12, 7)
     dice = [torch.Generator().manual_seed(5) for _ in range(4)]
     drawn = torch.multinomial(logits.log_softmax(-1).exp(), 1, generator=dice[0]).squeeze(1)
     assert torch.equal(sample_actions(logits, dice[1])[0], drawn)
-    halves = [sample_actions(part, dice[2 + r], Place(r, 2))[0] for r, part in enumerate(logits.chunk(2))]
+    halves = []
+    for rank, part in enumerate(logits.chunk(2)):
+        monkeypatch.setattr(shared, "place", lambda rank=rank: Place(rank, 2))
+        halves.append(sample_actions(part, dice[2 + rank], throw_all_dice)[0])
     assert torch.equal(torch.cat(halves), drawn)
     assert len({g.get_state().numpy().tobytes() for g in dice}) == 1
 
 
 def test_worlds_that_do_not_divide_are_refused(monkeypatch):
-    monkeypatch.setattr(distributed, "place", lambda: Place(0, 5))
+    monkeypatch.setattr(processes, "place", lambda: Place(0, 5))
     with pytest.raises(ml.UserError, match="12 worlds cannot be shared by 5 processes"):
         ml.training.Trainer(CONFIG)
-    monkeypatch.setattr(distributed, "place", lambda: Place(0, 3))
+    monkeypatch.setattr(processes, "place", lambda: Place(0, 3))
     with pytest.raises(ml.UserError, match="4 tasks cannot be shared by 3 processes"):
         task_worlds(ml.LevelBank.generate(CONFIG.level, range(30)), 4, num_envs=12, device="cpu", seed=0)
 
