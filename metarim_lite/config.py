@@ -35,7 +35,8 @@ def from_dict(cls: type[C], values: dict[str, Any]) -> C:
     """Build the dataclass `cls` from `values` (as read from JSON or TOML).
 
     Lists become tuples, nested dicts become nested dataclasses. The dataclass's own `__post_init__`
-    checks the values; this function checks the keys.
+    checks the values; this function checks the keys. Settings of older versions, which `cls.REMOVED` names, are
+    passed over.
 
     Raises:
         UserError: a key that `cls` does not have (with the nearest names), or a value of the wrong shape.
@@ -45,8 +46,9 @@ def from_dict(cls: type[C], values: dict[str, Any]) -> C:
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)
     for key in values:
-        if key not in fields:
+        if key not in fields and key not in getattr(cls, "REMOVED", ()):
             raise unknown(f"{cls.__name__} setting", key, fields)
+    values = {key: value for key, value in values.items() if key in fields}
     return cls(**{key: _coerce(f"{cls.__name__}.{key}", hints[key], value) for key, value in values.items()})
 
 

@@ -4,30 +4,41 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-WARM_UP = 3
+aten = torch.ops.aten
+WAITS = (
+    aten._local_scalar_dense.default,  # .item(), bool(x)
+    aten.nonzero.default,
+    aten.masked_select.default,
+    aten.lift_fresh.default,  # torch.tensor(numbers)
+)
 
 
 class Tape(TorchDispatchMode):
     """Records operations and plays them again as a graph would: on the tensors that they were recorded with.
 
-    What Python decided while recording stays decided; what it put elsewhere since is not seen; and reading a value,
-    which would make a host wait for its device, is an error. Generators go on from one replay to the next.
+    What Python decided while recording stays decided; what it put elsewhere since is not seen; what was made is spoilt
+    before each replay; and what would make a host wait for its device is an error. Generators go on from one replay to
+    the next.
     """
 
     def __init__(self):
         super().__init__()
-        self.lines, self.before = [], {}
+        self.lines, self.before, self.made = [], {}, {}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if func is torch.ops.aten._local_scalar_dense.default or func is torch.ops.aten.nonzero.default:
+        by_flags = func is aten.index.Tensor and any(i is not None and i.dtype == torch.bool for i in args[1])
+        if func in WAITS or by_flags:
             raise RuntimeError(f"{func} makes the host wait, which no graph can hold")
-        for argument, value in zip(func._schema.arguments, args, strict=False):
+        for position, argument in enumerate(func._schema.arguments):
             if argument.alias_info is not None and argument.alias_info.is_write:
-                memory = value.untyped_storage()
-                self.before.setdefault(memory.data_ptr(), (memory, memory.clone()))
+                written = args[position] if position < len(args) else kwargs.get(argument.name)
+                for memory in storages(written):
+                    self.before.setdefault(memory.data_ptr(), (memory, memory.clone()))
         given = func(*args, **kwargs)
-        self.lines.append((func, args, kwargs, given))
+        there = {memory.data_ptr() for memory in storages((args, kwargs))}
+        self.made |= {m.data_ptr(): m for m in storages(given) if m.data_ptr() not in there}
+        self.lines.append((func, args, kwargs, tree_leaves(given)))
         return given
 
     def undo(self):
@@ -35,18 +46,22 @@ class Tape(TorchDispatchMode):
         for memory, content in self.before.values():
             memory.copy_(content)
 
+    @torch.no_grad()
     def replay(self):
+        for memory in self.made.values():
+            memory.fill_(255)  # NaN, -1, true
         for func, args, kwargs, given in self.lines:
-            again = func(*args, **kwargs)
-            for old, new in zip(tree_leaves(given), tree_leaves(again), strict=True):
+            for old, new in zip(given, tree_leaves(func(*args, **kwargs)), strict=True):
                 if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
                     old.copy_(new)
 
 
-def capture(work, device, generators=()):
+def storages(tensors):
+    return [x.untyped_storage() for x in tree_leaves(tensors) if isinstance(x, torch.Tensor)]
+
+
+def capture(work, device, generators=(), pool=None):
     """In place of `metarim_lite.envs.recording.capture`."""
-    for _ in range(WARM_UP):
-        work()
     states = [generator.get_state() for generator in generators]
     with Tape() as tape:
         given = work()

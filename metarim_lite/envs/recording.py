@@ -8,8 +8,9 @@ it copies inputs into those, and what it gave is overwritten by the next replay.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 
@@ -41,6 +42,9 @@ def record(
             named here would repeat itself.
     """
     try:
+        for _ in range(WARM_UP if can_record(device) else 0):
+            with aside(device):
+                work()
         replay, given = capture(work, device, generators)
     except RuntimeError as error:  # what torch raises for all that a graph cannot hold
         logger.warning("%s: not recorded: %s", name, str(error).splitlines()[0])
@@ -53,25 +57,51 @@ def record(
     return replayed
 
 
+def can_record(device: torch.device) -> bool:
+    """Whether there are graphs on this device at all."""
+    return device.type == "cuda"
+
+
+@contextmanager
+def aside(device: torch.device) -> Iterator[None]:
+    """Inside, a GPU works on another stream than usual, as PyTorch asks for what is run before it is recorded."""
+    usual, other = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    other.wait_stream(usual)
+    with torch.cuda.stream(other):
+        yield
+    usual.wait_stream(other)
+
+
 def capture(
-    work: Callable[[], Given], device: torch.device, generators: Sequence[torch.Generator] = ()
+    work: Callable[[], Given], device: torch.device, generators: Sequence[torch.Generator] = (), pool: Any = None
 ) -> tuple[Callable[[], None], Given]:
-    """What replays `work`, and the tensors that each replay writes. Tests on a CPU put a stand-in here.
+    """What replays `work`, which ran before, and the tensors that each replay writes. Nothing is computed yet.
+
+    Tests on a CPU put a stand-in here.
+
+    Args:
+        pool: of memory, from `torch.cuda.graph_pool_handle()`, for graphs that never run at the same time.
 
     Raises:
         RuntimeError: not a CUDA device, or work that a graph cannot hold.
     """
-    if device.type != "cuda":
+    if not can_record(device):
         raise RuntimeError(f"graphs are CUDA's, and this device is {str(device)!r}")
-    aside = torch.cuda.Stream(device)
-    aside.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(aside):
-        for _ in range(WARM_UP):
-            work()
-    torch.cuda.current_stream(device).wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
     for generator in generators:
         graph.register_generator_state(generator)
-    with torch.cuda.device(device), torch.cuda.graph(graph):
-        given = work()
+    try:
+        with torch.cuda.device(device), torch.cuda.graph(graph, pool=pool):
+            given = work()
+    except Exception:
+        for generator in (*generators, torch.cuda.default_generators[torch.cuda.current_device()]):
+            _release(generator)
+        raise
     return graph.replay, given
+
+
+def _release(generator: torch.Generator) -> None:
+    """Dice that a broken recording still holds can be thrown again: the same ones, as another object of torch's."""
+    state = generator.get_state()
+    generator.graphsafe_set_state(torch.Generator(generator.device).graphsafe_get_state())
+    generator.set_state(state)

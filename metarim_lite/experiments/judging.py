@@ -49,7 +49,7 @@ def _judge(run: Run, episodes: int) -> Evaluation:
 def _before(config: TrainConfig) -> float:
     """Success of the agent as it begins, on the levels that are played while training."""
     levels = held_out_bank(config.levels, config.evaluate_episodes, config.train_levels)
-    begins = Trainer(replace(config, imitate=False, cuda_graphs=False), levels)  # nobody trains: the agent is the same
+    begins = Trainer(replace(config, imitate=False), levels)  # nobody trains: the agent is the same
     return evaluate(begins.agent, levels, len(levels)).success.value
 
 

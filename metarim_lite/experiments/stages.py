@@ -161,6 +161,7 @@ class ContinualTrainer(Trainer):
             ]
             worlds = parts[0] if len(parts) == 1 else SideBySide(parts)
         self.player = Player(worlds, self.agent, self.player.generator)
+        self.recorder.forget()  # these worlds are new, and so may be what an optimizer's step is followed by
 
     def end_stage(self) -> None:
         """What a yardstick has to remember of the task just trained, then the next stage."""

@@ -93,6 +93,12 @@ class Reader:
         shown = self.shown
         return Observation(shown.image[step], shown.direction[step].long(), shown.mission[episode].long())
 
+    def moving(self) -> tuple[Any, ...]:
+        return self.begun, self.episode, self.offset, self.state
+
+    def put(self, moving: tuple[Any, ...]) -> None:
+        self.begun, self.episode, self.offset, self.state = moving
+
     def state_dict(self) -> dict[str, Tensor]:
         """Everything needed to go on exactly here, as plain tensors."""
         saved = {f"memory.{k}": v for k, v in self.state._asdict().items()}

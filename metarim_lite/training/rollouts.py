@@ -113,6 +113,14 @@ class Player:
             episodes=self.counter.add(dones, success, rewards, kinds),
         )
 
+    def moving(self) -> tuple[Any, ...]:
+        """The tensors that it puts others in the place of while it plays. (Worlds and dice change where they are.)"""
+        return self.observation, self.state, self.resets, self.counter.length, self.counter.waiting
+
+    def put(self, moving: tuple[Any, ...]) -> None:
+        """Go on from these."""
+        self.observation, self.state, self.resets, self.counter.length, self.counter.waiting = moving
+
     def state_dict(self) -> dict[str, Tensor]:
         """Everything needed to go on exactly here, as plain tensors."""
         saved = {f"worlds.{k}": v for k, v in self.worlds.state_dict().items()}

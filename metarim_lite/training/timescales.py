@@ -144,9 +144,12 @@ class Clock:
                 f"no parameter of this agent is in {groups}, so that what is played for their clock would teach "
                 "nothing (an LSTM has no attention); put a group that has parameters on it, or leave the clock empty"
             )
-        self.optimizer = torch.optim.Adam(rates, eps=1e-5)
+        self.optimizer = self.make_optimizer(rates)
         self.updates = dict.fromkeys(self.by_group, 0)
         """Optimizer steps of each group since this clock was made."""
+
+    def make_optimizer(self, rates: list[dict[str, Any]]) -> torch.optim.Adam:
+        return torch.optim.Adam(rates, eps=1e-5)
 
     def update(
         self,

@@ -28,14 +28,14 @@ from .adaptation import TaskLearner
 from .banks import HELD_OUT_SEEDS, held_out_bank, make_bank
 from .changes import ScaleChanges, changes_from
 from .evaluation import Evaluation, evaluate
-from .graphs import Replayed
+from .graphs import Recorder
 from .imitation import Reader, imitation_loss
 from .methods import method, spelled_out
 from .ppo import PPOConfig, ppo_loss
 from .rollouts import Player, throw_dice
 from .side_by_side import task_worlds
 from .spending import clocks_in_words, spending
-from .timescales import Clock, TimeScales, make_clocks
+from .timescales import TimeScales, make_clocks
 from .together import SharedClock, throw_all_dice
 
 log = logging.getLogger(__name__)
@@ -76,14 +76,14 @@ class TrainConfig:
     """Learn from what minigrid's bot does in the training levels, not from reward; frames are then steps read."""
     start: str = ""
     """Agent to start from: a file, a run's folder, or the name of a shipped one; empty: new parameters."""
-    cuda_graphs: bool = False
-    """On a GPU, record the agent's passes once and replay them (online): changes speed, not results."""
     agent: AgentConfig = field(default_factory=AgentConfig)
     """Sizes of the agent; the method decides the controller."""
     ppo: PPOConfig = field(default_factory=PPOConfig)
     timescales: ScaleChanges = field(default_factory=ScaleChanges)
     """What to change of the method's own time scales. In Python a dict will do, such as dict(fast_lr=1e-3); of a
     TimeScales the fields count that differ from its defaults."""
+
+    REMOVED = ("cuda_graphs",)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timescales", changes_from(self.timescales))
@@ -98,8 +98,6 @@ class TrainConfig:
             raise UserError(
                 f"imitation needs adaptation='online', method {self.method!r} adapts per task; choose another"
             )
-        if self.cuda_graphs and scales.adaptation == "per-task":
-            raise UserError(f"cuda_graphs=True cannot record {self.method!r}, which adapts per task; leave it out")
         if self.imitate and scales.memory != "episode":
             raise UserError(
                 f"imitation reads episodes in any order, so memory {scales.memory!r} has no meaning; leave it 'episode'"
@@ -170,8 +168,6 @@ class Trainer(Learner):
     ) -> None:
         self.config = config
         self.device = choose_device(config.device)
-        if config.cuda_graphs and self.device.type != "cuda":
-            raise UserError(f"cuda_graphs=True needs a GPU, and this run is on {self.device.type!r}; leave it out")
         chosen = method(config.method)
         mine = share_of(config.num_envs, "worlds")
         with leader_first():
@@ -187,10 +183,11 @@ class Trainer(Learner):
             self.agent = Agent(chosen.agent_config(config.agent)).to(self.device)
         if config.start and fresh:
             start_from(self.agent, config.start)
-        self.passes = Replayed(self.agent) if config.cuda_graphs else self.agent
         scales = config.scales
         alone = place().size == 1
-        self.clocks = make_clocks(self.agent, scales, Clock if alone else SharedClock)
+        acting = torch.Generator(device=self.device).manual_seed(2 * config.seed + 1)
+        self.recorder = Recorder(self.device, [acting], alone and scales.adaptation == "online")
+        self.clocks = make_clocks(self.agent, scales, self.recorder.clock if alone else SharedClock)
         self.dice = torch.Generator(device=self.device).manual_seed(2 * config.seed)
         self.learner: TaskLearner | None = None
         if scales.adaptation == "per-task":
@@ -201,7 +198,6 @@ class Trainer(Learner):
         if shown is not None:
             self.player: Player | Reader = Reader(shown, self.agent, B, config.seed, mine.start)
         else:
-            acting = torch.Generator(device=self.device).manual_seed(2 * config.seed + 1)
             self.player = Player(worlds, self.agent, acting, throw_dice if alone else throw_all_dice)
         self.loss = imitation_loss if config.imitate else ppo_loss
         self.warned = False  # of large states
@@ -219,8 +215,8 @@ class Trainer(Learner):
             self.counters["inner_steps"] += scales.inner_steps
         else:
             played = {name: scales.steps_of_tick(name, config.steps)}
-            rollout = self.player.collect(self.passes, played[name], clock.span)
-            watched, episodes = clock.update(self.passes, rollout, config.ppo, self.dice, self.loss), rollout.episodes
+            rollout = self.recorder.collect(self.player, self.agent, played[name], clock.span)
+            watched, episodes = clock.update(self.agent, rollout, config.ppo, self.dice, self.loss), rollout.episodes
         watched |= {"largest_h": self.player.state.h.abs().max()}
         watched = averaged(watched, largest=("ratio_error", "largest_h"))
         self.counters["tick"] += 1
@@ -246,6 +242,7 @@ class Trainer(Learner):
         if type(tick) is int and "frames" in counters and not any("/" in name for name in counters):
             counters = self.spent_after(tick) | counters  # of a version that did not count it
         super().restore(tensors, counters, what)
+        self.recorder.forget()
 
     def parts(self) -> dict[str, Any]:
         optimizers = {f"optimizer.{name}": clock.optimizer for name, clock in self.clocks.items()}
