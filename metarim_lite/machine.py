@@ -1,4 +1,5 @@
-"""This machine: its devices, and what decides speed on its CPU: memory that is kept, no more threads than cores."""
+"""This machine: its devices, and what decides speed on its CPU: memory that is kept, no more threads than cores, and
+several processes where there is much to do."""
 
 from __future__ import annotations
 
@@ -7,9 +8,11 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -101,3 +104,48 @@ def choose_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"device {name!r} is not supported; use 'auto', 'cpu' or 'cuda'")
     return device
+
+
+PATIENCE = 10.0  # seconds of work from which on starting processes pays
+
+
+def in_processes(
+    work: Callable[[Sequence[Any]], list[Any]],
+    items: Sequence[Any],
+    workers: int | None = None,
+    label: str | None = None,
+    chunk: int = 32,
+) -> list[Any]:
+    """work(items), chunk by chunk, here or in several processes; one result per item, in order.
+
+    Args:
+        workers: processes; None takes all cores if the first chunks tell that the work is long.
+        label: of the progress bar; None shows none.
+        chunk: items handed to a process at a time.
+
+    Raises:
+        UserError: fewer than one worker.
+    """
+    from tqdm.auto import tqdm
+
+    if workers is not None and workers < 1:
+        raise UserError(f"workers must be at least 1 or None, got {workers}")
+    chunks = [items[i : i + chunk] for i in range(0, len(items), chunk)]
+    results: list[Any] = []
+    start = time.monotonic()
+    with tqdm(total=len(items), desc=label, unit="level", disable=label is None or not items) as bar:
+        while chunks:
+            remaining = (time.monotonic() - start) * len(chunks) / max(len(results) / chunk, 1)
+            use = workers or (available_cores() if results and remaining > PATIENCE else 1)
+            if use > 1 and len(chunks) > 1:
+                from joblib.externals.loky import ProcessPoolExecutor
+
+                with ProcessPoolExecutor(use) as pool:
+                    for made in pool.map(work, chunks):
+                        results += made
+                        bar.update(len(made))
+                break
+            made = work(chunks.pop(0))
+            results += made
+            bar.update(len(made))
+    return results

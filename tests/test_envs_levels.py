@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from metarim_lite import cache as kept
 from metarim_lite.envs import GridWorlds, LevelBank, encode_mission, make_minigrid, storage, supported
-from metarim_lite.envs.catalogue import level_table, level_table_markdown, registered
+from metarim_lite.envs.catalogue import registered
+from metarim_lite.envs.facts import level_table, level_table_markdown, quirks
 from metarim_lite.errors import UserError
 
 
@@ -213,7 +215,7 @@ def _generate_some(seeds):
 def test_a_cache_that_cannot_be_written_costs_a_warning_only(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("METARIM_CACHE", str(tmp_path / "file"))
-    storage.warn_once.cache_clear()
+    kept.warn_once.cache_clear()
     with pytest.warns(UserWarning, match="levels are not cached"):
         assert len(LevelBank.generate("BabyAI-GoToLocal-v0", range(2))) == 2
 
@@ -231,6 +233,12 @@ def test_the_table_of_levels_says_what_the_levels_are():
 def test_the_documented_table_is_the_generated_one():
     text = (Path(__file__).parents[1] / "metarim_lite" / "envs" / "LEVELS.md").read_text()
     assert text.endswith(level_table_markdown())
+
+
+def test_every_documented_quirk_is_of_levels_that_there_are():
+    assert len(quirks()) > 12
+    for beginnings, _, here in quirks():
+        assert all(supported(beginning) for beginning in beginnings) and here
 
 
 def test_a_split_of_seeds_in_any_order_and_more_than_once_shares_no_seed():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..envs.cells import ACTIONS, MARGIN, SLOT_MASK, SLOT_SHIFT, TYPE, row_stride
+from ..envs.cells import ACTIONS, DOOR_STATES, MARGIN, TYPE, kind, row_stride, slot, state
 from ..envs.generation import make_minigrid, objects_of
 
 if TYPE_CHECKING:
@@ -63,23 +63,22 @@ class Bot:
         for thing in self.things:
             thing.cur_pos = (-1, -1)
         for index, cell in enumerate(cells):
-            slot = (cell >> SLOT_SHIFT) & SLOT_MASK
-            if cell & 255 == TYPE["empty"]:
+            if kind(cell) == TYPE["empty"]:
                 env.grid.grid[index] = None
-            elif slot:
+            elif slot(cell):
                 env.grid.grid[index] = self._thing(cell)
                 env.grid.grid[index].cur_pos = (index % env.width, index // env.width)
         carried = int(s.carrying[b])
-        env.carrying = self._thing(carried) if carried & 255 != TYPE["empty"] else None
+        env.carrying = self._thing(carried) if kind(carried) != TYPE["empty"] else None
         x, y, direction = self.worlds.agent_place(b)
         env.agent_pos, env.agent_dir = (x, y), direction
         env.step_count = int(s.steps[b])
 
     def _thing(self, cell: int) -> Any:
-        thing = self.things[((cell >> SLOT_SHIFT) & SLOT_MASK) - 1]
+        thing = self.things[slot(cell) - 1]
         if thing.type == "door":
-            state = (cell >> 16) & 255
-            thing.is_open, thing.is_locked = state == 0, state == 2
+            is_now = DOOR_STATES[state(cell)]
+            thing.is_open, thing.is_locked = is_now == "open", is_now == "locked"
         return thing
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from ..envs.generation import make_minigrid
 from ..envs.levels import LevelBank
 from ..envs.missions import decode_mission
 from ..errors import UserError
+from ..machine import in_processes
 from .bot import Planner
 from .oracle import Oracle
 
@@ -66,26 +68,12 @@ def compare_minigrid(
         check_level_id(level_id)
     if not ids or steps < 1 or worlds < 2 or workers < 1:
         raise UserError(f"nothing to compare: {len(ids)} levels, {steps} steps, {worlds} worlds, {workers} workers")
-    jobs = [(level_id, -(-steps // len(ids)), seed, worlds) for level_id in ids]
-    if workers == 1:
-        results = map(_compare_job, jobs)
-        return list(_with_bar(results, len(jobs), progress))
-    from joblib.externals.loky import ProcessPoolExecutor
-
-    with ProcessPoolExecutor(workers) as pool:
-        return list(_with_bar(pool.map(_compare_job, jobs), len(jobs), progress))
+    compare = functools.partial(_compare_levels, steps=-(-steps // len(ids)), seed=seed, num_worlds=worlds)
+    return in_processes(compare, ids, workers, "compared" if progress else None, chunk=1)
 
 
-def _with_bar(results: Any, total: int, progress: bool) -> Any:
-    if not progress:
-        return results
-    from tqdm.auto import tqdm
-
-    return tqdm(results, total=total, unit="level")
-
-
-def _compare_job(job: tuple[str, int, int, int]) -> Comparison:
-    return compare_level(*job)
+def _compare_levels(ids: Sequence[str], **how: int) -> list[Comparison]:
+    return [compare_level(level_id, **how) for level_id in ids]
 
 
 def compare_level(level_id: str, steps: int, seed: int = 0, num_worlds: int = 16) -> Comparison:

@@ -6,6 +6,7 @@ A level and the actions taken in it say everything, since worlds follow no dice.
 
 from __future__ import annotations
 
+import functools
 import gzip
 import logging
 import warnings
@@ -17,11 +18,11 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from ..envs.engine import GridWorlds
-from ..envs.generation import in_processes
-from ..envs.levels import LevelBank
-from ..envs.storage import SEEDS_PER_FILE, cache_folder, cached_path, read_cached, write_cached
+from ..cache import cache_folder, cached_path, read_cached, write_cached
+from ..envs import GridWorlds, LevelBank
+from ..envs.storage import SEEDS_PER_FILE
 from ..errors import UserError
+from ..machine import in_processes
 from .bot import Bot
 
 log = logging.getLogger(__name__)
@@ -179,7 +180,9 @@ def _known(level_id: str, seeds: list[int], workers: int | None, progress: bool,
     known = {seed: taken for actions in kept.values() for seed, taken in actions.items()}
     missing = [seed for seed in seeds if seed not in known]
     label = f"{level_id}, bot" if progress else None
-    made = dict(zip(missing, in_processes(play_bots, level_id, missing, workers, label), strict=True))
+    made = dict(
+        zip(missing, in_processes(functools.partial(play_bots, level_id), missing, workers, label), strict=True)
+    )
     for block in {seed // SEEDS_PER_FILE for seed in missing} if cache else ():
         _write(level_id, block, kept[block] | {s: a for s, a in made.items() if s // SEEDS_PER_FILE == block})
     return known | made

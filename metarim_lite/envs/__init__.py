@@ -4,13 +4,14 @@
 - `GridWorlds` steps B of them together, on any device: about ten tensors, two pure functions, no loop over worlds.
 - `envs.gymnasium.VectorWorlds` is the same behind gymnasium's interface.
 
-Every level with its rooms, step limit and kinds of instruction, every quirk of minigrid and how it is treated:
-`print(level_table_markdown())`, or LEVELS.md beside this file. What is refused, and why, is in `catalogue.py`.
+Every level with its rooms, step limit and kinds of instruction, every quirk of minigrid and how it is treated, and what
+is refused and why: LEVELS.md beside this file.
 """
 
-from .catalogue import level_table, level_table_markdown, supported
+from .catalogue import supported
 from .cells import ACTIONS, COLOURS, TYPES
 from .engine import GridWorlds
+from .facts import level_table, level_table_markdown
 from .generation import make_minigrid
 from .levels import LevelBank
 from .missions import MISSION_LENGTH, VOCABULARY, decode_mission, encode_mission

@@ -20,28 +20,74 @@ TYPE = {name: index for index, name in enumerate(TYPES)}
 COLOUR = {name: index for index, name in enumerate(COLOURS)}
 
 MAX_SLOTS = 63  # sets of objects are bit masks in an int64, bit 0 means "no object"
-SLOT_SHIFT, SLOT_MASK = 24, 63
-FLAG_SHIFT = 30
+SLOT_SHIFT = 24
 PASSABLE = 1 << 30
 OPAQUE = -(1 << 31)  # the sign bit of an int32
 SEEN = 0xFFFFFF  # the three bytes an agent may see
 
-# Opening a closed door or closing an open one changes the state byte by 1 and swaps the two flags.
-FLIP_DOOR = PASSABLE + OPAQUE + (1 << 16)
+GROUND, THING, BARRIER = 1, 0, -2  # what `solidity` gives: to be stepped on, to be picked up, neither
 
 MARGIN = 6  # walls around every grid, as far as the view reaches, so that no look-up needs a bounds check
 
 
-def make_cell(kind: str, colour: str = "red", state: int = 0, slot: int = 0) -> int:
+# What a cell's value says. All of these work on ints and on tensors of whole numbers.
+
+
+def kind(cell):
+    """Its type, a number of `TYPES`."""
+    return cell & 255
+
+
+def state(cell):
+    """Of a door: a number of `DOOR_STATES`."""
+    return (cell >> 16) & 255
+
+
+def is_locked(door):
+    """1 for a locked door, 0 for another."""
+    return (door >> 17) & 1
+
+
+def slot(cell):
+    """The number of its object in the level; 0 for none."""
+    return (cell >> SLOT_SHIFT) & 63
+
+
+def solidity(cell):
+    """GROUND, THING or BARRIER."""
+    return cell >> 30
+
+
+def hides(cell):
+    """-1 where the int32 hides what is behind it, else 0."""
+    return cell >> 31
+
+
+def trace(cell):
+    """An empty cell that remembers the slot of what was there."""
+    return (cell & (63 << SLOT_SHIFT)) | EMPTY
+
+
+def fits(key, door):
+    """Is this the key of that door? A key is one of the same colour."""
+    return (key ^ door) & 0xFFFF == TYPE["key"] ^ TYPE["door"]
+
+
+def flipped(door):
+    """The door after it was opened (closed, unlocked) or closed: another state, and the two flags swapped."""
+    return door ^ (PASSABLE + OPAQUE + (1 << 16) + (is_locked(door) << 16))
+
+
+def make_cell(thing: str, colour: str = "red", state: int = 0, slot: int = 0) -> int:
     """The int32 of one cell, as a Python int (negative when opaque).
 
     >>> make_cell("ball", "blue") & 255, make_cell("wall", "grey") < 0
     (6, True)
     """
-    value = TYPE[kind] | COLOUR[colour] << 8 | state << 16 | slot << SLOT_SHIFT
-    if kind == "wall" or (kind == "door" and state != 0):
+    value = TYPE[thing] | COLOUR[colour] << 8 | state << 16 | slot << SLOT_SHIFT
+    if thing == "wall" or (thing == "door" and state != 0):
         return value + OPAQUE
-    return value + (0 if kind in ("key", "ball", "box") else PASSABLE)
+    return value + (0 if thing in ("key", "ball", "box") else PASSABLE)
 
 
 EMPTY = make_cell("empty")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -18,10 +19,11 @@ from .levels import LevelBank, whole_numbers
 from .lottery import make_lottery, make_salt
 from .missions import decode_mission, mission_kinds
 from .recording import record
+from .rendering import draw_view, draw_world
 from .rules import find_features, make_places
 from .simulation import Observation, Step, Tables, advance, look
 from .state import State, pack_starts, unpack
-from .vision import make_vision
+from .vision import make_image, make_vision, view_cells
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +72,8 @@ class GridWorlds:
         seed = whole_number("seed", seed, at_least=-(2**63), at_most=2**63 - 1)
         self.bank, self.num_envs, self.seed, self.autoreset = bank, num_envs, seed, autoreset
         self.device = check_device(device)
-        self.features = find_features(bank)
-        self._starts = pack_starts(bank, self.device)
+        self.features = find_features(bank.tables)
+        self._starts = pack_starts(bank.tables, self.device)
         self._kinds = mission_kinds(bank.tables).to(self.device)
         cells = self._starts.grid.shape[1]
         self._tables = Tables(
@@ -210,8 +212,7 @@ class GridWorlds:
 
     def fork(self) -> GridWorlds:
         """An independent copy of the worlds as they are now: same levels ahead, same answers to the same actions."""
-        other = object.__new__(GridWorlds)
-        other.__dict__.update(self.__dict__)
+        other = copy.copy(self)
         other._registers = self._registers.clone()
         other._episode, other._finished = self._episode.clone(), self._finished.clone()
         other.state = unpack(self.state.grid.clone(), other._registers)
@@ -219,13 +220,7 @@ class GridWorlds:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The worlds' state as plain tensors (copies), for a checkpoint. The bank is not in it."""
-        return {
-            "grid": self.state.grid.clone(),
-            "registers": self._registers.clone(),
-            "episode": self._episode.clone(),
-            "finished": self._finished.clone(),
-            "begun": torch.tensor(self._begun),
-        }
+        return {name: tensor.clone() for name, tensor in self._memory().items()} | {"begun": torch.tensor(self._begun)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go back to a state that `state_dict` gave, of worlds with the same bank and number.
@@ -233,19 +228,21 @@ class GridWorlds:
         Raises:
             UserError: a tensor is missing or has another shape or dtype. Nothing has changed then.
         """
-        own = self.state_dict()
-        for name, tensor in own.items():
+        for name, tensor in self.state_dict().items():
             if name not in state or state[name].shape != tensor.shape or state[name].dtype != tensor.dtype:
                 found = f"{tuple(state[name].shape)} {state[name].dtype}" if name in state else "nothing"
                 raise UserError(
                     f"the saved worlds have {found} as {name!r}, expected {tuple(tensor.shape)} {tensor.dtype}; "
                     "load them into worlds with the same bank and num_envs"
                 )
-        self.state.grid.copy_(state["grid"])
-        self._registers.copy_(state["registers"])
-        self._episode.copy_(state["episode"])
-        self._finished.copy_(state["finished"])
+        for name, tensor in self._memory().items():
+            tensor.copy_(state[name])
         self._begun = bool(state["begun"])
+
+    def _memory(self) -> dict[str, Tensor]:
+        """The tensors that steps change, themselves."""
+        own = {"registers": self._registers, "episode": self._episode, "finished": self._finished}
+        return {"grid": self.state.grid} | own
 
     @property
     def levels(self) -> Int[Tensor, "B"]:
@@ -303,10 +300,18 @@ class GridWorlds:
         self.state.grid[b, flat_index(x, y, self.bank.width)] = make_cell(kind, colour, state)
 
     def frame(self, b: int, tile_size: int = 32, agent_view: bool = False) -> UInt8[Tensor, "h w 3"]:
-        """A picture of world b, pixel for pixel minigrid's `get_frame` (with `agent_view`, `agent_pov=True`)."""
-        from .rendering import draw_agent_view, draw_world
+        """A picture of world b, pixel for pixel minigrid's `get_frame` (with `agent_view`, `agent_pov=True`).
 
-        return (draw_agent_view if agent_view else draw_world)(self, b, tile_size)
+        Raises:
+            UserError: there is no such world, or tiles have no pixels.
+        """
+        self.check_world(b)
+        whole_number("tile_size", tile_size, at_least=1)
+        s, one, vision = self.state, slice(b, b + 1), self._tables.vision
+        seen, lit = view_cells(s.grid[one], s.position[one], s.direction[one], vision, s.see_through[one].bool())
+        if agent_view:
+            return draw_view(make_image(seen, lit, s.carrying[one], vision)[0], int(lit), tile_size)
+        return draw_world(self.cells(b), self.agent_place(b), int(lit), tile_size)
 
     @property
     def mission_kind(self) -> Int[Tensor, "B"]:

@@ -8,10 +8,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from .cells import EMPTY, WALL
+from .tables import PADDING
 
 ROWS = 2048  # levels hashed at a time, to bound memory
-PADDING = {"cells": WALL, "contents": EMPTY}  # of levels smaller than the largest of their bank; else 0
 
 
 def fingerprints(tables: dict[str, Tensor]) -> Int[Tensor, "n"]:

@@ -16,11 +16,11 @@ from torch import Tensor
 from ..config import whole_number
 from ..errors import UserError
 from .catalogue import check_level_id
-from .cells import EMPTY, WALL
 from .fingerprints import fingerprints
-from .generation import check_environment, generate_many, stack_levels
+from .generation import check_environment, generate_many
 from .missions import decode_mission
 from .storage import SEEDS_PER_FILE, load_tables, read_cache, save_tables, write_cache
+from .tables import join
 
 
 class LevelBank:
@@ -35,7 +35,7 @@ class LevelBank:
         level_ids: the distinct levels (tasks) in the bank.
         task: int64 [n], which of `level_ids` each level belongs to.
         seeds: int64 [n], the seed that made each level.
-        tables: the levels themselves, a dict of tensors with n rows (see generation.pack_level).
+        tables: the levels themselves, a dict of tensors with n rows (see tables.py).
         seen: bool [n], which levels are known to be identical to a training level; None: nobody compared them. It is
             not kept in files.
     """
@@ -77,35 +77,35 @@ class LevelBank:
         check_level_id(level_id)
         check_environment()
         blocks = sorted({seed // SEEDS_PER_FILE for seed in seeds}) if cache else []
-        known = [cls._of(read_cache(level_id, block), level_id) for block in blocks]
-        known = [bank for bank in known if bank is not None]
-        have = {seed for bank in known for seed in bank.seeds.tolist()}
-        missing = sorted(set(seeds) - have)
-        if missing:
-            made = dict(zip(missing, generate_many(level_id, missing, workers, progress), strict=True))
-            endless = [seed for seed in missing if made[seed] is None]
-            missing = [seed for seed in missing if made[seed] is not None]
-            if endless:
-                named = ", ".join(map(str, endless))
-                warnings.warn(f"minigrid never finishes {level_id!r} with seed {named}: left out", stacklevel=2)
-        if missing:
-            arrays = stack_levels([made[seed] for seed in missing])
-            tables = {name: torch.from_numpy(array) for name, array in arrays.items()}
-            tables |= {"seeds": torch.tensor(missing), "task": torch.zeros(len(missing), dtype=torch.int64)}
-            known.append(cls._of(tables, level_id))
-        if not known:
-            raise UserError(f"minigrid never finishes a level of {level_id!r} with seeds {seeds}; choose others")
-        bank = cls.concat(known)
+        known = [cls._of(tables, level_id) for block in blocks if (tables := read_cache(level_id, block))]
+        missing = sorted(set(seeds).difference(*(bank.seeds.tolist() for bank in known)))
+        levels = generate_many(level_id, missing, workers, progress) if missing else []
+        made = cls.of_levels(levels, level_id, missing)
+        if len(made) < len(missing):
+            named = ", ".join(str(seed) for seed in missing if seed not in made.seeds)
+            warnings.warn(f"minigrid never finishes {level_id!r} with seed {named}: left out", stacklevel=2)
+        bank = cls.concat([*known, made])
+        for block in (made.seeds // SEEDS_PER_FILE).unique().tolist() if cache else ():
+            of_block = bank.select((bank.seeds // SEEDS_PER_FILE == block).nonzero()[:, 0])
+            write_cache(level_id, block, of_block._all_tables())
         row = {seed: index for index, seed in enumerate(bank.seeds.tolist())}
-        for block in {seed // SEEDS_PER_FILE for seed in missing} if cache else ():
-            of_block = [index for seed, index in row.items() if seed // SEEDS_PER_FILE == block]
-            write_cache(level_id, block, bank.select(of_block)._all_tables())
+        if not any(seed in row for seed in seeds):
+            raise UserError(f"minigrid never finishes a level of {level_id!r} with seeds {seeds}; choose others")
         return bank.select([row[seed] for seed in seeds if seed in row])
 
     @classmethod
-    def _of(cls, tables: dict[str, Tensor] | None, *level_ids: str) -> LevelBank | None:
-        if tables is None:
-            return None
+    def of_levels(
+        cls, levels: Sequence[dict[str, np.ndarray] | None], level_id: str, seeds: Sequence[int]
+    ) -> LevelBank:
+        """A bank of what `generate_levels` gave for these seeds, without those that it could not make."""
+        made = [(seed, level) for seed, level in zip(seeds, levels, strict=True) if level is not None]
+        rows = [{name: torch.from_numpy(array) for name, array in level.items()} for _, level in made]
+        seeds = torch.tensor([seed for seed, _ in made], dtype=torch.int64)
+        return cls(join(rows) if rows else {}, (level_id,), torch.zeros_like(seeds), seeds)
+
+    @classmethod
+    def _of(cls, tables: dict[str, Tensor], *level_ids: str) -> LevelBank:
+        """A bank of tables that hold `task` and `seeds` as well."""
         own = {name: table for name, table in tables.items() if name not in ("task", "seeds")}
         return cls(own, level_ids, tables["task"], tables["seeds"])
 
@@ -153,25 +153,12 @@ class LevelBank:
         """
         if not banks:
             raise UserError("LevelBank.concat got no banks; give it at least one")
+        banks = [bank for bank in banks if len(bank)] or banks[:1]
         level_ids = tuple(dict.fromkeys(i for bank in banks for i in bank.level_ids))
-        height = max(bank.tables["cells"].shape[1] for bank in banks)
-        width = max(bank.tables["cells"].shape[2] for bank in banks)
-        slots = max(bank.tables["contents"].shape[1] for bank in banks)
-        pad = torch.nn.functional.pad
-
-        def widened(bank: LevelBank, name: str) -> Tensor:
-            table = bank.tables[name]
-            if name == "cells":
-                return pad(table, (0, width - table.shape[2], 0, height - table.shape[1]), value=WALL)
-            if name == "contents":
-                return pad(table, (0, slots - table.shape[1]), value=EMPTY)
-            return table
-
-        tables = {name: torch.cat([widened(bank, name) for bank in banks]) for name in banks[0].tables}
+        tables = join([bank.tables for bank in banks])
         task = [torch.tensor([level_ids.index(i) for i in bank.level_ids])[bank.task] for bank in banks]
-        seen = [bank.seen for bank in banks if bank.seen is not None]
-        compared = torch.cat(seen) if len(seen) == len(banks) else None
-        return cls(tables, level_ids, torch.cat(task), torch.cat([bank.seeds for bank in banks]), compared)
+        seen = None if any(bank.seen is None for bank in banks) else torch.cat([bank.seen for bank in banks])
+        return cls(tables, level_ids, torch.cat(task), torch.cat([bank.seeds for bank in banks]), seen)
 
     def select(self, index: Int[Tensor, "m"] | Sequence[int]) -> LevelBank:
         """The levels at these positions, in this order. Tasks keep their numbers."""

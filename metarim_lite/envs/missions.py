@@ -42,6 +42,10 @@ SEQUENCE, OTHER = 4, 5
 MISSION_KINDS = (*KINDS, "sequence", "other")
 """Kinds of whole missions: a single atom, several of them, or a goal of minigrid's own that is no instruction."""
 
+NO_RULE, DONE_NEAR, PUT_NEAR, REACH_OR_TRAP, RED_THEN_BLUE = range(5)
+RULES = ("reach the goal", "done beside", "put near", "reach the match", "red, then blue door")
+"""How minigrid's own levels end, where that is no instruction of BabyAI's (see `rules.minigrid_rules`)."""
+
 
 @functools.lru_cache(maxsize=65536)
 def _tokens(text: str) -> tuple[int, ...]:
@@ -77,26 +81,30 @@ def decode_mission(tokens: Int[Tensor, "L"]) -> str:
     return " ".join(VOCABULARY[t] for t in tokens.tolist() if t).replace(" ,", ",")
 
 
+class Atom(NamedTuple):
+    """One part of an instruction. Without arguments, a part that the mission does not have."""
+
+    kind: int = GO_TO  # or OPEN, PICK_UP, PUT_NEXT
+    first: int = 0  # bit mask of slots: where to go, what to open, pick up or move
+    second: int = -1  # bit mask of slots to put next to; all ones for other kinds
+    strict: int = 0  # 1 where a wrong act fails the mission
+    done: int = 1
+
+
 class Program(NamedTuple):
     """A mission's instruction: four atoms, in the order stage 0 part 0, stage 0 part 1, stage 1 part 0, ..."""
 
-    kind: list[int]  # [4] of GO_TO, OPEN, PICK_UP, PUT_NEXT
-    strict: list[int]  # [4] 1 where a wrong act fails the mission
-    first: list[int]  # [4] bit mask of slots: where to go, what to open, pick up or move
-    second: list[int]  # [4] bit mask of slots to put next to; all ones for other kinds
-    done: list[int]  # [4] 1 where the mission has no such part
+    kind: list[int]
+    first: list[int]
+    second: list[int]
+    strict: list[int]
+    done: list[int]
 
 
-def blank_program(never: bool = False) -> Program:
-    """A program without atoms. With `never`, one that no act can complete (the level ends in another way)."""
-    return Program([GO_TO] * 4, [0] * 4, [0] * 4, [-1] * 4, [0 if never else 1, 1, 1, 1])
-
-
-def one_atom(kind: int, first: int, strict: bool = False) -> Program:
-    """The program of a single atom over the slots of the bit mask `first`."""
-    program = blank_program(never=True)
-    program.kind[0], program.first[0], program.strict[0] = kind, first, int(strict)
-    return program
+def program(*atoms: Atom) -> Program:
+    """Of up to four atoms. One that is about nothing (`Atom(done=0)`) can never be completed."""
+    atoms += (Atom(),) * (4 - len(atoms))
+    return Program(*map(list, zip(*atoms, strict=True)))
 
 
 def pack_instruction(instruction: Any, slot_of: dict[int, int]) -> Program:
@@ -111,51 +119,48 @@ def pack_instruction(instruction: Any, slot_of: dict[int, int]) -> Program:
     """
     from minigrid.envs.babyai.core import verifier as v
 
+    stages = [instruction]
     if isinstance(instruction, v.BeforeInstr):
         stages = [instruction.instr_a, instruction.instr_b]
     elif isinstance(instruction, v.AfterInstr):
         stages = [instruction.instr_b, instruction.instr_a]
-    else:
-        stages = [instruction]
     if len(stages) == 2 and instruction.strict:
         raise UserError("a strict sequence of instructions is not supported; make only its parts strict")
 
-    program = blank_program()
-    for stage, instr in enumerate(stages):
-        both = isinstance(instr, v.AndInstr)
-        for part, atom in enumerate([instr.instr_a, instr.instr_b] if both else [instr]):
-            _pack_atom(program, 2 * stage + part, atom, slot_of, strict=not both and getattr(atom, "strict", False))
-    return program
+    atoms = []
+    for stage in stages:
+        if isinstance(stage, v.AndInstr):
+            atoms += [_pack_atom(part, slot_of, strict=False) for part in (stage.instr_a, stage.instr_b)]
+        else:
+            atoms += [_pack_atom(stage, slot_of, strict=getattr(stage, "strict", False)), Atom()]
+    return program(*atoms)
 
 
-def _pack_atom(program: Program, index: int, atom: Any, slot_of: dict[int, int], strict: bool) -> None:
+def _pack_atom(atom: Any, slot_of: dict[int, int], strict: bool) -> Atom:
     from minigrid.envs.babyai.core import verifier as v
 
-    def mask(description: Any, walls_allowed: bool = False) -> int:
-        bits = 0
-        for thing in description.obj_set:
-            if id(thing) in slot_of:
-                bits |= 1 << slot_of[id(thing)]
-            elif not (walls_allowed and thing.type == "wall"):
-                raise UserError(f"a mission about a {thing.type} is not supported; use keys, balls, boxes and doors")
-        return bits
-
-    kinds = {v.GoToInstr: GO_TO, v.OpenInstr: OPEN, v.PickupInstr: PICK_UP, v.PutNextInstr: PUT_NEXT}
-    kind = kinds[type(atom)]
-    program.kind[index], program.strict[index], program.done[index] = kind, int(strict), 0
-    if kind == PUT_NEXT:
+    if isinstance(atom, v.PutNextInstr):
         if strict:
             raise UserError("a strict 'put next to' is not supported; use strict 'open' or 'pick up'")
-        program.first[index], program.second[index] = mask(atom.desc_move), mask(atom.desc_fixed)
-    else:
-        # "a grey object" also describes the walls; that matters to nobody who can only pick up
-        program.first[index] = mask(atom.desc, walls_allowed=kind == PICK_UP)
+        return Atom(PUT_NEXT, _mask(atom.desc_move, slot_of), _mask(atom.desc_fixed, slot_of), done=0)
+    kind = {v.GoToInstr: GO_TO, v.OpenInstr: OPEN, v.PickupInstr: PICK_UP}[type(atom)]
+    # "a grey object" also describes the walls; that matters to nobody who can only pick up
+    return Atom(kind, _mask(atom.desc, slot_of, walls_too=kind == PICK_UP), strict=int(strict), done=0)
+
+
+def _mask(description: Any, slot_of: dict[int, int], walls_too: bool = False) -> int:
+    """The slots of what is described, as bits."""
+    bits = 0
+    for thing in description.obj_set:
+        if id(thing) in slot_of:
+            bits |= 1 << slot_of[id(thing)]
+        elif not (walls_too and thing.type == "wall"):
+            raise UserError(f"a mission about a {thing.type} is not supported; use keys, balls, boxes and doors")
+    return bits
 
 
 def mission_kinds(tables: dict[str, Tensor]) -> Int[Tensor, "n"]:
     """For each level of a bank's tables, the number of its mission's kind in `MISSION_KINDS`."""
     atoms = (tables["done"] == 0).sum(1)  # (n, 4) -> (n,)
     kind = torch.where(atoms > 1, SEQUENCE, tables["kind"][:, 0].long())
-    return torch.where(
-        (atoms == 1) & (tables["first"][:, 0] == 0), OTHER, kind
-    )  # an atom about nothing: see blank_program
+    return torch.where((atoms == 1) & (tables["first"][:, 0] == 0), OTHER, kind)  # an atom about nothing: `program`

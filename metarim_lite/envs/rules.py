@@ -15,10 +15,9 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from .cells import ACTIONS, DIRECTIONS, EMPTY, FLAG_SHIFT, FLIP_DOOR, SLOT_MASK, SLOT_SHIFT, TYPE, row_stride
-from .generation import DONE_NEAR, PUT_NEAR, REACH_OR_TRAP, RED_THEN_BLUE
-from .levels import LevelBank
-from .missions import GO_TO, OPEN, PICK_UP, PUT_NEXT
+from . import cells
+from .cells import ACTIONS, DIRECTIONS, EMPTY, GROUND, THING, TYPE, kind, slot, solidity
+from .missions import DONE_NEAR, GO_TO, OPEN, PICK_UP, PUT_NEAR, PUT_NEXT, REACH_OR_TRAP, RED_THEN_BLUE
 from .state import State
 
 
@@ -36,10 +35,9 @@ class Features(NamedTuple):
     atoms: int  # 1, 2 (one stage of two parts) or 4
 
 
-def find_features(bank: LevelBank) -> Features:
-    """Look through a bank once."""
-    tables = bank.tables
-    types = tables["cells"] & 255
+def find_features(tables: dict[str, Tensor]) -> Features:
+    """Look through a bank's tables once."""
+    types = kind(tables["cells"])
     used = tables["done"] == 0
     return Features(
         doors=bool((types == TYPE["door"]).any()),
@@ -64,11 +62,11 @@ class Places(NamedTuple):
     stride: int
 
 
-def make_places(num_envs: int, cells: int, width: int, device: torch.device) -> Places:
-    """The index arithmetic of `num_envs` padded grids of `cells` cells each."""
-    stride = row_stride(width)
+def make_places(num_envs: int, size: int, width: int, device: torch.device) -> Places:
+    """The index arithmetic of `num_envs` padded grids of `size` cells each."""
+    stride = cells.row_stride(width)
     ahead = torch.tensor([dx + stride * dy for dx, dy in DIRECTIONS], device=device)
-    base = torch.arange(num_envs, device=device) * cells
+    base = torch.arange(num_envs, device=device) * size
     never = torch.zeros(num_envs, dtype=torch.bool, device=device)
     return Places(base, ahead, torch.arange(7, device=device)[:, None], never, stride)
 
@@ -86,11 +84,6 @@ class Deed(NamedTuple):
     made: Tensor  # int64: the cell that was acted upon, as it is
     place: Tensor  # int64: its index
     entered: Tensor  # the agent moved onto it
-
-
-def slot(cell: Int[Tensor, "B"]) -> Int[Tensor, "B"]:
-    """The slot number in a cell value."""
-    return (cell >> SLOT_SHIFT) & SLOT_MASK
 
 
 def act(
@@ -111,25 +104,23 @@ def act(
     front = s.position + places.ahead.index_select(0, s.direction)
     where = places.base + front
     faced = flat.index_select(0, where).long()
-    flags, kind = faced >> FLAG_SHIFT, faced & 255  # flags: 1 passable, 0 an object, -2 opaque
-    entered = forward & (flags == 1)
+    solid, type_ = solidity(faced), kind(faced)
+    entered = forward & (solid == GROUND)
     empty_hands = s.carrying == EMPTY
 
-    picked = pickup & (flags == 0) & empty_hands
-    dropped = drop & (kind == TYPE["empty"]) & ~empty_hands
+    picked = pickup & (solid == THING) & empty_hands
+    dropped = drop & (type_ == TYPE["empty"]) & ~empty_hands
     made = torch.where(picked | dropped, s.carrying, faced)  # picking up leaves EMPTY, which is what was carried
     carrying = torch.where(picked, faced, torch.where(dropped, EMPTY, s.carrying))
     if features.doors:
-        locked = (faced >> 17) & 1
-        key_fits = ((s.carrying ^ faced) & 0xFFFF) == TYPE["key"] ^ TYPE["door"]  # and the same colour
-        flips = toggle & (kind == TYPE["door"]) & (key_fits | (locked == 0))
-        made = made ^ flips * (FLIP_DOOR + (locked << 16))
-    opened = toggle & (kind == TYPE["box"])
+        flips = toggle & (type_ == TYPE["door"]) & (cells.fits(s.carrying, faced) | (cells.is_locked(faced) == 0))
+        made = torch.where(flips, cells.flipped(faced), made)
+    opened = toggle & (type_ == TYPE["box"])
     if features.contents:
         which = s.level * contents.shape[1] + slot(faced)
         left_behind = contents.view(-1).index_select(0, which).long()
     else:
-        left_behind = (faced & SLOT_MASK << SLOT_SHIFT) | EMPTY
+        left_behind = cells.trace(faced)
     made = torch.where(opened, left_behind, made)
     flat.index_copy_(0, where, made.int())
 
@@ -173,83 +164,91 @@ def verify(
         the atoms that are complete now (the first `features.atoms`), success, failure.
     """
     n = features.atoms
-    kind, first, done = s.kind[:n], s.first[:n], s.done[:n]
-
-    # For each kind of atom, the slot of the object that this step speaks of. Slot 0 is in no set.
-    spoken = {}
-    if GO_TO in features.kinds:
-        spoken[GO_TO] = _slot_ahead(s, places)
-    if OPEN in features.kinds:
-        spoken[OPEN] = slot(deed.made) * (deed.toggle & (deed.made >> FLAG_SHIFT == 1))
-    if PICK_UP in features.kinds:
-        in_hands = slot(s.carrying) * deed.pickup
-        spoken[PICK_UP] = in_hands * (remembered == EMPTY)
+    done = s.done[:n]
+    hit = (s.first[:n] >> _spoken_of(s, deed, remembered, places, features)) & 1  # (n, B)
     if PUT_NEXT in features.kinds:
-        spoken[PUT_NEXT] = slot(deed.before) * (deed.dropped & (remembered != EMPTY))
-    slots = _of_kind(kind[:2], spoken)  # (n, B)
-
-    if n == 4:
-        # The instructions of a second stage that begins in this very step remember nothing as carried before.
-        begun = (done[0] & done[1]).bool()
-        if PICK_UP in features.kinds:
-            spoken[PICK_UP] = torch.where(begun, spoken[PICK_UP], in_hands)
-        if PUT_NEXT in features.kinds:
-            spoken[PUT_NEXT] = spoken[PUT_NEXT] * begun
-        slots = torch.cat([slots, _of_kind(kind[2:], spoken)])  # (4, B)
-
-    hit = (first >> slots) & 1  # (n, B)
-    if PUT_NEXT in features.kinds:
-        near = _slots_around(s, deed.place, places)
-        hit = hit * ((s.second[:n] & near) != 0)  # all ones for the other kinds
-
-    complete = None
-    if n == 4:
-        first_stage = done[:2] | hit[:2]
-        complete = first_stage[0] & first_stage[1]
-        hit = torch.cat([hit[:2], hit[2:] * complete])
-    before, done = done, done | hit
-    success = functools.reduce(torch.bitwise_and, done.unbind(0)) != 0
-
-    failure = never = places.never
+        hit = hit * (s.second[:n] & _slots_around(s, deed.place, places) != 0)  # all ones for the other kinds
+    if n == 4:  # the second stage looks once the first is complete
+        complete = (done[0] | hit[0]) & (done[1] | hit[1])
+        hit[2:].mul_(complete)
+    failure = places.never
     if features.strict:
-        verified = before == 0
+        missed = (done == 0) & (hit == 0)  # atoms that look, and do not see what they want
         if n == 4:
-            verified = torch.cat([verified[:2], verified[2:] & complete.bool()])
-        blunder = {
-            GO_TO: never,
-            OPEN: deed.toggle & ((deed.made & 255) == TYPE["door"]),
-            PICK_UP: deed.pickup & (s.carrying != EMPTY),
-            PUT_NEXT: never,
-        }
-        wrong = _of_kind(kind, {k: blunder[k] for k in features.kinds})
-        failure = (wrong & verified & (hit == 0) & (s.strict[:n] != 0)).any(0)
-    return done, success, failure
+            missed[2:].logical_and_(complete)
+        failure = _blunder(s, deed, missed, places, features)
+    done = done | hit
+    return done, functools.reduce(torch.bitwise_and, done.unbind(0)) != 0, failure
 
 
-def _of_kind(kind: Int[Tensor, "n B"], values: dict[int, Tensor]) -> Tensor:
-    """For each atom the value [B] that belongs to its kind -> [n, B]."""
-    if len(values) == 1:
-        return next(iter(values.values())).expand(kind.shape)
-    default = next(iter(values.values()))
-    table = torch.stack([values.get(k, default) for k in range(4)])  # (4 kinds, B)
-    return table.gather(0, kind)
+def _spoken_of(
+    s: State, deed: Deed, remembered: Int[Tensor, "B"], places: Places, features: Features
+) -> Int[Tensor, "n B"]:
+    """For each atom, the slot of the object that this step would complete it with. Slot 0 is in no set."""
+    remembered = remembered[None]
+    if features.atoms == 4:
+        # The instructions of a second stage that begins in this very step remember nothing as carried before.
+        begun = (s.done[0] & s.done[1]).bool()
+        remembered = torch.cat([remembered, torch.where(begun, remembered, EMPTY)])  # (2 stages, B)
+    spoken = {k: SPOKEN_OF[k](s, deed, remembered, places).expand_as(remembered) for k in features.kinds}
+    return _of_kind(s.kind[: features.atoms].unflatten(0, (len(remembered), -1)), spoken)
 
 
-def _slot_ahead(s: State, places: Places) -> Int[Tensor, "B"]:
-    """The slot of the object, or of the trace, in front of the agent."""
+def _gone_to(s: State, deed: Deed, remembered: Tensor, places: Places) -> Int[Tensor, "B"]:
+    """The object, or the trace, in front of the agent."""
     front = s.position + places.ahead.index_select(0, s.direction)
     cell = s.grid.view(-1).index_select(0, places.base + front).long()
-    trace = slot(cell)
-    counts = ((cell & 255) != TYPE["empty"]) | ((s.gone >> trace) & 1).bool()
-    return torch.where(front == s.origin, slot(s.carrying), trace * counts)
+    left = slot(cell)
+    counts = (kind(cell) != TYPE["empty"]) | ((s.gone >> left) & 1).bool()
+    return torch.where(front == s.origin, slot(s.carrying), left * counts)
+
+
+def _opened(s: State, deed: Deed, remembered: Tensor, places: Places) -> Int[Tensor, "B"]:
+    """The door that was toggled and is open now."""
+    return slot(deed.made) * (deed.toggle & (solidity(deed.made) == GROUND))
+
+
+def _picked_up(s: State, deed: Deed, remembered: Tensor, places: Places) -> Int[Tensor, "stages B"]:
+    """What is carried after the action "pickup", if nothing was before."""
+    return slot(s.carrying) * (deed.pickup & (remembered == EMPTY))
+
+
+def _put_down(s: State, deed: Deed, remembered: Tensor, places: Places) -> Int[Tensor, "stages B"]:
+    """What was dropped, if it was carried before."""
+    return slot(deed.before) * (deed.dropped & (remembered != EMPTY))
+
+
+SPOKEN_OF = {GO_TO: _gone_to, OPEN: _opened, PICK_UP: _picked_up, PUT_NEXT: _put_down}
+
+
+def _blunder(
+    s: State, deed: Deed, missed: Bool[Tensor, "n B"], places: Places, features: Features
+) -> Bool[Tensor, "B"]:
+    """Did the step do with another object what a strict atom asks for, in a world where it missed the right one?"""
+    acts = {
+        OPEN: deed.toggle & (kind(deed.made) == TYPE["door"]),
+        PICK_UP: deed.pickup & (s.carrying != EMPTY),
+    }
+    n = features.atoms
+    wrong = _of_kind(s.kind[None, :n], {k: acts.get(k, places.never)[None] for k in features.kinds})
+    return (wrong & missed & (s.strict[:n] != 0)).any(0)
+
+
+def _of_kind(kinds: Int[Tensor, "stages parts B"], values: dict[int, Tensor]) -> Tensor:
+    """For each atom the value [stages, B] that belongs to its kind -> [stages · parts, B]."""
+    default = next(iter(values.values()))
+    if len(values) == 1:
+        return default[:, None].expand(kinds.shape).flatten(0, 1)
+    table = torch.stack([values.get(k, default) for k in range(4)])  # (4 kinds, stages, B)
+    return table.gather(0, kinds.transpose(0, 1)).transpose(0, 1).flatten(0, 1)
 
 
 def _slots_around(s: State, place: Int[Tensor, "B"], places: Places) -> Int[Tensor, "B"]:
     """The objects in the four cells around a place, as a bit mask; bit 0 is always set."""
     around = (places.base + place) + places.ahead[:, None]  # (4, B)
-    cells = s.grid.view(-1).index_select(0, around.view(-1)).view(4, -1).long()
-    present = (cells & 255) != TYPE["empty"]
-    right, down, left, up = (torch.ones_like(cells) << slot(cells) * present).unbind(0)
+    there = s.grid.view(-1).index_select(0, around.view(-1)).view(4, -1).long()
+    present = kind(there) != TYPE["empty"]
+    right, down, left, up = (torch.ones_like(there) << slot(there) * present).unbind(0)
     return right | down | left | up | 1
 
 
@@ -280,9 +279,9 @@ def minigrid_rules(s: State, deed: Deed, places: Places) -> tuple[Bool[Tensor, "
     success = success | (reach & (s.position == s.target))
     ended = ended | (reach & (s.position == s.trap))
 
-    opened = deed.toggle & (deed.made >> FLAG_SHIFT == 1)
+    opened = deed.toggle & (solidity(deed.made) == GROUND)
     blue = (s.rule == RED_THEN_BLUE) & opened & ((s.second[0] >> slot(deed.made)) & 1 == 1)
     red = s.grid.view(-1).index_select(0, places.base + s.target.clamp(min=0))
-    success = success | (blue & (red >> FLAG_SHIFT == 1))
+    success = success | (blue & (solidity(red) == GROUND))
     ended = ended | blue
     return success, ended & ~success

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from .cells import TYPE
+from .cells import TYPE, kind
 from .rules import Features, Places, act, minigrid_rules, verify
 from .state import State
 from .vision import Vision, make_image, view_cells
@@ -54,9 +54,9 @@ def advance(s: State, actions: Int[Tensor, "B"], tables: Tables, features: Featu
         won, ended = minigrid_rules(after, deed, tables.places)
         success, failed = success | won, failed | ended
     if features.exits:
-        kind = deed.faced & 255
-        success = success | (deed.entered & (kind == TYPE["goal"]))
-        failed = failed | (deed.entered & (kind == TYPE["lava"]))
+        onto = kind(deed.faced)
+        success = success | (deed.entered & (onto == TYPE["goal"]))
+        failed = failed | (deed.entered & (onto == TYPE["lava"]))
     changed = torch.stack([after.position, after.direction, after.carrying, after.steps, after.origin, after.gone])
     reward = success_reward(success, after.steps, s.max_steps)
     return changed, done, reward, success | failed, after.steps >= s.max_steps, success

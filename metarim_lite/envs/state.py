@@ -13,7 +13,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 from .cells import EMPTY, MARGIN, SLOT_SHIFT, WALL, flat_index, padded_cells, row_stride
-from .levels import LevelBank
 
 
 class State(NamedTuple):
@@ -42,14 +41,13 @@ class State(NamedTuple):
     second: Int[Tensor, "4 B"]
 
 
+OF_ATOMS = ("done", "kind", "strict", "first", "second")  # quantities with four rows
+
+
 def unpack(grid: Int[Tensor, "B P"], registers: Int[Tensor, "R B"]) -> State:
     """Names for the rows of a register block."""
-    rows, row = [], 0
-    for name in State._fields[1:]:
-        height = 4 if name in ("done", "kind", "strict", "first", "second") else 1
-        rows.append(registers[row] if height == 1 else registers[row : row + 4])
-        row += height
-    return State(grid, *rows)
+    parts = registers.split([4 if name in OF_ATOMS else 1 for name in State._fields[1:]])
+    return State(grid, *(part if len(part) == 4 else part[0] for part in parts))
 
 
 class Starts(NamedTuple):
@@ -61,9 +59,9 @@ class Starts(NamedTuple):
     mission: Int[Tensor, "n L"]
 
 
-def pack_starts(bank: LevelBank, device: torch.device) -> Starts:
-    """Lay out the levels of a bank for copying: grids padded with walls, first states as register columns."""
-    tables = {name: table.to(device) for name, table in bank.tables.items()}
+def pack_starts(tables: dict[str, Tensor], device: torch.device) -> Starts:
+    """Lay out a bank's levels for copying: grids padded with walls, first states as register columns."""
+    tables = {name: table.to(device) for name, table in tables.items()}
     n, height, width = tables["cells"].shape
     stride = row_stride(width)
     grid = torch.full((n, padded_cells(width, height)), WALL, dtype=torch.int32, device=device)
@@ -71,24 +69,23 @@ def pack_starts(bank: LevelBank, device: torch.device) -> Starts:
     rows[:, :, MARGIN:] = tables["cells"]
 
     def place(name: str) -> Tensor:
-        x, y = tables[name].long().unbind(1)
+        x, y = tables[name].long()[:, :2].unbind(1)
         return torch.where(x < 0, -1, flat_index(x, y, width))
 
-    x, y, direction = tables["agent"].long().unbind(1)
     zero = torch.zeros(n, dtype=torch.int64, device=device)
     columns = {
-        "position": flat_index(x, y, width),
-        "direction": direction,
+        "position": place("agent"),
+        "direction": tables["agent"][:, 2],
         "carrying": zero + EMPTY,
         "origin": zero - 1,
         "level": torch.arange(n, device=device),
         **{name: place(name) for name in ("carried_from", "target", "trap")},
-        **{name: tables[name].long().t() for name in ("done", "kind", "strict", "first", "second")},
-        **{name: tables[name].long() for name in ("max_steps", "see_through", "rule")},
+        **{name: tables[name].t() for name in OF_ATOMS},
+        **{name: tables[name] for name in ("max_steps", "see_through", "rule")},
     }
-    registers = torch.cat([columns.get(name, zero).reshape(-1, n) for name in State._fields[1:]])
+    registers = torch.cat([columns.get(name, zero).long().reshape(-1, n) for name in State._fields[1:]])
 
     slots = torch.arange(tables["contents"].shape[1], device=device, dtype=torch.int32)
     contents = tables["contents"]
     contents = torch.where(contents == EMPTY, contents + (slots << SLOT_SHIFT), contents)  # see rules.py: traces
-    return Starts(grid, registers.contiguous(), contents.contiguous(), tables["mission"])
+    return Starts(grid, registers, contents, tables["mission"])

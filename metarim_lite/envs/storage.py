@@ -8,46 +8,21 @@ half a file; an unreadable one counts as absent. When two processes write the sa
 from __future__ import annotations
 
 import contextlib
-import functools
 import gzip
 import json
-import os
-import warnings
 import zlib
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
+from ..cache import cached_path, read_cached, write_cached
 from ..errors import UserError
 from ..files import replace_file, user_path
+from .tables import TABLES, wrong_table
 
 FORMAT = 1  # raise it when the meaning of a table changes
 SEEDS_PER_FILE = 1000
-
-# name -> (dtype, trailing axes); None is an axis of any length
-TABLES: dict[str, tuple[torch.dtype, tuple[int | None, ...]]] = {
-    "cells": (torch.int32, (None, None)),
-    "size": (torch.int16, (2,)),
-    "agent": (torch.int16, (3,)),
-    "carried_from": (torch.int16, (2,)),
-    "max_steps": (torch.int32, ()),
-    "see_through": (torch.bool, ()),
-    "rule": (torch.uint8, ()),
-    "target": (torch.int16, (2,)),
-    "trap": (torch.int16, (2,)),
-    "kind": (torch.uint8, (4,)),
-    "strict": (torch.uint8, (4,)),
-    "done": (torch.uint8, (4,)),
-    "first": (torch.int64, (4,)),
-    "second": (torch.int64, (4,)),
-    "contents": (torch.int32, (None,)),
-    "mission": (torch.uint8, (72,)),
-    "task": (torch.int64, ()),
-    "seeds": (torch.int64, ()),
-}
 
 
 class Damaged(Exception):
@@ -81,20 +56,10 @@ def from_bytes(content: bytes) -> tuple[dict[str, Tensor], tuple[str, ...], str]
         raise Damaged(f"it cannot be read ({type(error).__name__})") from error
     if header.get("format") != FORMAT:
         raise Damaged(f"field 'format' is {header.get('format')!r}, expected {FORMAT}")
-    count = len(tensors.get("seeds", ()))
-    for name, (dtype, axes) in TABLES.items():
-        table = tensors.get(name)
-        fits = (
-            table is not None
-            and table.dtype == dtype
-            and table.ndim == 1 + len(axes)
-            and len(table) == count
-            and all(a is None or a == b for a, b in zip(axes, table.shape[1:], strict=True))
-        )
-        if not fits:
-            raise Damaged(f"table {name!r} is missing or has the wrong shape or dtype")
+    if name := wrong_table(tensors):
+        raise Damaged(f"table {name!r} is missing or has the wrong shape or dtype")
     ids = tuple(header.get("level_ids", ()))
-    if count == 0 or not ids or int(tensors["task"].min()) < 0 or int(tensors["task"].max()) >= len(ids):
+    if not len(tensors["task"]) or not 0 <= int(tensors["task"].min()) <= int(tensors["task"].max()) < len(ids):
         raise Damaged("fields 'level_ids' and 'task' do not belong together")
     return {name: tensors[name] for name in TABLES}, ids, str(header.get("minigrid"))
 
@@ -124,49 +89,6 @@ def load_tables(path: str | Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     return tables, level_ids
 
 
-def cache_folder() -> Path | None:
-    """Where generated levels are kept: $METARIM_CACHE, or the user's cache folder; None: they have no home folder."""
-    try:
-        if folder := os.environ.get("METARIM_CACHE"):
-            return user_path(folder)
-        import platformdirs
-
-        return Path(platformdirs.user_cache_dir("metarim-lite"))
-    except (RuntimeError, KeyError, UserError):
-        return None
-
-
-def cached_path(kind: str, level_id: str, name: str) -> Path | None:
-    """The cache's file of that name for one level as this minigrid makes it; None: there is no cache.
-
-    Args:
-        kind: "levels" or "demonstrations".
-    """
-    folder = cache_folder()
-    return None if folder is None else folder / kind / f"minigrid-{version('minigrid')}" / level_id / name
-
-
-def read_cached(path: Path | None) -> bytes:
-    """What is in a file of the cache; nothing where there is none that is readable."""
-    try:
-        return b"" if path is None else path.read_bytes()
-    except OSError:
-        return b""
-
-
-def write_cached(path: Path | None, content: bytes, kind: str) -> None:
-    """Put a file into the cache; that it cannot be written costs a warning, not what was to be kept."""
-    if path is None:
-        warn_once("levels and demonstrations are not cached: no home folder is known; name a folder in METARIM_CACHE")
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, content, shared=True)
-    except (OSError, UserError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        warn_once(f"{kind} are not cached: cannot write to {cache_folder()} ({reason})")
-
-
 def cache_path(level_id: str, block: int) -> Path | None:
     """The cache's file for seeds `block * SEEDS_PER_FILE` and following."""
     return cached_path("levels", level_id, f"{block}.v{FORMAT}")
@@ -184,8 +106,3 @@ def read_cache(level_id: str, block: int) -> dict[str, Tensor] | None:
 def write_cache(level_id: str, block: int, tables: dict[str, Tensor]) -> None:
     """Put tables into the cache, as `write_cached`."""
     write_cached(cache_path(level_id, block), to_bytes(tables, (level_id,)), "levels")
-
-
-@functools.cache
-def warn_once(text: str) -> Any:
-    warnings.warn(text, stacklevel=4)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from .cells import DIRECTIONS, SEEN, row_stride
+from .cells import DIRECTIONS, SEEN, hides, row_stride
 
 VIEW = 7
 AGENT_COLUMN, AGENT_ROW = 3, 6
@@ -48,22 +48,24 @@ class Vision(NamedTuple):
     column: Int[Tensor, "128 7"]  # int32: for the 7 bits of a column, which bytes of its cells may be seen
 
 
+def seen_place(i, j, direction: int):
+    """Column i and row j of a view as (dx, dy) from the agent. Works on ints and tensors."""
+    (fx, fy), ahead, aside = DIRECTIONS[direction], AGENT_ROW - j, i - AGENT_COLUMN
+    return fx * ahead - fy * aside, fy * ahead + fx * aside  # (-fy, fx) points to the agent's right
+
+
 def make_vision(width: int, device: torch.device) -> Vision:
     """The tables for padded grids of this width."""
     stride = row_stride(width)
     i = torch.arange(VIEW).repeat_interleave(VIEW)  # (49,) column of each cell of an image, column by column
     j = torch.arange(VIEW).repeat(VIEW)  # (49,) row
-    window = []
-    for fx, fy in DIRECTIONS:
-        rx, ry = -fy, fx  # to the right of the agent
-        ahead, aside = AGENT_ROW - j, i - AGENT_COLUMN
-        window.append(stride * (fy * ahead + ry * aside) + fx * ahead + rx * aside)
+    steps = [seen_place(i, j, direction) for direction in range(4)]
     row_bits = torch.zeros(VIEW, VIEW * VIEW)
     row_bits[j, torch.arange(VIEW * VIEW)] = (2.0**i).float()
     lit, onward = visibility_table()
     bits = torch.arange(VIEW)
     tables = Vision(
-        window=torch.stack(window).int(),
+        window=torch.stack([dx + stride * dy for dx, dy in steps]).int(),
         row_bits=row_bits,
         onward=onward * 128,
         lit=(((lit[:, None] >> bits) & 1) << 8 * bits).sum(1),
@@ -99,7 +101,7 @@ def view_cells(
     """
     where = vision.window.index_select(0, direction) + agent.int()[:, None]  # (B, 49)
     cells = grid.view(-1).index_select(0, where.view(-1)).view(-1, VIEW * VIEW)  # (B, 49)
-    blocked = (cells >> 31).float()  # (B, 49) -1 where opaque: the sign bit
+    blocked = hides(cells).float()  # (B, 49) -1 where opaque
     transparent = (torch.mm(vision.row_bits, blocked.t()) + 127).long()  # (7, B) sums of powers of two are exact
     if see_through is not None:
         transparent = torch.where(see_through, 127, transparent)
