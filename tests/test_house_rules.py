@@ -1,6 +1,7 @@
 """The house's own rules: who may import whom, what an import costs, names that outside users rely on."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,76 @@ def test_the_import_rule_sees_every_form_of_import():
         "from ..training import x\nfrom .. import lens\nimport metarim_lite.course.checks\nfrom metarim_lite import y"
     )
     assert imported_rooms(source, depth=1) == {"training", "lens", "course", "(package)"}
+
+
+def imported_files(path: Path, package: Path) -> set[Path]:
+    """Files of the package that a file imports, on top or in a function.
+
+    Left out is what only a type checker reads (`if TYPE_CHECKING`), and what a room's front door (`__init__.py`)
+    imports when it is called: it only shows the way.
+    """
+    nodes = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if not isinstance(node, ast.If)]
+    found = set()
+    for node in nodes if path.name == "__init__.py" else [inner for node in nodes for inner in ast.walk(node)]:
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        module = (node.module or "").split(".")
+        if node.level:
+            base = path.parents[node.level - 1].joinpath(*module)
+        elif module[0] == package.name:
+            base = package.joinpath(*module[1:])
+        else:
+            continue
+        for name in node.names:
+            places = (
+                base / f"{name.name}.py",
+                base / name.name / "__init__.py",
+                Path(f"{base}.py"),
+                base / "__init__.py",
+            )
+            found |= {next(place for place in places if place.is_file())}
+    return found - {path}
+
+
+def import_circle(package: Path) -> list[str]:
+    """Files that import each other in a circle; none where there is no circle."""
+    graph = {path: imported_files(path, package) for path in package.rglob("*.py")}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return [str(path.relative_to(package)) for path in reversed(error.args[1])]
+    return []
+
+
+def test_no_files_import_each_other_in_a_circle():
+    assert import_circle(PACKAGE) == []
+
+
+@pytest.mark.parametrize(
+    "back",
+    ["from .a import x", "def f():\n    from . import a", "from house.room.a import x", "from ..room.a import x"],
+)
+def test_the_rule_about_circles_sees_every_form_of_import(tmp_path, back):
+    files = {"a.py": "from .b import y", "b.py": "from . import c", "c.py": back, "__init__.py": "from .a import x"}
+    room = tmp_path / "house" / "room"
+    room.mkdir(parents=True)
+    for name, text in files.items():
+        (room / name).write_text(text, encoding="utf-8")
+    assert sorted(set(import_circle(tmp_path / "house"))) == ["room/a.py", "room/b.py", "room/c.py"]
+    (room / "c.py").write_text("if TYPE_CHECKING:\n    from .a import x", encoding="utf-8")
+    assert import_circle(tmp_path / "house") == []
+
+
+def test_steps_of_worlds_do_not_know_who_makes_levels():
+    """Everything that one step needs, found by following imports, leaves out the generator, its levels and minigrid."""
+    needed, ahead = set(), [PACKAGE / "envs" / "simulation.py"]
+    while ahead:
+        path = ahead.pop()
+        needed.add(path)
+        ahead += imported_files(path, PACKAGE) - needed
+    names = {path.stem for path in needed if path.parent.name == "envs"}
+    assert {"rules", "vision", "state", "cells"} <= names
+    assert not names & {"generation", "levels", "storage", "catalogue", "engine"}
 
 
 def test_importing_the_package_is_light():
