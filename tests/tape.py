@@ -61,7 +61,7 @@ def storages(tensors):
 
 
 def capture(work, device, generators=(), pool=None):
-    """In place of `metarim_lite.envs.recording.capture`."""
+    """In place of `metarim_lite.recording.capture`."""
     states = [generator.get_state() for generator in generators]
     with Tape() as tape:
         given = work()

@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "metarim_lite"
 ROOMS = ("envs", "models", "training", "runs", "bots", "tasks", "experiments", "analysis", "lens", "course")
-LEAVES = {"errors", "config", "files", "cache", "processes", "machine"}
+LEAVES = {"errors", "config", "files", "cache", "processes", "machine", "recording"}
 MAY_IMPORT = {
     "envs": set(),
     "models": set(),
@@ -74,7 +74,7 @@ def imported_files(path: Path, package: Path) -> set[Path]:
     """
     nodes = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if not isinstance(node, ast.If)]
     found = set()
-    for node in nodes if path.name == "__init__.py" else [inner for node in nodes for inner in ast.walk(node)]:
+    for node in nodes if path.name == "__init__.py" else [inner for top in nodes for inner in ast.walk(top)]:
         if not isinstance(node, ast.ImportFrom):
             continue
         module = (node.module or "").split(".")

@@ -9,8 +9,9 @@ import tape
 import torch
 
 import metarim_lite as ml
+from metarim_lite import recording
 from metarim_lite.config import from_dict, to_dict
-from metarim_lite.envs import GridWorlds, recording
+from metarim_lite.envs import GridWorlds
 from metarim_lite.models import lstm
 from metarim_lite.training import PPOConfig, Trainer, graphs
 from metarim_lite.training.graphs import Recorder

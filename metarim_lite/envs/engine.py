@@ -14,11 +14,11 @@ from torch import Tensor
 from ..config import whole_number
 from ..errors import UserError, unknown
 from ..machine import check_device
+from ..recording import record
 from .cells import ACTIONS, COLOURS, MARGIN, TYPES, flat_index, make_cell, row_stride
 from .levels import LevelBank, whole_numbers
 from .lottery import make_lottery, make_salt
 from .missions import decode_mission, mission_kinds
-from .recording import record
 from .rendering import draw_view, draw_world
 from .rules import find_features, make_places
 from .simulation import Observation, Step, Tables, advance, look
@@ -184,9 +184,7 @@ class GridWorlds:
             trial.reset()
         try:
             trial._advance = torch.compile(advance, mode=mode, fullgraph=True, dynamic=False)
-            if (
-                self.device.type != "cpu"
-            ):  # there a view is a few gathers, and torch's own are faster than compiled ones
+            if self.device.type != "cpu":  # there, torch's own gathers are faster than compiled ones
                 trial._look = torch.compile(look, mode=mode, fullgraph=True, dynamic=False)
             trial.step(torch.zeros(self.num_envs, dtype=torch.int64, device=self.device))
         except Exception as error:  # whatever a compiler may throw: none installed, device not supported

@@ -207,11 +207,6 @@ class LevelBank:
         """Cells from left to right of the widest level."""
         return self.tables["cells"].shape[2]
 
-    @property
-    def height(self) -> int:
-        """Cells from top to bottom of the highest level."""
-        return self.tables["cells"].shape[1]
-
 
 def whole_numbers(name: str, values: Any) -> Int[Tensor, "..."]:
     """Whole numbers of any kind and in any container that torch reads, as int64.

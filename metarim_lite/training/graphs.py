@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
-from ..envs import recording
+from .. import recording
 from .ppo import PPOConfig, Spans
 from .rollouts import Rollout
 from .timescales import Clock, Loss, Named

@@ -4,7 +4,8 @@ import pytest
 import torch
 from tape import capture
 
-from metarim_lite.envs import GridWorlds, LevelBank, recording
+from metarim_lite import recording
+from metarim_lite.envs import GridWorlds, LevelBank
 from metarim_lite.errors import UserError
 
 MIXED = ("BabyAI-GoToLocal-v0", "BabyAI-MiniBossLevel-v0", "BabyAI-PutNextS5N2Carrying-v0", "MiniGrid-LavaGapS5-v0")
