@@ -402,11 +402,14 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:  # else one waits for the others where no signal is heard
             signal.signal(signal.SIGTERM, _end)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal of few letters shows "?" for the others, and no command fails
+            stream.reconfigure(errors="replace")
     try:
         _read(sys.argv[1:])()
     except UserError as error:
         print(f"metarim: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(error.exit_status) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except BrokenPipeError:  # whoever read our output, `head` for one, has seen enough

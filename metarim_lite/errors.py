@@ -9,8 +9,10 @@ from collections.abc import Iterable
 class UserError(ValueError):
     """A mistake the user can mend. Its text is one sentence: the value, what was expected, what to do.
 
-    The command line prints the sentence alone and exits with status 2; in Python it is a `ValueError`.
+    The command line prints the sentence alone and exits with `exit_status`; in Python it is a `ValueError`.
     """
+
+    exit_status = 2
 
 
 class Diverged(UserError):

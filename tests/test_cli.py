@@ -1,6 +1,8 @@
 """The command line as a user meets it: commands listed, mistakes answered with one sentence and status 2."""
 
+import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import time
 import pytest
 
 import metarim_lite as ml
+from metarim_lite.cli import COMMANDS, main
 
 
 def metarim(*words, cwd=None):
@@ -18,11 +21,44 @@ def metarim(*words, cwd=None):
 
 
 def test_help_lists_every_command():
-    from metarim_lite.cli import COMMANDS
-
     shown = metarim("--help")
     assert shown.returncode == 0
     assert all(name in shown.stdout for name in COMMANDS)
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal of an encoding, in which commands run here, in this process: (words) -> status, shown, said."""
+
+    def of(encoding):
+        def run(*words):
+            streams = [io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2)]
+            monkeypatch.setattr(sys, "stdout", streams[0])
+            monkeypatch.setattr(sys, "stderr", streams[1])
+            monkeypatch.setattr(sys, "argv", ["metarim", *words])
+            with pytest.raises(SystemExit) as end:
+                main()
+            for stream in streams:
+                stream.flush()
+            return end.value.code, *(stream.buffer.getvalue().decode(encoding) for stream in streams)
+
+        return run
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield of
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp437"])
+def test_help_and_mistakes_show_in_a_terminal_of_few_letters(terminal, encoding):
+    """They hold letters that it lacks, and `errors="strict"` is what Python gives it."""
+    run = terminal(encoding)
+    for words in (["--help"], *([name, "--help"] for name in COMMANDS), ["train", "--task", "copying", "--help"]):
+        status, shown, said = run(*words)
+        assert status == 0 and "usage: metarim" in shown and said == "", words
+    status, _, said = run("evaluate", "größe ✓")
+    assert status == 2 and said.startswith("metarim: unknown agent 'gr") and said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -90,6 +126,30 @@ def test_train_evaluate_replay_and_resume(tmp_path):
     shown = metarim("replay", "run", "--level", "BabyAI-GoToObjS4-v0", "--out", "page.html", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert "<html" in (tmp_path / "page.html").read_text()
+
+
+def test_folders_begin_at_home_and_without_a_home_all_works_with_one_warning(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import pwd\ndef unknown(_): raise KeyError('uid not found')\npwd.getpwuid = unknown\n"
+    )
+    homeless = {k: v for k, v in os.environ.items() if k not in ("HOME", "METARIM_CACHE", "XDG_CACHE_HOME")}
+    homeless["PYTHONPATH"] = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    small = (
+        "train --level BabyAI-GoToObjS4-v0 --method lstm --frames 320 --num-envs 16 --steps 20 --train-levels 20 "
+        "--evaluate-every 0 --agent.lstm-size 8 --folder"
+    ).split()
+    command = [sys.executable, "-m", "metarim_lite.cli", *small]
+    told = {"capture_output": True, "text": True, "cwd": tmp_path}
+    done = subprocess.run([*command, "run"], env=homeless, check=False, **told)
+    assert done.returncode == 0 and (tmp_path / "run" / "agent.safetensors").exists(), done.stderr
+    assert done.stderr.count("are not cached: no home folder is known") == 1
+    refused = subprocess.run(
+        [*command, "~/run"], capture_output=True, text=True, cwd=tmp_path, env=homeless, check=False
+    )
+    assert refused.returncode == 2 and "begins with ~, and no home folder is known" in refused.stderr
+    at_home = os.environ | {"HOME": str(tmp_path / "home")}
+    subprocess.run([*command, "~/run"], env=at_home, check=True, **told)
+    assert (tmp_path / "home" / "run" / "agent.safetensors").exists() and not (tmp_path / "~").exists()
 
 
 LONG = (

@@ -1,5 +1,7 @@
 """The checks of exercises: the right answer passes, each wrong one is told what is wrong with it."""
 
+import builtins
+import functools
 import random
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from metarim_lite.course import CheckFailed, NotAttempted, check, solved_or_reference
+from metarim_lite.course import CheckFailed, NotAttempted, check, once_written, solved_or_reference
 from metarim_lite.course.checks import EXERCISES, judge
 from metarim_lite.course.checks_attention import input_attention as reference
 from metarim_lite.errors import UserError
@@ -246,6 +248,95 @@ def test_the_stub_is_not_attempted():
 
     with pytest.raises(NotAttempted, match="input_attention: not attempted yet"):
         check("input_attention", stub)
+
+
+def softmax_of_whole_numbers(h, x, W_q, W_e, W_v):
+    return finish(scores(h, x, W_q, W_e).long().softmax(-1), x, W_v)
+
+
+def not_a_layer(h, x, W_q, W_e, W_v):
+    return torch.nn.Module()(x), h
+
+
+def unfinished_case(h, x, W_q, W_e, W_v):
+    raise NotImplementedError("B > 1")
+
+
+class Turned(torch.autograd.Function):
+    """Without a `backward`, which torch says by raising NotImplementedError."""
+
+    @staticmethod
+    def forward(ctx, weights):
+        return weights.clone()
+
+
+def no_backward(h, x, W_q, W_e, W_v):
+    weights, read_out = right(h, x, W_q, W_e, W_v)
+    return Turned.apply(weights), read_out
+
+
+def sparse(h, x, W_q, W_e, W_v):
+    weights, read_out = right(h, x, W_q, W_e, W_v)
+    return weights.to_sparse(), read_out
+
+
+def leaves(h, x, W_q, W_e, W_v):
+    raise SystemExit("done")
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (
+            softmax_of_whole_numbers,
+            r"raises NotImplementedError: .*'Long'.* \(at the line `return finish\(scores\(.*long",
+        ),
+        (not_a_layer, r"raises NotImplementedError: .*forward.* \(at the line `return torch.nn.Module\(\)\(x\), h`\)"),
+        (unfinished_case, r"raises NotImplementedError: B > 1 \(at the line `raise NotImplementedError\("),
+        (no_backward, "no gradient can be computed: NotImplementedError"),
+        (sparse, "`weights` is a tensor of the kind torch.sparse_coo; make it one like the inputs"),
+        (leaves, "raises SystemExit: done"),
+    ],
+)
+def test_an_error_of_another_s_making_is_no_unwritten_exercise(answer, says):
+    """torch itself raises NotImplementedError in many places; only the exercise's own means that nobody wrote it."""
+    with pytest.raises(CheckFailed, match=says) as failed:
+        check("input_attention", answer)
+    assert not isinstance(failed.value, NotAttempted) and "not attempted" not in str(failed.value)
+    if answer not in (no_backward, sparse):
+        with pytest.raises((NotImplementedError, SystemExit)), once_written(answer):
+            answer(*EXERCISES["input_attention"].cases(torch.Generator())[0].inputs.values())
+
+
+WRAPPERS = (lambda f: f, torch.no_grad(), functools.partial, lambda f: type("A", (), {"__call__": staticmethod(f)})())
+
+
+@pytest.mark.parametrize("wrapped", WRAPPERS)
+def test_the_exercise_s_own_raise_is_known_however_it_is_wrapped(wrapped, capsys):
+    def stub(*_):
+        raise NotImplementedError
+
+    with pytest.raises(NotAttempted):
+        check("input_attention", wrapped(stub))
+    with once_written(stub):
+        stub()
+    assert capsys.readouterr().out == "Your stub is not written yet.\n"
+
+
+@pytest.mark.parametrize("patient", [False, True])
+def test_an_answer_that_asks_the_keyboard_is_told_so_and_nobody_has_to_type(patient, monkeypatch):
+    def answer(h, x, W_q, W_e, W_v):
+        try:
+            input("how many modules? ")
+        except Exception:
+            if not patient:
+                raise
+        return right(h, x, W_q, W_e, W_v)
+
+    keyboard = builtins.input
+    with pytest.raises(CheckFailed, match=r"calls input\(\), and nobody is there"):
+        check("input_attention", answer)
+    assert builtins.input is keyboard
 
 
 def test_something_that_is_no_function_is_said_to_be_none():

@@ -1,13 +1,20 @@
 """`metarim check` on a student's notebook: solved, unsolved, wrong, broken."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nbformat
 import pytest
 
+from metarim_lite.course.errors import NoVerdict
 from metarim_lite.course.student import (
     Inspection,
     Result,
+    _failures,
+    _reason,
     _result,
     _run,
     check_notebook,
@@ -84,6 +91,68 @@ def test_an_answer_that_does_not_parse_is_told_so(tmp_path):
     found = inspect_notebook(submission(tmp_path, "def input_attention(h, x:\n    pass"), ROOT)
     assert found.results[0].points == 0 and found.results[0].says.startswith("your cell fails: SyntaxError")
     assert found.remarks == []  # the cells that use the answer fail too, which is no news
+
+
+HOSTILE = SOLVED.replace("    return", "    raise ValueError('✓ größe → “x”')\n    return")
+
+
+def run_metarim(*words, folder=None, **env):
+    environment = {k: v for k, v in (os.environ | env).items() if v is not None}
+    environment["PYTHONPATH"] = os.pathsep.join([*([str(folder)] if folder else []), str(ROOT)])
+    command = [sys.executable, "-m", "metarim_lite.cli", *map(str, words)]
+    return subprocess.run(command, capture_output=True, env=environment, check=False, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (SOLVED.replace(".softmax", ".long().softmax"), 'your function raises NotImplementedError: "softmax'),
+        (SOLVED.replace("    return", "    input('how many?')\n    return"), "your function calls input()"),
+        ("n = input('how many?')\n" + SOLVED, "your cell fails: it calls input(), and nobody is there"),
+    ],
+)
+def test_only_the_exercise_s_own_raise_is_not_attempted(tmp_path, answer, says):
+    found = result(submission(tmp_path, answer))
+    assert says in found.says and found.points == 0
+
+
+def test_what_an_answer_says_in_any_letters_reaches_a_terminal_with_few(tmp_path):
+    done = run_metarim("check", submission(tmp_path, HOSTILE), PYTHONIOENCODING="ascii")
+    assert done.returncode == 1 and b"Traceback" not in done.stderr
+    assert b"your function raises ValueError: ? gr??e ? ?x?" in done.stdout
+    right = run_metarim("check", submission(tmp_path, SOLVED), PYTHONIOENCODING="cp1252")
+    assert right.returncode == 0 and b"3 / 3  passed" in right.stdout
+
+
+def test_a_kernel_that_an_earlier_cell_ended_is_said_to_have_ended():
+    assert _reason("...\nE   RuntimeError: Kernel dead on test start\n").startswith("an earlier cell ended the kernel")
+
+
+def without_home(folder: Path) -> Path:
+    """A folder for PYTHONPATH whose programs run as a user without an entry, and so without a home folder."""
+    (folder / "sitecustomize.py").write_text(
+        "import pwd\ndef unknown(_): raise KeyError('uid not found')\npwd.getpwuid = unknown\n"
+    )
+    return folder
+
+
+def test_a_right_notebook_gets_its_points_without_a_home_folder(tmp_path):
+    done = run_metarim("check", submission(tmp_path, SOLVED), folder=without_home(tmp_path), HOME=None)
+    assert (done.returncode, b"3 / 3  passed" in done.stdout) == (0, True), done.stderr
+
+
+def test_no_kernel_is_no_verdict(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nif 'ipykernel_launcher' in sys.orig_argv: sys.exit('no')\n")
+    done = run_metarim("check", submission(tmp_path, SOLVED), folder=tmp_path)
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert b"no kernel could be started (RuntimeError: Kernel died" in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_cells_that_nobody_ran_are_no_verdict():
+    report = ElementTree.fromstring('<testsuite><testcase name="Cell 0"/><testcase name="Cell 2"/></testsuite>')
+    assert _failures(report, 1) == {}
+    with pytest.raises(NoVerdict, match="code cell 2 was not run"):
+        _failures(report, 3)
 
 
 def test_an_endless_loop_ends(tmp_path, monkeypatch):

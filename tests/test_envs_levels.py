@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from metarim_lite import cache as kept
+from metarim_lite.bots import demonstrate
 from metarim_lite.envs import GridWorlds, LevelBank, encode_mission, make_minigrid, storage, supported
 from metarim_lite.envs.catalogue import registered
 from metarim_lite.envs.facts import level_table, level_table_markdown, quirks
@@ -218,6 +219,23 @@ def test_a_cache_that_cannot_be_written_costs_a_warning_only(tmp_path, monkeypat
     kept.warn_once.cache_clear()
     with pytest.warns(UserWarning, match="levels are not cached"):
         assert len(LevelBank.generate("BabyAI-GoToLocal-v0", range(2))) == 2
+
+
+def test_without_a_home_folder_nothing_is_kept_and_one_warning_says_so(monkeypatch, tmp_path):
+    """A user without an entry, as containers have: the folder's name cannot even be asked for."""
+    for name in ("METARIM_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda _: {}["no entry"])
+    monkeypatch.chdir(tmp_path)
+    kept.warn_once.cache_clear()
+    with pytest.warns(UserWarning, match="not cached: no home folder is known; name a folder in METARIM_CACHE") as said:
+        banks = [LevelBank.generate("BabyAI-GoToLocal-v0", range(n)) for n in (2, 3)]
+        demonstrate(banks[0])
+    assert [len(bank) for bank in banks] == [2, 3] and len(said) == 1 and not list(tmp_path.iterdir())
+    monkeypatch.setenv("METARIM_CACHE", "~/levels")
+    assert kept.cache_folder() is None
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert kept.cache_folder() == tmp_path / "levels"
 
 
 def test_the_table_of_levels_says_what_the_levels_are():

@@ -1,6 +1,7 @@
 """The course: checks of exercises, building of notebooks from their sources, a student's self-check."""
 
 from .checks import check, solved_or_reference
-from .errors import CheckFailed, NotAttempted
+from .errors import CheckFailed, NotAttempted, NoVerdict
+from .probing import once_written
 
-__all__ = ["CheckFailed", "NotAttempted", "check", "solved_or_reference"]
+__all__ = ["CheckFailed", "NoVerdict", "NotAttempted", "check", "once_written", "solved_or_reference"]

@@ -32,7 +32,7 @@ def check(name: str, answer: Callable[..., Any]) -> None:
     Random generators, default dtype and gradient mode are left as they were found.
 
     Raises:
-        NotAttempted: `answer` still raises NotImplementedError.
+        NotAttempted: the body of `answer` is still the exercise's own `raise NotImplementedError`.
         CheckFailed: `answer` is wrong; the text names the likely mistake.
         UserError: there is no exercise `name`.
     """
@@ -79,7 +79,7 @@ def judge(exercise: Exercise, answer: Callable[..., Any], seed: int | None = Non
             usual = [(case, result) for case, result in zip(cases, results, strict=True) if not case.extreme]
             _compare(exercise, *map(list, zip(*usual, strict=True)))
             check_gradient(answer, exercise.reference, cases[0], exercise.outputs, generator)
-        except NotImplementedError:
+        except NotAttempted:
             return Verdict(False, False, "not attempted yet; put your code in place of `raise NotImplementedError`.")
         except CheckFailed as failure:
             return Verdict(False, True, str(failure))

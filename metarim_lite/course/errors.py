@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from ..errors import UserError
+
+SKELETON = "your code goes here"  # what an exercise that nobody has written raises NotImplementedError with
+
 
 class CheckFailed(AssertionError):
     """An exercise's answer is wrong; the text names the likely mistake."""
@@ -13,4 +17,10 @@ class CheckFailed(AssertionError):
 
 
 class NotAttempted(CheckFailed):
-    """The exercise's body still raises NotImplementedError."""
+    """The exercise's body is still its own `raise NotImplementedError`."""
+
+
+class NoVerdict(UserError):
+    """A notebook could not be run, through no fault of an answer: nothing is known about its exercises."""
+
+    exit_status = 3

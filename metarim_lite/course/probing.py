@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
+import dis
+import inspect
 import io
 import random
 import traceback
@@ -13,7 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import CheckFailed
+from .errors import SKELETON, CheckFailed, NotAttempted
+
+ASKS = "your function calls input(), and nobody is there to answer; all that it needs comes as its arguments."
 
 
 class Output(NamedTuple):
@@ -53,7 +58,7 @@ def call(function: Callable[..., Any], case: Case, outputs: tuple[Output, ...]) 
 
     Raises:
         CheckFailed: a sentence for the first thing that is wrong.
-        NotImplementedError: raised by `function` itself, passed on.
+        NotAttempted: nobody has written it.
     """
     given = {name: tensor.clone() for name, tensor in case.inputs.items()}
     result = run(function, given)
@@ -63,29 +68,73 @@ def call(function: Callable[..., Any], case: Case, outputs: tuple[Output, ...]) 
                 f"your function changes its argument `{name}` in place; make a new tensor instead "
                 f"(`a = a * b`, not `a *= b`)."
             )
-    dtype = next(iter(given.values())).dtype
-    return as_tensors(result, case, outputs, dtype)
+    return as_tensors(result, case, outputs)
 
 
 def run(function: Callable[..., Any], given: Mapping[str, Tensor]) -> Any:
-    """`function(**given)` by position, its prints kept back unless it fails."""
-    printed = io.StringIO()
+    """`function(**given)` by position, its prints kept back unless it fails.
+
+    Raises:
+        CheckFailed: it raises something, with the line, or asks for input.
+        NotAttempted: nobody has written it.
+    """
+    printed, questions = io.StringIO(), []
+
+    def asked(*_: Any) -> str:
+        questions.append(1)
+        raise EOFError("nobody answers input()")
+
+    keyboard, builtins.input = builtins.input, asked
     try:
         with contextlib.redirect_stdout(printed):
-            return function(*given.values())
-    except NotImplementedError:
-        raise
-    except Exception as error:
+            result = function(*given.values())
+    except (Exception, SystemExit) as error:
+        if unwritten(function, error):
+            raise NotAttempted from None
+        if questions:
+            raise CheckFailed(ASKS) from None
         if printed.getvalue():
             print(printed.getvalue()[:2000])
         if "numpy() on Tensor that requires grad" in str(error):
             raise CheckFailed("your function goes through numpy, where gradients end; stay with torch.") from None
         raise CheckFailed(f"your function raises {_first_line(error)}{_where(function, error)}") from None
+    finally:
+        builtins.input = keyboard
+    if questions:
+        raise CheckFailed(ASKS)
+    return result
 
 
-def as_tensors(result: Any, case: Case, outputs: tuple[Output, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
+def unwritten(function: Callable[..., Any], error: BaseException) -> bool:
+    """Whether `error` comes from the exercise's own `raise NotImplementedError`, in the cell of `function`.
+
+    torch raises NotImplementedError, too (a softmax of whole numbers, say): that is an answer, and a wrong one. Its
+    traceback ends in torch, or at a call; ours at a `raise` with the exercise's own words, or without any.
+    """
+    if type(error) is not NotImplementedError or error.args not in ((), (SKELETON,)):
+        return False
+    last = error.__traceback__
+    while last.tb_next is not None:
+        last = last.tb_next
+    code = last.tb_frame.f_code
+    raised = any(i.offset == last.tb_lasti and i.opname == "RAISE_VARARGS" for i in dis.get_instructions(code))
+    return raised and code.co_filename in _cells(function)
+
+
+@contextlib.contextmanager
+def once_written(function: Callable[..., Any]) -> Iterator[None]:
+    """For an example beside an exercise: while nobody has written `function`, a line says so, and nothing fails."""
+    try:
+        yield
+    except NotImplementedError as error:
+        if not unwritten(function, error):
+            raise
+        print(f"Your {function.__name__} is not written yet.")
+
+
+def as_tensors(result: Any, case: Case, outputs: tuple[Output, ...]) -> tuple[Tensor, ...]:
     """`result` as a tuple of tensors that fit `outputs`; raises CheckFailed for the first that does not."""
-    names = ", ".join(o.name for o in outputs)
+    names, like = ", ".join(o.name for o in outputs), next(iter(case.inputs.values()))
     if len(outputs) == 1 and isinstance(result, Tensor):
         result = (result,)
     if result is None:
@@ -102,8 +151,11 @@ def as_tensors(result: Any, case: Case, outputs: tuple[Output, ...], dtype: torc
         if tuple(got.shape) != sizes:
             letters = ", ".join(output.shape)
             raise CheckFailed(f"`{output.name}` has shape {list(got.shape)}; it should be [{letters}] = {list(sizes)}.")
-        if got.dtype != dtype:
-            raise CheckFailed(f"`{output.name}` is {got.dtype}; the inputs are {dtype}, and so should it be.")
+        if got.dtype != like.dtype:
+            raise CheckFailed(f"`{output.name}` is {got.dtype}; the inputs are {like.dtype}, and so should it be.")
+        if got.layout != like.layout or got.device != like.device:  # comparing them would fail, not the answer
+            what = got.device if got.layout == like.layout else got.layout
+            raise CheckFailed(f"`{output.name}` is a tensor of the kind {what}; make it one like the inputs.")
         if not torch.isfinite(got).all():
             hint = " for large scores; does your softmax overflow? torch.softmax does not." if case.extreme else "."
             raise CheckFailed(f"`{output.name}` contains NaN or infinity{hint}")
@@ -124,7 +176,7 @@ def check_gradient(
 
     def gradients(f: Callable[..., Any], of_student: bool) -> tuple[Tensor | None, ...]:
         given = {name: tensor.clone().requires_grad_() for name, tensor in case.inputs.items()}
-        result = as_tensors(run(f, given), case, outputs, dtype) if of_student else f(*given.values())
+        result = as_tensors(run(f, given), case, outputs) if of_student else f(*given.values())
         for output, tensor in zip(outputs, result, strict=True):
             if not tensor.requires_grad:
                 raise CheckFailed(
@@ -132,7 +184,10 @@ def check_gradient(
                     f"`torch.no_grad()` or a detour through numpy."
                 )
         total = sum((d * tensor).sum() for d, tensor in zip(directions, result, strict=True))
-        return torch.autograd.grad(total, list(given.values()), allow_unused=True)  # type: ignore[arg-type]
+        try:
+            return torch.autograd.grad(total, list(given.values()), allow_unused=True)  # type: ignore[arg-type]
+        except Exception as error:  # of an operation that has no gradient, or of the student's own `backward`
+            raise CheckFailed(f"the values are right, but no gradient can be computed: {_first_line(error)}") from None
 
     wanted = gradients(reference, of_student=False)
     for name, got, want in zip(case.inputs, gradients(function, of_student=True), wanted, strict=True):
@@ -155,6 +210,14 @@ def _first_line(error: BaseException) -> str:
 
 def _where(function: Callable[..., Any], error: BaseException) -> str:
     """The student's own line that raised, when the traceback has one."""
-    file = getattr(getattr(function, "__code__", None), "co_filename", None)
-    lines = [frame.line for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    files = _cells(function)
+    lines = [frame.line for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
     return f" (at the line `{lines[-1].strip()}`)" if lines and lines[-1] else ""
+
+
+def _cells(function: Callable[..., Any]) -> set[str]:
+    """What tracebacks call the cells (or files) that an answer was written in: that of a function, wrapped or not, or
+    of a class and its methods."""
+    kind = function if isinstance(function, type) else type(function)
+    parts = map(inspect.unwrap, [function, getattr(function, "func", None), *vars(kind).values()])
+    return {part.__code__.co_filename for part in parts if hasattr(part, "__code__")}

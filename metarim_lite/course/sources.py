@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from .errors import SKELETON
 
 BEGIN, END = "# SOLUTION-BEGIN", "# SOLUTION-END"
 ROLES = ("header", "answer", "example", "check", "hints", "next")
@@ -85,7 +86,7 @@ def without_solution(source: str, name: str) -> str:
     """`source` with each enclosed part replaced by `raise NotImplementedError`, at the marker's indentation."""
     pieces = []
     for text, indent in _parts(source, name):
-        pieces.append(text if indent is None else f'{indent}raise NotImplementedError("your code goes here")\n')
+        pieces.append(text if indent is None else f'{indent}raise NotImplementedError("{SKELETON}")\n')
     return "".join(pieces).rstrip("\n")
 
 

@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 from ..errors import UserError, unknown
+from ..files import user_path
 from .build import repository
 from .checks import EXERCISES
+from .errors import NoVerdict
 
 CELL_SECONDS = 60
 NOTEBOOK_SECONDS = 600
@@ -50,6 +52,7 @@ def check_notebook(path: Path | str, root: Path | str | None = None) -> int:
 
     Raises:
         UserError: `path` is no notebook, or belongs to no lesson.
+        NoVerdict: as `inspect_notebook`.
     """
     found = inspect_notebook(path, root)
     print(table(found))
@@ -75,15 +78,17 @@ def inspect_notebook(path: Path | str, root: Path | str | None = None) -> Inspec
     The check cells and all expected outputs come from the published solution; the outputs saved in the
     notebook count for nothing, nor do changes the student made to a check cell.
 
-    Arguments:
+    Args:
         path: the student's notebook; it is not changed.
         root: the repository that holds solutions/; None finds it.
 
     Raises:
         UserError: `path` is no notebook, or belongs to no lesson.
+        NoVerdict: no kernel could be started, or not every cell was run.
     """
-    notebook = _read(Path(path))
-    published = _published(notebook, Path(path), Path(root) if root is not None else repository())
+    path = user_path(path)
+    notebook = _read(path)
+    published = _published(notebook, path, user_path(root) if root is not None else repository())
     prepared = prepare(notebook, published)
     failures = _run(prepared)
     cells = [c for c in prepared.cells if c.cell_type == "code"]
@@ -161,30 +166,60 @@ def _run(notebook: Any) -> dict[int, str]:
         command = [sys.executable, "-m", "pytest", "notebook.ipynb", "--nbval", "--nbval-current-env"]
         command += [f"--nbval-cell-timeout={CELL_SECONDS}", "--noconftest", "-c", "pytest.ini", "--rootdir=."]
         command += ["-p", "no:cacheprovider", "-q", "--color=no", "--junitxml=report.xml"]
-        package = str(Path(__file__).resolve().parents[2])
-        paths = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
-        # neither options for another pytest nor a plotting backend for a terminal
-        env = {k: v for k, v in os.environ.items() if k not in ("PYTEST_ADDOPTS", "MPLBACKEND")}
-        env["PYTHONPATH"] = paths
+        settings = {"encoding": "utf-8", "errors": "replace", "env": _environment(Path(folder))}
         try:
-            ran = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=NOTEBOOK_SECONDS)
+            ran = subprocess.run(command, cwd=folder, capture_output=True, timeout=NOTEBOOK_SECONDS, **settings)
         except subprocess.TimeoutExpired:
             raise UserError(f"the notebook ran longer than {NOTEBOOK_SECONDS} s; look for an endless loop.") from None
         report = Path(folder) / "report.xml"
         if not report.exists():
-            raise UserError(f"nbval did not run; install the extra 'lab'. It said: {ran.stderr.strip()[-300:]}")
-        return _failures(ElementTree.parse(report))
+            raise NoVerdict(f"nbval did not run; install the extra 'lab'. It said: {ran.stderr.strip()[-300:]}")
+        count = sum(cell.cell_type == "code" for cell in notebook.cells)
+        return _failures(ElementTree.parse(report), count)
 
 
-def _failures(report: Any) -> dict[int, str]:
-    failures = {}
+def _environment(folder: Path) -> dict[str, str]:
+    """Ours for pytest and the kernel that it starts, which needs folders to write to even where there is no home.
+
+    Nothing that a user has set for another pytest, a terminal or their own kernels has a say.
+    """
+    env = {k: v for k, v in os.environ.items() if k not in ("PYTEST_ADDOPTS", "MPLBACKEND")}
+    package = str(Path(__file__).resolve().parents[2])
+    env["PYTHONPATH"] = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
+    env["PYTHONIOENCODING"] = "utf-8"
+    for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
+        env[name] = str(folder / name.lower())
+    if not Path(os.path.expanduser("~")).is_absolute():
+        env["HOME"] = env["USERPROFILE"] = str(folder)
+    return env
+
+
+def _failures(report: Any, count: int) -> dict[int, str]:
+    """
+    Args:
+        report: JUnit's XML.
+        count: code cells of the notebook.
+
+    Raises:
+        NoVerdict: no kernel could be started, or a cell was not even tried.
+    """
+    failures, tried = {}, set()
     for case in report.iter("testcase"):
         number = re.search(r"Cell (\d+)", case.get("name", ""))
-        bad = case.find("failure") if case.find("failure") is not None else case.find("error")
+        bad = case.find("failure")
+        if (error := case.find("error")) is not None:  # not in a cell, but before
+            said = [line[2:].strip() for line in (error.text or "").splitlines() if line.startswith("E ")]
+            raise NoVerdict(
+                f"no kernel could be started ({(said or ['no reason given'])[-1]}), so nothing is known about the "
+                "exercises; see whether python -m ipykernel_launcher starts, then check again"
+            )
+        tried |= {int(number[1])} if number else set()
         if bad is None and case.find("skipped") is not None:  # an earlier cell ran out of time
             failures.setdefault(int(number[1]) if number else -1, "not run, since an earlier cell ran out of time")
         elif bad is not None and number:
             failures[int(number[1])] = _COLOUR.sub("", bad.text or bad.get("message", ""))
+    if left := sorted(set(range(count)) - tried):
+        raise NoVerdict(f"code cell {left[0] + 1} was not run, so nothing is known about the exercises; check again")
     return failures
 
 
@@ -209,7 +244,11 @@ def _reason(failure: str) -> str:
             return "not attempted"
         if line.startswith("CheckFailed: "):
             return line.removeprefix("CheckFailed: ").strip()
+    if "Kernel dead on test start" in failure:
+        return "an earlier cell ended the kernel; does it call exit(), or need more memory than there is?"
     errors = [match for line in failure.splitlines() if (match := _ERROR.match(line.strip()))]
+    if errors and errors[-1][1] == "StdinNotImplementedError":
+        return "it calls input(), and nobody is there to answer; write the value into the cell"
     if errors:
         return errors[-1][0]
     if "Timeout" in failure or "ran out of time" in failure:
