@@ -67,7 +67,7 @@ def test_help_and_mistakes_show_in_a_terminal_of_few_letters(terminal, encoding)
         (("train", "--method", "meta-rin"), "did you mean 'meta-rim'"),
         (("train", "--level", "BabyAI-GoToLocl-v0"), "BabyAI-GoToLocal-v0"),
         (("train", "--device", "cuda:99"), "not available"),
-        (("train", "--agent.active", "9"), "k = 9 active modules of N = 6"),
+        (("train", "--agent.active", "9"), "choose k between 1 and 6"),
         (("train", "--task", "copyng"), "did you mean 'copying'"),
         (("sweep", "--methods", "rim", "rin"), "did you mean 'rim'"),
         (("evaluate", "nobody"), "unknown agent 'nobody'"),
