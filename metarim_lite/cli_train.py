@@ -39,10 +39,12 @@ def train(
 
     name = f"{config.method}-{config.level.replace(',', '+')}-s{config.seed}"
     folder = folder or Path("runs") / ("imitate-" * config.imitate + name)
-    from .processes import leads
+    from .processes import join, leads
 
+    join()
+    config = training.fitted(config, folder)
     if leads():
-        print(f"{config.method}: {training.in_words(config)}")
+        print(f"{config.method}: {training.machine_in_words(config)}; {training.in_words(config)}")
     run = training.train(config, folder=folder, on_report=_reporter(folder, tensorboard))
     if not leads():
         return

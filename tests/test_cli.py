@@ -111,7 +111,8 @@ def test_train_evaluate_replay_and_resume(tmp_path):
     first = metarim(*small, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert "held-out levels: success" in first.stdout
-    assert "rim: fast clock encoder, modules, attention, heads (spans of 20, 240 steps)" in first.stdout
+    assert first.stdout.startswith("rim: 16 worlds on ")
+    assert "; fast clock encoder, modules, attention, heads (spans of 20, 240 steps)" in first.stdout
     assert "updates of encoder 192, modules 192, attention 192, heads 192" in first.stdout  # 16 for each 20 steps
     assert "spent: frames by clock: fast 2,560; updates by group: encoder 128, modules 128" in first.stdout
     agent = ml.load_agent(tmp_path / "run" / "agent.safetensors")

@@ -27,6 +27,7 @@ from ..processes import check_alone
 from ..training.adaptation import adapt
 from ..training.banks import held_out_bank, make_bank, mark_seen
 from ..training.evaluation import Evaluation, evaluate
+from ..training.fitting import USUAL_WORLDS
 from ..training.methods import method as find_method
 from ..training.ppo import cut_into_spans
 from ..training.rollouts import Player
@@ -228,7 +229,7 @@ class _PerTask:
         self.start = {name: p for name, p in self.agent.named_parameters() if id(p) in fast}
         if not self.start:
             raise UserError(f"method {config.method!r} leaves this agent nothing to adapt: it has no fast parameters")
-        B = max(1, config.num_envs // self.scales.tasks)
+        B = max(1, (config.num_envs or USUAL_WORLDS) // self.scales.tasks)
         worlds = GridWorlds(bank, B, device=device, seed=config.seed, visits=self.scales.visits)
         self.player = Player(worlds, self.agent, torch.Generator(device=device).manual_seed(2 * config.seed + 1))
         self.steps = self.scales.steps_of_tick("fast", config.steps)

@@ -24,6 +24,7 @@ from ..envs.missions import MISSION_LENGTH, VOCABULARY
 from ..errors import UserError
 from ..runs.checkpoints import STATE
 from ..training.adaptation import TaskLearner
+from ..training.fitting import USUAL_WORLDS
 from ..training.ppo import cut_into_spans
 from ..training.rollouts import Player
 from ..training.side_by_side import SideBySide, task_worlds
@@ -68,16 +69,21 @@ class ContinualConfig:
         for stage in range(len(self.tasks)):
             if any(count < 1 for _, count in self.worlds_of_stage(stage)):
                 raise UserError(
-                    f"{self.base.num_envs} worlds with yardstick {self.yardstick!r} leave a task without a world in "
+                    f"{self.worlds} worlds with yardstick {self.yardstick!r} leave a task without a world in "
                     f"stage {stage}; use more worlds"
                 )
 
     def pinned(self) -> dict[str, Any]:
         return {"base": self.base.pinned()}
 
+    @property
+    def worlds(self) -> int:
+        """Parallel worlds: those of `base`, or 256 on any device, so that shares of tasks do not depend on it."""
+        return self.base.num_envs or USUAL_WORLDS
+
     def worlds_of_stage(self, stage: int) -> list[tuple[int, int]]:
         """(task, number of worlds) for every task that is played in this stage."""
-        B = self.base.num_envs
+        B = self.worlds
         if self.yardstick == "joint":
             return _deal(B, range(len(self.tasks)))
         if self.yardstick != "replay" or stage == 0:
@@ -87,7 +93,7 @@ class ContinualConfig:
 
     def config_of_stage(self, stage: int, began: int = 0) -> TrainConfig:
         """What the trainer reads while this stage runs, which began after so many frames of the sequence."""
-        return replace(self.base, level=self.tasks[stage], frames=began + self.frames)
+        return replace(self.base, level=self.tasks[stage], frames=began + self.frames, num_envs=self.worlds)
 
 
 def _deal(count: int, tasks: Sequence[int]) -> list[tuple[int, int]]:

@@ -32,6 +32,7 @@ from ..files import make_folder
 from ..machine import choose_device
 from ..runs.folder import open_folder
 from ..training.banks import held_out_bank
+from ..training.fitting import USUAL_WORLDS
 from ..training.methods import method, spelled_out
 from ..training.trainer import TrainConfig
 from .judging import train_and_judge
@@ -115,7 +116,8 @@ class SweepConfig:
             config = replace(base, method=name, level=level, seed=seed)
             for setting, value in varied.items():
                 config = _set(config, setting, value)
-            config = replace(config, threads=config.threads or 1)  # not by how many runs happen to be side by side
+            # Not by how many runs happen to be side by side, nor by the device.
+            config = replace(config, threads=config.threads or 1, num_envs=config.num_envs or USUAL_WORLDS)
             words = [name, ",".join(config.levels), *(f"{k}={v}" for k, v in varied.items()), f"s{seed}"]
             runs.append(SweepRun(re.sub(r"[^\w.=+-]+", "+", "-".join(words)), config, varied))
         return runs

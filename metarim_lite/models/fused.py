@@ -300,6 +300,16 @@ class OrEager:
 
 
 @functools.cache
+def can_compile(device: str) -> bool:
+    """Whether `torch.compile` works here: it needs a C++ compiler for "cpu", Triton for "cuda". It is tried, once."""
+    try:
+        torch.compile(torch.sigmoid, dynamic=False)(torch.zeros(8, device=device))
+    except Exception:  # whatever a missing or broken compiler raises
+        return False
+    return True
+
+
+@functools.cache
 def say_once(reason: str) -> None:
     log.warning("torch.compile does not work here (%s): running eagerly, same results", reason)
 

@@ -142,13 +142,16 @@ def read_model(path: Path, key: str, made_by: str) -> tuple[dict[str, Tensor], A
 
 
 def save_agent(path: str | Path, agent: Agent, about: dict[str, str] | None = None) -> Path:
-    """Write an agent (config and parameters) to one safetensors file.
+    """Write an agent (config and parameters) to one safetensors file. One that was compiled to learn is not compiled
+    to play: that takes half a minute.
 
     Arguments:
         path: where; ".safetensors" is appended when it has another ending.
         about: facts to keep with it, such as the command that made it.
     """
-    return write_model(path, agent, {"agent": to_dict(agent.config), "about": about or {}})
+    config = to_dict(agent.config)
+    config["kernel"] = "auto" if config["kernel"] == "compiled" else config["kernel"]
+    return write_model(path, agent, {"agent": config, "about": about or {}})
 
 
 def shipped_agents() -> list[str]:

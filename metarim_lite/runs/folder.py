@@ -182,6 +182,9 @@ def _adam_shapes(optimizer: Optimizer) -> dict[str, Tensor]:
     return shapes
 
 
+LEFT_OPEN = {"num_envs": "0", "kernel": '"auto"'}  # what a config leaves to the machine, or to the run as it began
+
+
 class RunFolder:
     """Where a run is kept. Without a path nothing is written, and there is nothing to go on from.
 
@@ -335,7 +338,7 @@ def check_folder(folder: Path, config: Any, may_change: tuple[str, ...]) -> None
         check_redefined(folder, config, theirs, besides)
         now, then = compared(config), compared(theirs, besides)
         for key in (k for k in now if k in then):  # settings are in both; one side may have pinned more
-            if now[key] == then[key]:
+            if now[key] == then[key] or now[key] == LEFT_OPEN.get(key.rsplit(".", 1)[-1]):
                 continue
             if key not in may_change:
                 raise UserError(

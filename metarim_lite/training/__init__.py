@@ -2,6 +2,7 @@
 
 from .banks import HELD_OUT_SEEDS, held_out_bank
 from .evaluation import Evaluation, evaluate
+from .fitting import fitted, machine_in_words
 from .methods import METHODS, MethodConfig
 from .ppo import PPOConfig, gae, ppo_loss
 from .spending import Spending, spending, spent_in_words
@@ -21,9 +22,11 @@ __all__ = [
     "TrainConfig",
     "Trainer",
     "evaluate",
+    "fitted",
     "gae",
     "held_out_bank",
     "in_words",
+    "machine_in_words",
     "make_clocks",
     "ppo_loss",
     "spending",

@@ -103,7 +103,7 @@ class Recorder:
         return tree_unflatten(self.memory[key], form)
 
     def collect(self, player: Any, agent: Any, T: int, span: int) -> Rollout:
-        """`player.collect(agent, T, span)`, recorded: what a player puts others in the place of goes in and comes out."""
+        """`player.collect(agent, T, span)`, recorded. What moves in a player goes in and comes out."""
 
         def play(moving: Any) -> tuple[Rollout, Any]:
             player.put(moving)

@@ -28,6 +28,7 @@ from .adaptation import TaskLearner
 from .banks import HELD_OUT_SEEDS, held_out_bank, make_bank
 from .changes import ScaleChanges, changes_from
 from .evaluation import Evaluation, evaluate
+from .fitting import USUAL_WORLDS, fitted, with_worlds
 from .graphs import Recorder
 from .imitation import Reader, imitation_loss
 from .methods import method, spelled_out
@@ -60,8 +61,9 @@ class TrainConfig:
     threads: int = bounded(0, at_least=0, zero="what fits")
     """Of torch on the CPU; 0: as many as fit, at most one for each core. A run that goes on keeps those it began with,
     which its state.json records."""
-    num_envs: int = bounded(256, at_least=1)
-    """B: parallel worlds."""
+    num_envs: int = bounded(0, at_least=0, zero="what suits the device")
+    """B: parallel worlds; 0: 256 on a CPU, on a GPU up to 2048, fewer in short runs and small memories. A run that goes
+    on keeps those it began with, which its config.json records."""
     steps: int = bounded(40, at_least=1)
     """T: steps per world in the rollout of a fast tick."""
     train_levels: int = bounded(10_000, at_least=1)
@@ -109,13 +111,14 @@ class TrainConfig:
             )
             if not getattr(scales, clock):
                 continue
-            if self.num_envs * played < 2:
+            worlds = self.num_envs or USUAL_WORLDS
+            if worlds * played < 2:
                 raise UserError(
                     "one world and one step make one advantage, which has no spread; use more worlds or steps"
                 )
             if played % span:
                 raise UserError(f"spans of {span} steps do not divide a rollout of {played}; choose one that does")
-            sequences = self.num_envs * played // span
+            sequences = worlds * played // span
             if sequences < minibatches:
                 raise UserError(f"{sequences} sequences cannot fill {minibatches} minibatches; use more worlds")
 
@@ -166,7 +169,7 @@ class Trainer(Learner):
     def __init__(
         self, config: TrainConfig, bank: LevelBank | None = None, progress: bool = False, fresh: bool = True
     ) -> None:
-        self.config = config
+        self.config = config = with_worlds(config)
         self.device = choose_device(config.device)
         chosen = method(config.method)
         mine = share_of(config.num_envs, "worlds")
@@ -286,11 +289,9 @@ def train(
         UserError: unknown names, impossible numbers, a folder of another run, a damaged checkpoint, a loss that
             is not finite (what checkpoint there is stays).
     """
-    config = config or TrainConfig()
     join()
     progress = progress and leads()
-    method(config.method)
-    choose_device(config.device)
+    config = fitted(config or TrainConfig(), folder)
     with run_folder(folder, config, ("frames", "agent.kernel"), config.threads) as kept:
         trainer = Trainer(config, bank, progress, fresh=not kept.resumes)
         if config.evaluate_every and held_out is None:

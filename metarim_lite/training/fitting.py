@@ -1,0 +1,68 @@
+"""What a config leaves to the machine: how many worlds there are, and whether a RIM is compiled.
+
+A run that goes on keeps what it began with: once filled in, both stand in its config.json.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from ..files import user_path
+from ..machine import choose_device
+from ..models import can_compile
+from ..runs.pins import read_config
+from .methods import method
+
+C = TypeVar("C")
+USUAL_WORLDS, MOST_WORLDS = 256, 2048
+LEAST_ROLLOUTS = 150  # of a run: whoever learns from few, large ones makes few updates
+BYTES_OF_A_WORLD = 2 * 2**20  # what its share of a rollout and of a minibatch takes, measured generously
+COMPILED_FROM = 5_000_000  # frames: compiling takes half a minute, and saves a fifth of the time on a CPU
+
+
+def fitted(config: C, folder: str | Path | None = None) -> C:
+    """A TrainConfig without gaps: `num_envs` is not 0, and `agent.kernel` not "auto".
+
+    Args:
+        folder: of the run. What it began with holds.
+    """
+    c: Any = config
+    path = None if folder is None else user_path(folder) / "config.json"
+    begun = read_config(type(c), path)[0] if path is not None and path.exists() else c
+    kernel = begun.agent.kernel if c.agent.kernel == "auto" else c.agent.kernel
+    if kernel == "auto":
+        pays = c.frames >= COMPILED_FROM and method(c.method).controller == "rim" and c.scales.adaptation == "online"
+        kernel = "compiled" if pays and can_compile(choose_device(c.device).type) else "fused"
+    return with_worlds(replace(c, num_envs=c.num_envs or begun.num_envs, agent=replace(c.agent, kernel=kernel)))
+
+
+def with_worlds(config: C) -> C:
+    """A TrainConfig whose `num_envs` is not 0."""
+    c: Any = config
+    return c if c.num_envs else replace(c, num_envs=worlds_for(choose_device(c.device), c.frames, c.steps))
+
+
+def worlds_for(device: torch.device, frames: int, steps: int) -> int:
+    """On a GPU as many as it has memory for, which makes it fast, while enough rollouts remain to learn from."""
+    worlds = USUAL_WORLDS
+    if device.type != "cuda":
+        return worlds
+    room = min(MOST_WORLDS, memory_of(device) // BYTES_OF_A_WORLD, frames // (steps * LEAST_ROLLOUTS))
+    while 2 * worlds <= room:
+        worlds *= 2
+    return worlds
+
+
+def memory_of(device: torch.device) -> int:
+    """Bytes of a GPU."""
+    return torch.cuda.get_device_properties(device).total_memory
+
+
+def machine_in_words(config: Any) -> str:
+    """What a fitted config asks of the machine, for a reader."""
+    compiled = ", compiled" if config.agent.kernel == "compiled" else ""
+    return f"{config.num_envs} worlds on {choose_device(config.device)}{compiled}"
