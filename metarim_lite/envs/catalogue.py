@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 
 from ..errors import UserError, unknown
 
@@ -39,8 +40,10 @@ def check_level_id(level_id: str) -> None:
     """
     Raises:
         UserError: an id that minigrid does not register (with the nearest that it does), or one that is not supported
-            (with the reason).
+            (with the reason); BABYAI_DONE_ACTIONS is set.
     """
+    if os.environ.get("BABYAI_DONE_ACTIONS"):
+        raise UserError("BABYAI_DONE_ACTIONS is set, which changes when minigrid's missions succeed; unset it")
     if level_id not in registered():
         raise unknown("level", level_id, supported())
     if reason := refusal(level_id):

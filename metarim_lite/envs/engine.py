@@ -73,18 +73,13 @@ class GridWorlds:
         self.bank, self.num_envs, self.seed, self.autoreset = bank, num_envs, seed, autoreset
         self.device = check_device(device)
         self.features = find_features(bank.tables)
-        self._starts = pack_starts(bank.tables, self.device)
         self._kinds = mission_kinds(bank.tables).to(self.device)
-        cells = self._starts.grid.shape[1]
-        self._tables = Tables(
-            make_places(num_envs, cells, bank.width, self.device),
-            make_vision(bank.width, self.device),
-            self._starts.contents,
-            self._starts.mission,
-        )
+        self._starts = starts = pack_starts(bank.tables, self.device)
+        cells, vision = starts.grid.shape[1], make_vision(bank.width, self.device)
+        self._tables = Tables(make_places(num_envs, cells, bank.width, self.device), vision, starts)
         self._salt = make_salt(seed, num_envs, self.device, whole_number("first", first, at_least=0))
         self._lottery = make_lottery(bank.task, whole_number("visits", visits, at_least=1), self.device)
-        self._registers = torch.zeros(len(self._starts.registers), num_envs, dtype=torch.int64, device=self.device)
+        self._registers = torch.zeros(len(starts.registers), num_envs, dtype=torch.int64, device=self.device)
         grid = torch.zeros(num_envs, cells, dtype=torch.int32, device=self.device)
         self._episode = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
         self._finished = torch.ones(num_envs, dtype=torch.bool, device=self.device)

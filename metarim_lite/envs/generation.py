@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,28 +33,16 @@ from .tables import TABLES
 
 NOWHERE = (-1, -1)
 
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Swallow what minigrid's rejection samplers print ("Sampling rejected: ...")."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield
-
-
-def check_environment() -> None:
-    """
-    Raises:
-        UserError: BABYAI_DONE_ACTIONS is set.
-    """
-    if os.environ.get("BABYAI_DONE_ACTIONS"):
-        raise UserError("BABYAI_DONE_ACTIONS is set, which changes when minigrid's missions succeed; unset it")
-
-
 MOST_DRAWS = 500_000  # of random numbers in one reset; the longest that ends needs a few thousand
 
 
 class EndlessReset(UserError):
     """minigrid looks for ever for a place that its own level does not have."""
+
+
+def _quiet() -> contextlib.redirect_stdout:
+    """Swallows what minigrid's rejection samplers print ("Sampling rejected: ...")."""
+    return contextlib.redirect_stdout(io.StringIO())
 
 
 def make_minigrid(level_id: str) -> Any:
@@ -65,13 +52,12 @@ def make_minigrid(level_id: str) -> Any:
     room is so full that no place is left for the agent. Everything else is minigrid's.
 
     Raises:
-        UserError: an id that is unknown or not supported (with the reason); BABYAI_DONE_ACTIONS is set.
+        UserError: as `check_level_id`.
     """
-    check_environment()
     check_level_id(level_id)
     import gymnasium
 
-    with quiet(), warnings.catch_warnings():
+    with _quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # gymnasium advises newer versions of some ids
         env = gymnasium.make(level_id, disable_env_checker=True).unwrapped
     reset, draw, drawn = env.reset, env._rand_int, 0
@@ -79,7 +65,7 @@ def make_minigrid(level_id: str) -> Any:
     def quiet_reset(**kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         nonlocal drawn
         drawn = 0
-        with quiet():
+        with _quiet():
             return reset(**kwargs)
 
     def counted_draw(low: int, high: int) -> int:
@@ -103,14 +89,6 @@ def objects_of(env: Any) -> list[Any]:
     return found + [thing.contains for thing in found if thing.contains is not None]
 
 
-def cell_of(thing: Any, slot: int = 0) -> int:
-    """The int32 of a minigrid object (or None)."""
-    if thing is None:
-        return EMPTY
-    _, _, state = thing.encode()
-    return make_cell(thing.type, thing.color, state, slot)
-
-
 def pack_level(env: Any) -> dict[str, np.ndarray]:
     """What minigrid made at the last reset of `env`: tables of one row (tables.py), but for task and seed.
 
@@ -123,7 +101,9 @@ def pack_level(env: Any) -> dict[str, np.ndarray]:
     slot_of = {id(thing): slot for slot, thing in enumerate(things, start=1)}
 
     def cell(thing: Any) -> int:
-        return cell_of(thing, slot_of.get(id(thing), 0))
+        if thing is None:
+            return EMPTY
+        return make_cell(thing.type, thing.color, thing.encode()[2], slot_of.get(id(thing), 0))
 
     cells = np.array([cell(thing) for thing in env.grid.grid]).reshape(env.height, env.width)
     carried_from = NOWHERE

@@ -17,7 +17,7 @@ from ..config import whole_number
 from ..errors import UserError
 from .catalogue import check_level_id
 from .fingerprints import fingerprints
-from .generation import check_environment, generate_many
+from .generation import generate_many
 from .missions import decode_mission
 from .storage import SEEDS_PER_FILE, load_tables, read_cache, save_tables, write_cache
 from .tables import join
@@ -75,7 +75,6 @@ class LevelBank:
         """
         seeds = _check_seeds(seeds)
         check_level_id(level_id)
-        check_environment()
         blocks = sorted({seed // SEEDS_PER_FILE for seed in seeds}) if cache else []
         known = [cls._of(tables, level_id) for block in blocks if (tables := read_cache(level_id, block))]
         missing = sorted(set(seeds).difference(*(bank.seeds.tolist() for bank in known)))

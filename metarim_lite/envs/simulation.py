@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .cells import TYPE, kind
 from .rules import Features, Places, act, minigrid_rules, verify
-from .state import State
+from .state import Starts, State
 from .vision import Vision, make_image, view_cells
 
 
@@ -37,8 +37,7 @@ class Tables(NamedTuple):
 
     places: Places
     vision: Vision
-    contents: Int[Tensor, "n S"]
-    mission: Int[Tensor, "n L"]
+    starts: Starts
 
 
 def advance(s: State, actions: Int[Tensor, "B"], tables: Tables, features: Features) -> tuple[Tensor, ...]:
@@ -48,7 +47,7 @@ def advance(s: State, actions: Int[Tensor, "B"], tables: Tables, features: Featu
         the new values of the registers position ... gone, [6, B]; the complete atoms, [n, B];
         reward, terminated, truncated, success, [B].
     """
-    after, deed = act(s, actions, tables.places, features, tables.contents)
+    after, deed = act(s, actions, tables.places, features, tables.starts.contents)
     done, success, failed = verify(after, deed, s.carrying, tables.places, features)
     if features.rules:
         won, ended = minigrid_rules(after, deed, tables.places)
@@ -74,4 +73,4 @@ def look(s: State, tables: Tables, features: Features) -> Observation:
     agent = tables.places.base + s.position
     cells, lit = view_cells(s.grid, agent, s.direction, tables.vision, see_through)
     image = make_image(cells, lit, s.carrying, tables.vision)
-    return Observation(image, s.direction.clone(), tables.mission.index_select(0, s.level).long())
+    return Observation(image, s.direction.clone(), tables.starts.mission.index_select(0, s.level).long())
