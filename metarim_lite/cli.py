@@ -86,11 +86,11 @@ def continual(
         config: tasks, frames, yardstick; `base` holds the method and all else.
         folder: where the run is kept; default runs/continual-METHOD-YARDSTICK-sSEED.
     """
-    from .experiments.continual import train_sequence_of_tasks
+    from .experiments.continual import train_continually
 
     name = f"continual-{config.base.method}-{config.yardstick}-s{config.base.seed}"
     folder = folder or Path("runs") / name
-    run = train_sequence_of_tasks(config, folder)
+    run = train_continually(config, folder)
     print(run.table())
     if not run.finished:
         raise KeyboardInterrupt
@@ -105,6 +105,7 @@ def forgetting(
     seeds: tuple[int, ...] = (0, 1, 2),
     yardsticks: tuple[str, ...] = YARDSTICKS,
     alone: bool = True,
+    workers: int = 1,
 ) -> None:
     """Run `metarim continual` for several methods, yardsticks and seeds; print forgetting and the other measures.
 
@@ -117,10 +118,11 @@ def forgetting(
         seeds: one run for each.
         yardsticks: any of none, replay, ewc, joint.
         alone: also train each task alone, which forward transfer is measured against; as long as one more yardstick.
+        workers: runs side by side, each with one thread of the CPU unless base.threads says otherwise.
     """
     from .experiments.yardsticks import compare_yardsticks
 
-    print(compare_yardsticks(config, folder, methods, seeds, yardsticks, alone=alone))
+    print(compare_yardsticks(config, folder, methods, seeds, yardsticks, alone=alone, workers=workers))
 
 
 def sweep(
@@ -303,7 +305,9 @@ def ship(folder: Words[Path], name: Words[str], episodes: int = 1000) -> None:
     from .experiments.shipped import ship
 
     record = ship(folder, name, episodes)
-    print(f"{name}: held-out success {record.held_out['value']:.3f}, made by: {record.command}")
+    seen = record.held_out["seen"]
+    known = f" ({seen:.1%} of the levels identical to training levels)" if seen else ""
+    print(f"{name}: held-out success {record.held_out['value']:.3f}{known}, made by: {record.command}")
 
 
 def report(runs: Words[tuple[Path, ...]], out: Path = Path("curves.png")) -> None:
@@ -315,11 +319,15 @@ def report(runs: Words[tuple[Path, ...]], out: Path = Path("curves.png")) -> Non
     """
     from .analysis.plots import metric_curves
     from .analysis.report import report_table
-    from .runs.metrics import recorded_metrics
+    from .runs.metrics import recorded_divergence, recorded_metrics
 
     lines = {str(folder): recorded_metrics(folder) for folder in runs}
-    print(report_table(lines))
-    print(f"\n{metric_curves(lines, out)}\ncurves in {out}")
+    print(report_table(lines, {str(folder): recorded_divergence(folder) for folder in runs}))
+    reported = {name: of_run for name, of_run in lines.items() if of_run}
+    try:
+        print(f"\n{metric_curves(reported, out)}\ncurves in {out}")
+    except UserError as error:
+        print(f"\nno curves: {error}")
 
 
 COMMANDS: dict[str, Any] = {

@@ -68,7 +68,7 @@ def _table(results: dict[str, ml.Evaluation]) -> None:
     print(f"\n{EPISODES} held-out levels, each played once; 95 % intervals")
     print(f"{'':34s} {'success':>24s} {'reward':>24s} {'steps':>7s}")
     for name, r in results.items():
-        print(f"{name:34s} {_percent(r.success):>24s} {str(r.reward):>24s} {r.length.value:7.1f}")
+        print(f"{name:34s} {_percent(r.success):>24s} {str(r.reward):>24s} {r.length.value:7.1f} {r.note}".rstrip())
 
 
 def _percent(e: Estimate) -> str:

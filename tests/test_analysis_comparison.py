@@ -85,3 +85,10 @@ def test_the_baseline_may_be_any_method_and_unlike_numbers_of_seeds_are_said():
     assert "fewer than 5 seeds" in table
     assert "fewer than 5 seeds" not in comparison_table([x for x in lines if x["level"] == "B"], draws=50)
     assert comparison_table([]) == "no run is finished yet"
+
+
+def test_the_share_of_held_out_levels_that_training_had_stands_below_the_tables():
+    lines = [line("lstm", "A", 0, 0.9) | {"seen": 0.25}, line("lstm", "A", 1, 0.9) | {"seen": 0.25},
+             line("lstm", "B", 0, 0.1) | {"seen": 0.0}, line("lstm", "B", 1, 0.2) | {"seen": None}]  # fmt: skip
+    notes = [part for part in comparison_table(lines, draws=50).split("\n\n") if "identical" in part]
+    assert notes == ["A: 25.0% of the held-out levels are identical to training levels"]

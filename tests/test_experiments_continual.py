@@ -19,7 +19,7 @@ from metarim_lite.experiments import continual
 from metarim_lite.experiments.continual import (
     areas_alone,
     held_out_levels,
-    train_sequence_of_tasks,
+    train_continually,
 )
 from metarim_lite.experiments.stages import ContinualConfig, ContinualTrainer, check_shared
 from metarim_lite.experiments.transfer import transfer, transfer_table
@@ -50,7 +50,7 @@ def banks():
 def undisturbed(tmp_path_factory):
     """A run that nobody interrupted, and its folder."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    return train_sequence_of_tasks(SHORT, folder, progress=False), folder
+    return train_continually(SHORT, folder, progress=False), folder
 
 
 def same(a, b):
@@ -91,7 +91,7 @@ def test_every_method_goes_through_a_sequence(name, banks):
     per_task = base.scales.adaptation == "per-task"
     for yardstick in ("none", "joint") if per_task else ("ewc",):
         config = dataclasses.replace(SHORT, base=base, tasks=TASKS[:2], frames=8 * 20, yardstick=yardstick)
-        run = train_sequence_of_tasks(config, progress=False, banks=banks[:2], held_out=[banks[1]] * 2)
+        run = train_continually(config, progress=False, banks=banks[:2], held_out=[banks[1]] * 2)
         assert run.finished and "average_performance" in run.summary()
         last = {line["stage"]: line["frames"] for line in run.metrics}
         assert last[0] >= 160 and last[1] - last[0] >= 160, "a stage was cut short"
@@ -105,7 +105,7 @@ def test_each_stage_plays_its_frames_however_large_a_tick_is(banks):
     tick = base.num_envs * base.steps
     for frames, ticks in ((1, 1), (tick, 1), (tick + 1, 2)):
         config = dataclasses.replace(SHORT, base=base, frames=frames)
-        run = train_sequence_of_tasks(config, progress=False, banks=banks, held_out=banks)
+        run = train_continually(config, progress=False, banks=banks, held_out=banks)
         last = [max(line["frames"] for line in run.metrics if line["stage"] == stage) for stage in range(3)]
         assert last == [ticks * tick * (stage + 1) for stage in range(3)] and len(run.areas()) == 3
 
@@ -115,11 +115,11 @@ def test_a_run_goes_on_with_its_own_levels_only(banks, tmp_path):
         os.kill(os.getpid(), signal.SIGINT)
 
     own = {"progress": False, "banks": banks, "held_out": banks}
-    train_sequence_of_tasks(SHORT, tmp_path, on_report=stop, **own)
+    train_continually(SHORT, tmp_path, on_report=stop, **own)
     others = [make_bank((task,), range(100, 120)) for task in TASKS]
     with pytest.raises(ml.UserError, match="plays other levels"):
-        train_sequence_of_tasks(SHORT, tmp_path, **(own | {"banks": others}))
-    assert train_sequence_of_tasks(SHORT, tmp_path, **own).finished
+        train_continually(SHORT, tmp_path, **(own | {"banks": others}))
+    assert train_continually(SHORT, tmp_path, **own).finished
 
 
 def test_clocks_and_optimizers_go_on_across_tasks(banks):
@@ -164,7 +164,7 @@ def test_joint_training_plays_all_tasks_in_every_stage(banks):
         trainer.tick()
         assert tasks_played(trainer) == [4, 4, 4]
         trainer.end_stage()
-    run = train_sequence_of_tasks(with_yardstick("joint"), progress=False, banks=banks, held_out=banks)
+    run = train_continually(with_yardstick("joint"), progress=False, banks=banks, held_out=banks)
     assert set(run.summary()) == {"average_performance"}
 
 
@@ -278,10 +278,10 @@ import sys, json, torch
 torch.set_num_threads(1)
 import metarim_lite as ml
 from metarim_lite.config import from_dict
-from metarim_lite.experiments.continual import train_sequence_of_tasks
+from metarim_lite.experiments.continual import train_continually
 from metarim_lite.experiments.stages import ContinualConfig
 config = from_dict(ContinualConfig, json.load(open(sys.argv[1])))
-train_sequence_of_tasks(config, sys.argv[2], progress=False)
+train_continually(config, sys.argv[2], progress=False)
 """
 
 
@@ -306,16 +306,16 @@ def test_stopped_at_every_report_and_resumed_equals_never_stopped(tmp_path, yard
         raise Stop
 
     config = with_yardstick(yardstick)
-    whole = train_sequence_of_tasks(config, tmp_path / "whole", progress=False)
+    whole = train_continually(config, tmp_path / "whole", progress=False)
     stops, finished = 0, False
     while not finished:
         try:
-            finished = train_sequence_of_tasks(config, tmp_path / "parts", progress=False, on_report=stop).finished
+            finished = train_continually(config, tmp_path / "parts", progress=False, on_report=stop).finished
         except Stop:
             stops += 1
     assert stops == len(whole.metrics) >= 6
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
-    again = train_sequence_of_tasks(config, tmp_path / "parts", progress=False, on_report=stop)
+    again = train_continually(config, tmp_path / "parts", progress=False, on_report=stop)
     assert again.finished and again.rows == whole.rows and again.before == whole.before
 
 
@@ -323,9 +323,9 @@ def test_ctrl_c_saves_and_resumes(tmp_path, undisturbed):
     def interrupt(line):
         os.kill(os.getpid(), signal.SIGINT)
 
-    stops, run = 0, train_sequence_of_tasks(SHORT, tmp_path, progress=False, on_report=interrupt)
+    stops, run = 0, train_continually(SHORT, tmp_path, progress=False, on_report=interrupt)
     while not run.finished and stops < 20:
-        stops, run = stops + 1, train_sequence_of_tasks(SHORT, tmp_path, progress=False, on_report=interrupt)
+        stops, run = stops + 1, train_continually(SHORT, tmp_path, progress=False, on_report=interrupt)
     assert run.finished and stops >= 5
     assert_same_run(undisturbed[1], tmp_path)
 
@@ -356,25 +356,25 @@ def test_a_damaged_or_foreign_sequence_is_refused_with_the_field_named(undisturb
     for field, value, said in (("rows", state["rows"][:2], "rows"), ("rows", [["x"]], "rows")):
         (tmp_path / "state.json").write_text(json.dumps(state | {field: value}))
         with pytest.raises(ml.UserError, match=f"field '{said}'"):
-            train_sequence_of_tasks(SHORT, tmp_path, progress=False)
+            train_continually(SHORT, tmp_path, progress=False)
     counters = state["counters"] | {"stage": 7}
     (tmp_path / "state.json").write_text(json.dumps(state | {"counters": counters}))
     with pytest.raises(ml.UserError, match="field 'stage' .* is 7, expected 0 to 3"):
-        train_sequence_of_tasks(SHORT, tmp_path, progress=False)
+        train_continually(SHORT, tmp_path, progress=False)
     with pytest.raises(ml.UserError, match="holds another run: its yardstick"):
-        train_sequence_of_tasks(with_yardstick("replay"), tmp_path, progress=False)
+        train_continually(with_yardstick("replay"), tmp_path, progress=False)
 
 
 def test_a_sequence_is_judged_on_its_own_held_out_levels_only_and_knows_when_its_curve_is_not_whole(tmp_path, banks):
     others = list(reversed([ml.LevelBank.generate(task, seeds=range(500, 520)) for task in TASKS]))
     stop = lambda _: os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
-    train_sequence_of_tasks(SHORT, tmp_path, progress=False, on_report=stop)
+    train_continually(SHORT, tmp_path, progress=False, on_report=stop)
     with pytest.raises(ml.UserError, match="evaluated on other held-out levels"):
-        train_sequence_of_tasks(SHORT, tmp_path, progress=False, held_out=others)
-    run = train_sequence_of_tasks(SHORT, tmp_path, progress=False)
+        train_continually(SHORT, tmp_path, progress=False, held_out=others)
+    run = train_continually(SHORT, tmp_path, progress=False)
     assert run.finished and len(run.areas()) == 3
     (tmp_path / "metrics.jsonl").unlink()
-    torn = train_sequence_of_tasks(SHORT, tmp_path, progress=False)
+    torn = train_continually(SHORT, tmp_path, progress=False)
     assert torn.rows == run.rows and torn.lost == len(run.metrics) - 1 and torn.metrics == run.metrics[-1:]
     with pytest.raises(ml.UserError, match="its curve is not whole"):
         torn.areas()
@@ -387,7 +387,7 @@ def test_forward_transfer_of_the_first_task_is_nothing_because_it_was_trained_al
     from metarim_lite.analysis.forgetting import forward_transfer
 
     config = dataclasses.replace(SHORT, base=dataclasses.replace(BASE, evaluate_every=240))
-    run = train_sequence_of_tasks(config, progress=False)
+    run = train_continually(config, progress=False)
     assert any("held_out_success" in line for line in run.metrics)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(continual, "train", lambda *a, **k: dataclasses.replace(train(*a, **k), finished=False))
@@ -434,13 +434,13 @@ def test_impossible_sequences_are_refused_in_one_sentence(change, said):
 def test_unknown_levels_and_foreign_vocabularies_are_refused_before_any_training(banks):
     config = dataclasses.replace(SHORT, tasks=(TASKS[0], "BabyAI-GoToObjj-v0"))
     with pytest.raises(ml.UserError, match="did you mean 'BabyAI-GoToObj"):
-        train_sequence_of_tasks(config, progress=False)
+        train_continually(config, progress=False)
     tables = banks[1].tables | {"mission": banks[1].tables["mission"] + 100}
     foreign = ml.LevelBank(tables, ("Klingon",), banks[1].task, banks[1].seeds)
     with pytest.raises(ml.UserError, match="task 'Klingon' has another vocabulary"):
         check_shared([banks[0], foreign], ["Empty", "Klingon"])
     with pytest.raises(ml.UserError, match="got 1 banks for 3 tasks"):
-        train_sequence_of_tasks(SHORT, progress=False, banks=banks[:1])
+        train_continually(SHORT, progress=False, banks=banks[:1])
     with pytest.raises(ml.UserError, match="got 0 tasks"):
         transfer(ml.Agent(AGENT), [])
 

@@ -10,7 +10,7 @@ import torch
 import metarim_lite as ml
 from metarim_lite.analysis import Estimate
 from metarim_lite.experiments import continual, stages
-from metarim_lite.experiments.continual import ContinualRun, areas_alone, matrix_table, train_sequence_of_tasks
+from metarim_lite.experiments.continual import ContinualRun, areas_alone, matrix_table, train_continually
 from metarim_lite.experiments.stages import ContinualConfig, ContinualTrainer
 from metarim_lite.training.ppo import PPOConfig
 from metarim_lite.training.timescales import TimeScales
@@ -87,7 +87,7 @@ def test_the_fisher_information_of_many_spans_is_the_mean_of_single_ones(banks, 
 
 @pytest.mark.parametrize("yardstick", ["none", "replay", "ewc", "joint"])
 def test_every_yardstick_plays_the_same_frames_in_every_stage(banks, yardstick):
-    run = train_sequence_of_tasks(with_yardstick(yardstick), progress=False, banks=banks, held_out=banks)
+    run = train_continually(with_yardstick(yardstick), progress=False, banks=banks, held_out=banks)
     frames = {s: [line["frames"] for line in run.metrics if line["stage"] == s] for s in range(3)}
     assert frames == {s: [2 * s * TICK + TICK, 2 * s * TICK + 2 * TICK] for s in range(3)}
     assert [line["task"] for line in run.metrics] == [TASKS[line["stage"]] for line in run.metrics]
@@ -190,7 +190,7 @@ def test_areas_alone_are_those_of_each_tasks_own_training(banks, monkeypatch, tm
 
 
 def test_the_matrix_on_disk_holds_rows_in_the_order_of_stages(banks, tmp_path):
-    run = train_sequence_of_tasks(SHORT, tmp_path, progress=False, banks=banks, held_out=banks)
+    run = train_continually(SHORT, tmp_path, progress=False, banks=banks, held_out=banks)
     kept = json.loads((tmp_path / "matrix.json").read_text())
     assert tuple(kept["tasks"]) == TASKS and kept["yardstick"] == "none"
     assert np.array(kept["rows"])[..., 0].tolist() == run.success.tolist()

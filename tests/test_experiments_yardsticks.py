@@ -12,7 +12,7 @@ from metarim_lite.analysis import mean_interval
 from metarim_lite.cli import _read
 from metarim_lite.errors import Diverged
 from metarim_lite.experiments import continual, yardsticks
-from metarim_lite.experiments.continual import areas_alone, train_sequence_of_tasks
+from metarim_lite.experiments.continual import areas_alone, train_continually
 from metarim_lite.experiments.stages import ContinualConfig
 from metarim_lite.experiments.yardsticks import compare_yardsticks
 from metarim_lite.training import train
@@ -44,7 +44,7 @@ def test_a_comparison_holds_what_single_runs_give_and_goes_on_where_it_was(tmp_p
     assert kept and all(path.read_bytes() == content for path, content in kept.items()), "finished runs were repeated"
     for seed in (0, 1):
         base = dataclasses.replace(SHORT.base, method="lstm", seed=seed)
-        alone = train_sequence_of_tasks(dataclasses.replace(SHORT, base=base), progress=False)
+        alone = train_continually(dataclasses.replace(SHORT, base=base), progress=False)
         assert both.matrices["lstm"]["none"][seed] == alone.success.tolist()
         assert both.measures["lstm"]["none"]["forgetting"][seed] == alone.summary()["forgetting"]
     assert one.measures["lstm"]["none"]["zero_shot"] == both.measures["lstm"]["none"]["zero_shot"][:1]
@@ -62,7 +62,7 @@ def test_forward_transfer_compares_curves_of_several_points_with_each_task_alone
     config = dataclasses.replace(SHORT, frames=12 * 10 * 6)
     found = compare_yardsticks(config, tmp_path, ["lstm"], [0], ["none", "joint"], progress=False)
     own = dataclasses.replace(found.config, base=dataclasses.replace(found.config.base, method="lstm"))
-    run = train_sequence_of_tasks(own, progress=False)
+    run = train_continually(own, progress=False)
     held_out = [line for line in run.metrics if line["stage"] == 1 and "held_out_success" in line]
     assert len(held_out) == 3, "a curve needs more than its two ends"
     corners = [(0, run.rows[0][1].value), *((x["frames"] - 720, x["held_out_success"]) for x in held_out[:-1]),
@@ -102,13 +102,13 @@ def test_a_diverged_run_stands_in_its_row_and_stops_no_other(tmp_path, monkeypat
         with monkeypatch.context() as patch:
             if config.base.seed == 1:
                 patch.setattr(Clock, "update", poisoned)
-            return train_sequence_of_tasks(config, *a, **k)
+            return train_continually(config, *a, **k)
 
     ticks = []
-    monkeypatch.setattr(yardsticks, "train_sequence_of_tasks", only_seed_1)
+    monkeypatch.setattr(yardsticks, "train_continually", only_seed_1)
     config = dataclasses.replace(SHORT, frames=12 * 10 * 6)
     found = compare_yardsticks(config, tmp_path, ["lstm"], [0, 1], ["none"], progress=False)
-    whole = train_sequence_of_tasks(
+    whole = train_continually(
         dataclasses.replace(found.config, base=dataclasses.replace(found.config.base, method="lstm", seed=1)),
         progress=False,
     )

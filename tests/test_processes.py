@@ -197,6 +197,6 @@ def test_worlds_that_do_not_divide_are_refused(monkeypatch):
 def test_what_one_process_does_is_refused_under_torchrun(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ml.UserError, match="start it without torchrun"):
-        ml.experiments.train_sequence_of_tasks(ml.experiments.ContinualConfig())
+        ml.experiments.train_continually(ml.experiments.ContinualConfig())
     with pytest.raises(ml.UserError, match="start it without torchrun"):
         train_sequence()

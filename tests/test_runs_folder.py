@@ -15,13 +15,14 @@ import torch
 from safetensors.torch import load_file, save, save_file
 
 import metarim_lite as ml
+from metarim_lite import cli
 from metarim_lite.config import from_dict, to_dict
 from metarim_lite.experiments import ContinualConfig
 from metarim_lite.experiments.sweeps import SweepConfig
 from metarim_lite.runs.checkpoints import read_checkpoint, write_checkpoint
 from metarim_lite.runs.folder import open_folder
-from metarim_lite.runs.metrics import read_metrics
-from metarim_lite.training import TimeScales, train
+from metarim_lite.runs.metrics import read_metrics, recorded_divergence, recorded_metrics
+from metarim_lite.training import Clock, TimeScales, train
 from metarim_lite.training.trainer import Trainer
 
 SCALES = TimeScales(fast=("encoder", "modules", "heads"), slow=("attention",), fast_span=5, slow_span=10, slow_every=2)
@@ -602,6 +603,14 @@ def test_a_method_redefined_between_two_starts_is_refused_with_the_difference(sm
         with pytest.raises(ml.UserError, match="redefined") as refused:
             train(again, folder=tmp_path, progress=False, bank=small_bank)
         assert said in str(refused.value) and "\n" not in str(refused.value)
+        monkeypatch.setitem(ml.METHODS, "rim", other)
+        if other.controller == "rim":  # the settings that the sentence names make it the run that was begun
+            assert f"set timescales.fast_lr = {rate} to go on" in str(refused.value)
+            spelled = dataclasses.replace(config, timescales={"fast_span": 5, "fast_lr": rate})
+            assert train(spelled, folder=tmp_path, progress=False, bank=small_bank).metrics == run.metrics
+            (tmp_path / "config.json").write_bytes(saved)
+        else:
+            assert "define it as it was" in str(refused.value)
     assert (tmp_path / "config.json").read_bytes() == saved
     for same in (
         dataclasses.replace(rim, about="other words"),
@@ -671,3 +680,29 @@ def test_sequences_of_tasks_and_sweeps_notice_a_redefined_method_too(tmp_path, m
             open_folder(tmp_path / name, config, ("methods",))
     monkeypatch.setitem(ml.METHODS, "rim", rim)
     open_folder(tmp_path / "sweep", dataclasses.replace(sweep, methods=("lstm", "rim", "meta-rim")), ("methods",))
+
+
+def test_a_run_that_diverged_says_so_in_its_folder_until_it_goes_on(small_bank, tmp_path, monkeypatch, capsys):
+    config, update, ticks = dataclasses.replace(CONFIG, method="rim", frames=960), Clock.update, []
+
+    def poisoned(self, *of_tick):
+        watched = update(self, *of_tick)
+        ticks.append(1)
+        return {k: v * float("nan") for k, v in watched.items()} if len(ticks) == poison else watched
+
+    monkeypatch.setattr(Clock, "update", poisoned)
+    for poison, reports in ((1, 0), (3, 1)):  # before the first report, and after one
+        folder = tmp_path / str(poison)
+        ticks.clear()
+        with pytest.raises(ml.errors.Diverged, match="not finite"):
+            train(config, folder=folder, progress=False, bank=small_bank)
+        assert len(recorded_metrics(folder)) == reports
+        where = recorded_divergence(folder)
+        assert where in json.loads((folder / "diverged.json").read_text())["told"] and where.endswith(" frames")
+        cli.report((folder,), out=tmp_path / "curves.png")
+        assert f"{folder} (diverged at {where})" in capsys.readouterr().out
+        ticks.extend([1] * 100)
+        assert train(config, folder=folder, progress=False, bank=small_bank).finished
+        assert recorded_divergence(folder) == ""
+        cli.report((folder,), out=tmp_path / "curves.png")
+        assert "diverged at" not in capsys.readouterr().out

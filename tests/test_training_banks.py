@@ -1,13 +1,14 @@
 """Held-out levels: none is a training level under another seed, or the share that is goes with the figure."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
 
 import metarim_lite as ml
 from metarim_lite.envs.fingerprints import fingerprints
-from metarim_lite.experiments import ContinualConfig, train_sequence_of_tasks
+from metarim_lite.experiments import ContinualConfig, train_continually
 from metarim_lite.experiments.shipped import trained_on
 from metarim_lite.experiments.transfer import transfer, transfer_table
 from metarim_lite.training import HELD_OUT_SEEDS, banks, held_out_bank
@@ -115,10 +116,13 @@ def test_an_evaluation_says_which_share_of_its_levels_was_seen():
 def test_runs_print_and_keep_the_share(tmp_path):
     run = ml.train(CONFIG, folder=tmp_path / "run", progress=False)
     assert run.metrics[-1]["held_out_seen"] == 1
+    assert repr(run).endswith(", 100.0% of the held-out levels identical to training levels)")
     assert trained_on(tmp_path / "run") == {ALIKE: 20}
 
     base = dataclasses.replace(CONFIG, evaluate_every=0)
-    tasks = train_sequence_of_tasks(ContinualConfig(base=base, tasks=(TINY, ALIKE), frames=320), progress=False)
+    config = ContinualConfig(base=base, tasks=(TINY, ALIKE), frames=320)
+    tasks = train_continually(config, tmp_path / "tasks", progress=False)
+    assert json.loads((tmp_path / "tasks" / "matrix.json").read_text())["seen"] == [0, 1]
     assert tasks.seen == (0, 1)
     assert tasks.table().endswith(f"\n\n{ALIKE}: 100.0% of the held-out levels are identical to training levels")
 

@@ -14,7 +14,7 @@ from metarim_lite.analysis.report import report_table
 from metarim_lite.analysis.statistics import wilson
 from metarim_lite.envs.missions import MISSION_KINDS, decode_mission, mission_kinds
 from metarim_lite.experiments import ContinualConfig, SequenceConfig
-from metarim_lite.experiments.continual import train_sequence_of_tasks
+from metarim_lite.experiments.continual import train_continually
 from metarim_lite.experiments.sequences import train_sequence
 from metarim_lite.runs import folder as runs
 from metarim_lite.runs import metrics as kept_lines
@@ -47,7 +47,7 @@ def written():
     """The keys of the metrics of all sorts of runs."""
     tasks = ("BabyAI-GoToObjS4-v0", "MiniGrid-Empty-5x5-v0")
     base = dataclasses.replace(CONFIG, evaluate_every=0)
-    lines = train_sequence_of_tasks(ContinualConfig(base=base, tasks=tasks, frames=320), progress=False).metrics
+    lines = train_continually(ContinualConfig(base=base, tasks=tasks, frames=320), progress=False).metrics
     lines += train_sequence(TINY, progress=False).metrics
     lines += train(dataclasses.replace(CONFIG, imitate=True), progress=False).metrics
     lines += train(dataclasses.replace(CONFIG, level="MiniGrid-Empty-5x5-v0"), progress=False).metrics
@@ -180,6 +180,16 @@ def test_a_table_pools_the_episodes_of_the_last_tenth():
     first, _, row = report_table({"a": [*lines, lines[3] | {"episodes": 0, "frames": 1001}]}).splitlines()
     assert dict(zip(first.split(" | "), row.split(" | "), strict=True))["open"] == "0.200"
     assert str(wilson(16, 40)) in other
+    known = [*AGENT_LINES[:1], AGENT_LINES[1] | {"held_out_seen": 0.25}, *AGENT_LINES[2:]]
+    assert "| 0.333 (25.0% seen) |" in report_table({"a": known})
+
+
+def test_a_table_says_which_runs_diverged_and_where():
+    runs, where = {"a": AGENT_LINES, "b": AGENT_LINES, "c": []}, {"a": "", "b": "1,000 frames", "c": "80 frames"}
+    a, b, c = report_table(runs, where).splitlines()[2:]
+    assert a.startswith("| a | 1,000 |") and b.startswith("| b (diverged at 1,000 frames) | 1,000 |")
+    assert c.startswith("| c (diverged at 80 frames) |  |")
+    assert report_table({"c": []}, where).endswith("| c (diverged at 80 frames) |")
 
 
 def test_a_table_of_sequence_tasks_shows_tests():

@@ -68,6 +68,7 @@ def comparison_table(
     everywhere = {m: on for m, on in runs.items() if len(on) == len(levels)}
     if len(levels) > 1 and everywhere:
         parts.append(_table("all levels", everywhere, baseline, draws, {m: sum(lost[m]) for m in everywhere}))
+    parts += notes_on_seen(levels, [_seen(results, level) for level in levels])
     if any("diverged" in line for line in results):
         parts.append("A run that diverged counts as success 0 at the end, and from its last evaluation on.")
     if missing:
@@ -75,6 +76,21 @@ def comparison_table(
     if min(len(lines) for on in runs.values() for lines in on.values()) < FEW:
         parts.append(f"Intervals over fewer than {FEW} seeds are too narrow to be trusted.")
     return "\n\n".join(parts)
+
+
+def notes_on_seen(names: Sequence[str], shares: Sequence[float | None]) -> list[str]:
+    """What has to be said beside figures on held-out levels: for each name that has some, the share of them that are
+    identical to a training level."""
+    return [
+        f"{name}: {seen:.1%} of the held-out levels are identical to training levels"
+        for name, seen in zip(names, shares, strict=False)
+        if seen
+    ]
+
+
+def _seen(results: Sequence[dict[str, Any]], level: str) -> float:
+    """The largest share that a run on this level has: runs have the same but where the levels trained on are varied."""
+    return max((line.get("seen") or 0.0 for line in results if line["level"] == level), default=0.0)
 
 
 def _table(title: str, runs: dict[str, dict[str, Lines]], baseline: str, draws: int, lost: dict[str, int]) -> str:

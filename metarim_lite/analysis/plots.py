@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import UserError
 from .report import of_agents
 from .statistics import Estimate
 
@@ -83,7 +84,7 @@ def metric_curves(runs: dict[str, Sequence[dict[str, Any]]], path: str | Path) -
         One sentence that says in words what the picture shows.
 
     Raises:
-        UserError: no runs, or agents and sequence tasks at once.
+        UserError: no runs, agents and sequence tasks at once, or nothing to draw yet.
     """
     from matplotlib.figure import Figure
 
@@ -96,6 +97,8 @@ def metric_curves(runs: dict[str, Sequence[dict[str, Any]]], path: str | Path) -
         panels = [key for key in wanted if key in keys]
     else:
         panels = ["loss", *(key for key in keys if key.startswith("test/"))]
+    if not panels:
+        raise UserError("no run has reported an episode that counts yet; wait for a later report")
     width = min(3, len(panels))
     height = -(-len(panels) // width)
     figure = Figure(figsize=(4.2 * width + 1, 3.4 * height), layout="constrained")

@@ -56,22 +56,23 @@ def alternate(ours: Callable[[], float], theirs: Callable[[], float] | None, rou
     return median(a), median(b) if b else float("nan")
 
 
-def row(bench: str, case: str, mode: str, ours: float, peer: str, theirs: float | None) -> dict[str, Any]:
-    """One line of a bench. `theirs` None: the peer is not installed."""
+def row(bench: str, case: str, mode: str, ours: float | None, peer: str, theirs: float | None) -> dict[str, Any]:
+    """One line of a bench. `ours` None: there is nothing to measure, and `case` says why. `theirs` None: the peer is
+    not installed."""
     known = theirs is not None and theirs == theirs
     return {
         "bench": bench,
         "case": case,
         "mode": mode,
-        "ours": round(ours, 1),
+        "ours": None if ours is None else round(ours, 1),
         "peer": peer if known else f"{peer} (not installed)",
         "theirs": round(theirs, 1) if known else None,
-        "ratio": round(ours / theirs, 3) if known else None,
+        "ratio": round(ours / theirs, 3) if known and ours is not None else None,
     }
 
 
 def format_row(r: dict[str, Any]) -> str:
     """A row for people: case, mode, both speeds, ratio."""
-    theirs = f"{r['theirs']:>14,.0f}" if r.get("theirs") is not None else f"{'–':>14s}"
+    ours, theirs = (f"{r[k]:>14,.0f}" if r.get(k) is not None else f"{'–':>14s}" for k in ("ours", "theirs"))
     ratio = f"{r['ratio']:>8.2f}×" if r.get("ratio") is not None else f"{'–':>9s}"
-    return f"{r['bench']:7s} {r['case']:38s} {r['mode']:14s} {r['ours']:>14,.0f}  {r['peer']:28s} {theirs} {ratio}"
+    return f"{r['bench']:7s} {r['case']:38s} {r['mode']:14s} {ours}  {r['peer']:28s} {theirs} {ratio}"

@@ -19,7 +19,7 @@ one of metarim_lite.tasks. A *run* is one training, kept in a folder.
 """
 
 from .after_adaptation import Adapted, evaluate_adaptation
-from .continual import train_sequence_of_tasks
+from .continual import train_continually
 from .search import training_search
 from .sequences import SEQUENCES, SequenceConfig, train_sequence
 from .stages import ContinualConfig
@@ -32,7 +32,7 @@ __all__ = [
     "SequenceConfig",
     "evaluate_adaptation",
     "train_sequence",
-    "train_sequence_of_tasks",
+    "train_continually",
     "training_search",
     "transfer",
 ]

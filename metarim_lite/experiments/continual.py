@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..analysis import Estimate
+from ..analysis.comparison import notes_on_seen
 from ..analysis.curves import area
 from ..analysis.forgetting import summarize
 from ..envs import LevelBank
@@ -124,16 +125,6 @@ def _area(
     return area(list(points), list(points.values()), planned)
 
 
-def notes_on_seen(tasks: Sequence[str], shares: Sequence[float | None]) -> list[str]:
-    """What has to be said beside figures on held-out levels: for each task that has some, the share of them that are
-    identical to a training level."""
-    return [
-        f"{task}: {seen:.1%} of the held-out levels are identical to training levels"
-        for task, seen in zip(tasks, shares, strict=False)
-        if seen
-    ]
-
-
 def matrix_table(tasks: Sequence[str], rows: Sequence[Sequence[Estimate]], joint: bool = False) -> str:
     """A Markdown table: the first row before training, then one row per stage."""
     stages = [f"all tasks, part {n}" for n in range(1, len(rows))] if joint else list(tasks)
@@ -145,7 +136,7 @@ def _line(cells: Sequence[Any]) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def train_sequence_of_tasks(
+def train_continually(
     config: ContinualConfig | None = None,
     folder: str | Path | None = None,
     progress: bool = True,

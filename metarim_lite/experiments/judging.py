@@ -62,7 +62,8 @@ def _line(config: TrainConfig, lines: list[dict[str, Any]], judged: Evaluation |
     reward, length     the same (not of a run that diverged)
     episodes           held-out levels played at the end
     seen               share of them that are identical to a training level
-    curve              `frames` and held-out `success` there: at the beginning, while training, at the end
+    curve              `frames` and held-out `success` there: at the beginning, while training, at the end; where there
+                       are some, also the share `seen` of the levels played while training
     area               mean height of that curve between 0 and `frames`; up to `planned`, for a run that diverged
     frames_to          "0.5", "0.9", "0.98" -> frames after which the curve was first that high; null: never
     updates            of each group of parameters, as far as the metrics count them
@@ -84,8 +85,9 @@ def _line(config: TrainConfig, lines: list[dict[str, Any]], judged: Evaluation |
     else:
         result |= {name: getattr(judged, name)._asdict() for name in ("success", "reward", "length")}
         result |= {"episodes": judged.episodes, "seen": judged.seen}
+    seen = max((line.get("held_out_seen", 0.0) for line in lines), default=0.0)
     return result | {
-        "curve": {"frames": frames, "success": success},
+        "curve": {"frames": frames, "success": success} | ({"seen": seen} if seen else {}),
         "area": area(frames, success, config.frames if judged is None else None),
         "frames_to": {str(share): frames_to(frames, success, share) for share in SHARES},
         "updates": _by_name(last, "updates/"),

@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 
 from ..analysis import mean_interval
-from ..analysis.comparison import FEW
+from ..analysis.comparison import FEW, notes_on_seen
 from ..analysis.forgetting import forward_transfer
 from ..config import from_dict, to_dict
 from ..errors import Diverged, UserError
 from ..files import make_folder, write_json
 from ..training.methods import method
 from ..training.trainer import TrainConfig
-from .continual import area_alone, held_out_levels, notes_on_seen, train_sequence_of_tasks
+from .continual import area_alone, held_out_levels, train_continually
 from .many import NamedRun, check_all_finished, results_in
 from .shipped import flags
 from .stages import YARDSTICKS, ContinualConfig
@@ -190,10 +190,10 @@ def train_and_measure(folder: Path, progress: bool, config: dict[str, Any]) -> L
     frames     played
 
     Raises:
-        UserError: as `train_sequence_of_tasks`.
+        UserError: as `train_continually`.
         KeyboardInterrupt: it was stopped before the end.
     """
-    run = train_sequence_of_tasks(from_dict(ContinualConfig, config), folder, progress, may_diverge=True)
+    run = train_continually(from_dict(ContinualConfig, config), folder, progress, may_diverge=True)
     if not (run.finished or run.diverged):
         raise KeyboardInterrupt
     line = {"success": run.success.tolist(), "measures": run.summary(), "seen": run.seen}

@@ -2,6 +2,7 @@
 
     config.json              what decides the run, spelled out (pins.py); config.toml for `metarim train --config`
     metrics.jsonl            one line per report, but for lines that were lost (metrics.py)
+    diverged.json            only of a run that diverged: where, and the sentence that said so
     checkpoint.safetensors   the whole run as tensors at the last report, with state.json beside it (checkpoints.py)
 
 state.json also records how many threads torch had on the CPU: sums are rounded otherwise with another number, so a run
@@ -97,7 +98,7 @@ from .checkpoints import (
     write_checkpoint,
     write_state,
 )
-from .metrics import METRICS, read_metrics
+from .metrics import DIVERGED, METRICS, read_metrics
 from .pins import check_redefined, compared, read_config, write_settings
 
 log = logging.getLogger(__name__)
@@ -250,6 +251,7 @@ class RunFolder:
         if self.path is not None and leads():
             if not finished:
                 (self.path / result).unlink(missing_ok=True)
+                (self.path / DIVERGED).unlink(missing_ok=True)  # written again where it diverges again
             write_config(self.path, self.config)
 
     def report(self, line: dict[str, Any], learner: Learner, **more: Any) -> None:

@@ -19,8 +19,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..errors import Diverged
-from ..processes import place
+from ..processes import leads, place
 from .folder import Learner
+from .metrics import record_divergence
 
 
 @dataclass
@@ -69,11 +70,15 @@ class Loop:
         if watched and not torch.stack(list(watched.values())).isfinite().all():
             name = next(k for k, v in watched.items() if not v.isfinite())
             kept = self.folder is not None and self.learner.counters["reports"] > 0
-            raise Diverged(
-                f"{name} is not finite at {self.learner.counters[self.count]:,} {self.unit}; "
+            where = f"{self.learner.counters[self.count]:,} {self.unit}"
+            told = (
+                f"{name} is not finite at {where}; "
                 f"{'the last good checkpoint is kept' if kept else 'there was no checkpoint yet'}: begin a run with "
                 "lower learning rates in a new folder"
             )
+            if self.folder is not None and leads():
+                record_divergence(self.folder, where, told)
+            raise Diverged(told)
         return watched
 
 

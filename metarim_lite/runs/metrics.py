@@ -20,20 +20,48 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import read_file, replace_file
+from ..files import read_file, replace_file, write_json
 
 log = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
+DIVERGED = "diverged.json"
 Line = dict[str, Any]
 
 
+def record_divergence(folder: Path, where: str, told: str) -> None:
+    """Leave in a run's folder that it diverged, for whoever reads its metrics later. A run that goes on takes it away.
+
+    Args:
+        where: such as "12,800 frames".
+        told: the sentence that says so.
+    """
+    write_json(folder / DIVERGED, {"at": where, "told": told})
+
+
+def recorded_divergence(folder: Path) -> str:
+    """Where a run diverged, such as "12,800 frames"; "": it did not, or goes on.
+
+    Raises:
+        UserError: diverged.json is damaged.
+    """
+    path = folder / DIVERGED
+    try:
+        return str(json.loads(read_file(path))["at"])
+    except FileNotFoundError:
+        return ""
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{str(path)!r} is damaged; delete it and start the run again") from None
+
+
 def recorded_metrics(folder: Path) -> list[Line]:
-    """The lines of a run's metrics.jsonl, as they are now, while it goes on or after.
+    """The lines of a run's metrics.jsonl, as they are now, while it goes on or after. One that diverged may have none.
 
     Raises:
         UserError: the folder holds no run, or one without a report yet.
     """
+    if recorded_divergence(folder) and not (folder / METRICS).is_file():
+        return []
     path = folder / METRICS
     if not path.is_file():
         raise UserError(f"{str(folder)!r} holds no run with a report; name folders that metarim train made")

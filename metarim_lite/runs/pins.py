@@ -69,18 +69,27 @@ def compared(config: Any, besides: dict[str, Any] | None = None) -> dict[str, st
 
 
 def check_redefined(folder: Path, config: Any, theirs: Any, besides: dict[str, Any]) -> None:
-    """
+    """A run that goes on must be the run that was begun. What a name stands for may have changed since, with a newer
+    version or because somebody redefined it. To go on with either meaning without a word would be wrong for one of the
+    two, so it is refused, and the sentence says which settings, spelled out, make it the run that was begun.
+
     Raises:
         UserError: a name of these settings stands for something else than when the run began.
     """
     now, then = flat(pinned(config)), flat(besides.get("pinned", {}))
     mine, kept = flat(to_dict(config)), flat(to_dict(theirs))
-    for key in (k for k in now if k in then):
-        if now[key] != then[key] and mine.get(key) == kept.get(key) and _named_alike(mine, kept):
-            raise UserError(
-                f"the method of the run in {str(folder)!r} was redefined: its {key} was {then[key]} when the run "
-                f"began, is {now[key]} now; define it as it was, or choose another folder"
-            )
+    if not _named_alike(mine, kept):
+        return
+    changed = [key for key in now if now[key] != then.get(key, now[key]) and mine.get(key) == kept.get(key)]
+    if not changed:
+        return
+    how = "define it as it was"
+    if all(key in mine and then[key] != "null" for key in changed):
+        how = "set " + " and ".join(f"{key} = {then[key]}" for key in changed) + " to go on with it as it began"
+    differences = " and ".join(f"its {key} was {then[key]} when the run began, is {now[key]} now" for key in changed)
+    raise UserError(
+        f"the method of the run in {str(folder)!r} was redefined: {differences}; {how}, or choose another folder"
+    )
 
 
 def _named_alike(mine: dict[str, str], kept: dict[str, str]) -> bool:

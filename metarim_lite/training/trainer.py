@@ -153,6 +153,8 @@ class Run:
     def __repr__(self) -> str:
         last = self.metrics[-1] if self.metrics else {}
         shown = [f"{k.replace('_', ' ')} {last[k]:.3f}" for k in ("success", "held_out_success") if k in last]
+        seen = last.get("held_out_seen")
+        shown += [f"{seen:.1%} of the held-out levels identical to training levels"] if seen else []
         return (
             ", ".join([f"Run({self.config.method} on {self.config.level}, {last.get('frames', 0):,} frames", *shown])
             + ")"
