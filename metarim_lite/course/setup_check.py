@@ -76,6 +76,8 @@ def _make_a_world() -> None:
 
 
 def _make_an_agent() -> None:
+    import torch
+
     from ..envs import GridWorlds, LevelBank
     from ..models import Agent, AgentConfig, act
 
