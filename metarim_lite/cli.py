@@ -351,12 +351,6 @@ COMMANDS: dict[str, Any] = {
 }
 
 
-def _agent_path(name: str) -> str:
-    """A run folder stands for the agent in it."""
-    inside = Path(name) / "agent.safetensors"
-    return str(inside) if inside.is_file() else name
-
-
 def _read(words: list[str]) -> Callable[[], None]:
     """The command that these words ask for, ready to be called.
 

@@ -9,13 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import tyro
 
 from .config import overlay, read_toml
 from .errors import UserError, unknown
 from .experiments.sequences import SEQUENCES, SequenceConfig
+from .models import Agent
 from .models.controller import count_parameters
 from .training.trainer import TrainConfig
+
+USUAL = 240  # steps a world in which methods are compared: whole cycles of every method of ours at 40 steps a rollout
 
 
 def train(
@@ -44,7 +48,7 @@ def train(
     join()
     config = training.fitted(config, folder)
     if leads():
-        print(f"{config.method}: {training.machine_in_words(config)}; {training.in_words(config)}")
+        print(f"{config.method}: {training.machine_in_words(config)}; {clocks_in_words(config)}")
     run = training.train(config, folder=folder, on_report=_reporter(folder, tensorboard))
     if not leads():
         return
@@ -54,7 +58,7 @@ def train(
         held_out = training.held_out_bank(config.levels, 1000, config.train_levels)
         print(f"held-out levels: {training.evaluate(run.agent, held_out, len(held_out))}")
     if run.metrics:
-        print(f"spent: {training.spent_in_words(run.metrics[-1])}")
+        print(f"spent: {spent_in_words(run.metrics[-1])}")
     if not run.finished:
         raise KeyboardInterrupt
     print(f"run kept in {folder}")
@@ -187,3 +191,34 @@ def _take(words: list[str], flag: str) -> tuple[list[str], str | None]:
         if word == flag and i + 1 < len(words):
             return words[:i] + words[i + 2 :], words[i + 1]
     return words, None
+
+
+def clocks_in_words(config: TrainConfig) -> str:
+    """The clocks of a run, what they move and what they spend in 240 steps of each world, in one line."""
+    from .training import make_clocks, spending
+    from .training.methods import method
+    from .training.timescales import groups_that_learn
+
+    scales = config.scales
+    with torch.random.fork_rng(devices=[]):
+        agent = Agent(method(config.method).agent_config(config.agent))
+    groups = groups_that_learn(make_clocks(agent, scales))
+    spent = spending(scales, config.ppo, config.steps, scales.slow_every + 1, groups=groups)
+    share = USUAL / sum(spent.frames.values())
+    clocks = []
+    for name, span in (("fast", scales.fast_span), ("slow", scales.slow_span)):
+        if name in spent.frames:
+            on_it = ", ".join(g for g in getattr(scales, name) if g in groups)
+            clocks.append(f"{name} clock {on_it} (spans of {span}, {share * spent.frames[name]:.4g} steps)")
+    updates = ", ".join(f"{group} {share * count:.4g}" for group, count in spent.updates.items())
+    inner = f"; {share * spent.inner_steps:.4g} steps of each task's copy" if spent.inner_steps else ""
+    memory = "an episode" if scales.memory == "episode" else f"{scales.task_episodes} episodes of a task"
+    return f"{'; '.join(clocks)}; memory of {memory}; in {USUAL} steps a world, updates of {updates}{inner}"
+
+
+def spent_in_words(counters: dict[str, float]) -> str:
+    """What a run has spent, from its counters."""
+    frames = ", ".join(f"{k.split('/')[1]} {v:,}" for k, v in counters.items() if k.startswith("frames/"))
+    updates = ", ".join(f"{k.split('/')[1]} {v:,}" for k, v in counters.items() if k.startswith("updates/"))
+    inner = f"; steps of each task's copy {counters['inner_steps']:,}" if counters.get("inner_steps") else ""
+    return f"frames by clock: {frames}; updates by group: {updates}{inner}"

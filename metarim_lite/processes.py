@@ -142,7 +142,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 def my_part(rows: Tensor, B: int) -> tuple[Tensor, float]:
     """Of a minibatch of sequences, those that this process holds, and their share of the minibatch.
 
-    Arguments:
+    Args:
         rows: int64, numbers s·size·B + b of sequences: span s of world b, among the worlds of all processes.
         B: worlds of one process.
 
@@ -161,7 +161,7 @@ def my_part(rows: Tensor, B: int) -> tuple[Tensor, float]:
 class Gathered:
     """A player that is saved and restored with the worlds of all processes.
 
-    Arguments:
+    Args:
         player: has a flat `state_dict` of tensors, and a `load_state_dict`.
     """
 

@@ -54,7 +54,7 @@ def played(trainer):
 
 
 def slow_gradient(trainer, support, query):
-    learner = trainer.learner
+    learner = trainer.adaptation
     movement = {n: (p - learner.start[n]).detach() for n, p in learner.adapt(support).items()}
     loss, _ = learner.slow_loss(support, movement, query)
     return torch.autograd.grad(loss, learner.clock.parameters)
@@ -83,7 +83,7 @@ def test_gradients_through_adaptation_equal_finite_differences(bank, controller,
     """In the direction of the gradient and in two random ones, in float64, two inner steps deep."""
     slow = {"rim": ("attention",), "lstm": ("modules.weight_ih", "attention")}[controller]
     trainer = make_trainer(bank, controller, dtype=torch.float64, meta_gradient="through-adaptation", slow=slow)
-    learner = trainer.learner
+    learner = trainer.adaptation
     support, query = played(trainer)
     start = {id(p) for p in learner.start.values()}
     gradient = slow_gradient(trainer, support, query)
@@ -142,7 +142,7 @@ def test_the_batched_form_equals_a_loop_over_tasks(bank, controller, max_grad_no
     slow = {"rim": ("attention",), "lstm": ("modules.weight_ih", "attention")}[controller]
     ppo, alpha = PPOConfig(minibatches=2, max_grad_norm=max_grad_norm), 0.1
     trainer = make_trainer(bank, controller, dtype=torch.float64, slow=slow, ppo=ppo, fast_lr=alpha)
-    learner, agent, scales = trainer.learner, trainer.agent, trainer.config.scales
+    learner, agent, scales = trainer.adaptation, trainer.agent, trainer.config.scales
     support, query = played(trainer)
     batched = learner.adapt(support)
     names = {id(p): n for n, p in agent.named_parameters()}
@@ -174,11 +174,11 @@ def test_the_batched_form_equals_a_loop_over_tasks(bank, controller, max_grad_no
 def test_one_task_s_experience_does_not_move_another_s_copy(bank):
     trainer = make_trainer(bank)
     support, _ = played(trainer)
-    before = trainer.learner.adapt(support)
+    before = trainer.adaptation.adapt(support)
     M = support.resets.shape[1] // 3
     other = support._replace(advantages=support.advantages.clone())
     other.advantages[:, :M] *= -1  # the first task's
-    after = trainer.learner.adapt(other)
+    after = trainer.adaptation.adapt(other)
     assert any(not torch.equal(before[n][0], after[n][0]) for n in before)
     assert all(torch.equal(before[n][1:], after[n][1:]) for n in before)
 
@@ -239,7 +239,7 @@ def test_the_query_is_played_by_each_task_s_adapted_copy(bank):
 
 def test_every_minibatch_holds_the_same_share_of_each_task(bank):
     trainer = make_trainer(bank)
-    learner = trainer.learner
+    learner = trainer.adaptation
     support, query = played(trainer)
     task = torch.arange(12).div(4, rounding_mode="floor").float()
     query = query._replace(returns=task.expand(8, 12).clone(), advantages=torch.arange(12.0).expand(8, 12).clone())
@@ -260,7 +260,7 @@ def test_adapting_changes_neither_the_agent_nor_an_optimizer(bank):
     trainer.tick()
     before, saved = snapshot(trainer.agent), {k: v.clone() for k, v in trainer.tensors().items() if "optimizer" in k}
     support = cut_into_spans(trainer.player.collect(trainer.agent, 10, 5), 5, PPO, 3)
-    trainer.learner.adapt(support)
+    trainer.adaptation.adapt(support)
     assert moved(trainer.agent, before) == set()
     now = trainer.tensors()
     assert saved and all(torch.equal(v, now[k]) for k, v in saved.items())
@@ -292,7 +292,7 @@ def test_a_tick_moves_the_slow_groups_and_the_start_if_it_is_learnt(bank, meta_g
 def test_only_fast_groups_are_copied(bank):
     trainer = make_trainer(bank)
     by_group, names = trainer.agent.parameter_groups(), {id(p): n for n, p in trainer.agent.named_parameters()}
-    assert set(trainer.learner.start) == {names[id(p)] for g in ("encoder", "modules", "heads") for p in by_group[g]}
+    assert set(trainer.adaptation.start) == {names[id(p)] for g in ("encoder", "modules", "heads") for p in by_group[g]}
 
 
 def test_a_step_of_adaptation_is_no_longer_than_alpha_times_the_clipping_norm(bank):
@@ -305,7 +305,7 @@ def test_adaptation_lowers_each_task_s_own_loss(bank):
     trainer = make_trainer(bank, fast_lr=0.1)
     support, _ = played(trainer)
     before = [ppo_loss(trainer.agent, rows_of(support, i), PPO)[0].item() for i in range(3)]
-    copies = adapt(trainer.agent, trainer.learner.start, support, 3, 5, 0.1, PPO, False)
+    copies = adapt(trainer.agent, trainer.adaptation.start, support, 3, 5, 0.1, PPO, False)
     for i in range(3):
         alone = copy.deepcopy(trainer.agent)
         alone.load_state_dict({n: c[i].detach() for n, c in copies.items()}, strict=False)

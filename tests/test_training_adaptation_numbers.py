@@ -68,7 +68,7 @@ def test_reward_before_is_that_of_the_support_and_after_that_of_the_query(bank):
 def test_movement_is_the_mean_over_tasks_of_how_far_a_copy_went(bank):
     trainer = make_trainer(bank)
     rollouts = made_up_rewards(trainer)
-    learner = trainer.learner
+    learner = trainer.adaptation
     shared = copy.deepcopy(trainer.agent)
     watched, _ = trainer.tick()
     support = cut_into_spans(rollouts[0], 5, trainer.config.ppo, 3)
@@ -86,7 +86,7 @@ def test_line_4_is_adam_at_beta_on_the_clipped_sum_over_tasks(bank, max_grad_nor
     shared, ppo = copy.deepcopy(trainer.agent), trainer.config.ppo
     watched, _ = trainer.tick()
     support, query = (cut_into_spans(r, s, ppo, 3) for r, s in zip(rollouts, (5, 8), strict=True))
-    start = {n: p for n, p in shared.named_parameters() if n in trainer.learner.start}
+    start = {n: p for n, p in shared.named_parameters() if n in trainer.adaptation.start}
     copies = adapt(shared, start, support, 3, 2, 0.1, ppo, False)
     total, loss = [0.0] * 100, 0.0
     for i in range(3):
@@ -113,7 +113,7 @@ def test_a_step_of_adaptation_is_descent_on_the_tasks_own_clipped_gradient(bank)
     trainer = make_trainer(bank, inner_steps=1)
     made_up_rewards(trainer)
     support = cut_into_spans(trainer.player.collect(trainer.agent, 10, 5), 5, PPOConfig(), 3)
-    start = trainer.learner.start
+    start = trainer.adaptation.start
     for max_norm in (0.01, 100.0):
         ppo = PPOConfig(max_grad_norm=max_norm)
         copies = adapt(trainer.agent, start, support, 3, 1, 0.3, ppo, False)
@@ -164,7 +164,7 @@ def test_agents_of_several_tasks_say_what_each_says_alone(bank):
     agent = trainer.agent
     seen = trainer.player.collect(agent, 5, 5).observation
     dice = torch.Generator().manual_seed(0)
-    copies = {n: p.detach() + torch.randn(3, *p.shape, generator=dice) for n, p in trainer.learner.start.items()}
+    copies = {n: p.detach() + torch.randn(3, *p.shape, generator=dice) for n, p in trainer.adaptation.start.items()}
     state = ControllerState(*(torch.randn(x.shape, generator=dice) for x in agent.initial_state(12)))
     resets = torch.rand(5, 12, generator=dice) < 0.3
     out, after = TaskAgents(agent, copies, 3)(seen, state, resets)

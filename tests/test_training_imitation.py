@@ -191,3 +191,12 @@ def test_what_cannot_imitate_is_refused():
         dataclasses.replace(CONFIG, method="meta-rim-per-task", timescales=None)
     with pytest.raises(ml.UserError, match="learned from reward"):
         ml.experiments.ContinualConfig(base=CONFIG)
+
+
+def test_an_imitator_makes_no_worlds(monkeypatch, small_bank):
+    """It reads what the bot did; only the bot plays."""
+    from metarim_lite.training import trainer
+
+    monkeypatch.setattr(trainer, "GridWorlds", lambda *_, **__: pytest.fail("worlds that nobody plays in"))
+    config = ml.TrainConfig(level="BabyAI-GoToObjS6-v1", num_envs=16, steps=20, imitate=True, device="cpu")
+    trainer.Trainer(config, small_bank.select(range(4)))

@@ -42,7 +42,7 @@ BENCHES: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
 def alternate(ours: Callable[[], float], theirs: Callable[[], float] | None, rounds: int = 3) -> tuple[float, float]:
     """Medians of two measurements taken in turns, so that a noisy machine disturbs both alike.
 
-    Arguments:
+    Args:
         ours, theirs: measure once and return a speed (per second). `theirs` None: not installed.
 
     Returns:

@@ -23,7 +23,7 @@ from ..envs import GridWorlds, LevelBank
 from ..envs.missions import MISSION_LENGTH, VOCABULARY
 from ..errors import UserError
 from ..runs.checkpoints import STATE
-from ..training.adaptation import TaskLearner
+from ..training.adaptation import Adaptation
 from ..training.fitting import USUAL_WORLDS
 from ..training.ppo import cut_into_spans
 from ..training.rollouts import Player
@@ -152,10 +152,10 @@ class ContinualTrainer(Trainer):
         self.config = self.sequence.config_of_stage(stage, self.counters["stage_began"])
         shares, B, seed = self.sequence.worlds_of_stage(stage), self.config.num_envs, self.config.seed
         scales = self.config.scales
-        if self.learner is not None:  # per task: a batch of tasks, cut from the levels of this stage
+        if self.adaptation is not None:  # per task: a batch of tasks, cut from the levels of this stage
             bank = LevelBank.concat([self.banks[task] for task, _ in shares])
             worlds: Any = task_worlds(bank, scales.tasks, B, self.device, _seed(seed, stage, 0), scales.visits)
-            self.learner = TaskLearner(
+            self.adaptation = Adaptation(
                 self.agent, self.clocks["slow"], scales, self.config.ppo, worlds, self.config.steps
             )
         else:

@@ -81,7 +81,7 @@ class Trace:
         Each step uses up one uniform number, whatever happens, and the action is where it falls among the
         cumulated probabilities. So a second recording with an intervention meets the same luck.
 
-        Arguments:
+        Args:
             agent: an Agent, on any device.
             bank: where the level comes from; `level` counts from 0 within it.
             seed: of the random numbers that draw the actions.

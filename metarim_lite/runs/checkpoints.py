@@ -145,7 +145,7 @@ def save_agent(path: str | Path, agent: Agent, about: dict[str, str] | None = No
     """Write an agent (config and parameters) to one safetensors file. One that was compiled to learn is not compiled
     to play: that takes half a minute.
 
-    Arguments:
+    Args:
         path: where; ".safetensors" is appended when it has another ending.
         about: facts to keep with it, such as the command that made it.
     """

@@ -189,7 +189,7 @@ LEFT_OPEN = {"num_envs": "0", "kernel": '"auto"'}  # what a config leaves to the
 class RunFolder:
     """Where a run is kept. Without a path nothing is written, and there is nothing to go on from.
 
-    Arguments:
+    Args:
         path: a new folder, or that of the same run.
         config: what decides the run.
         may_change: settings that may differ from the kept ones, by dotted name; numbers only grow, so that a run can
@@ -244,7 +244,7 @@ class RunFolder:
     def begin(self, finished: bool, result: str) -> None:
         """Make the folder this run's, once nothing speaks against going on: from here on its config is this one.
 
-        Arguments:
+        Args:
             finished: whether there is nothing left to do.
             result: file that a finished run leaves. That of a shorter run is not this one's, and is taken away.
         """

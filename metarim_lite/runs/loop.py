@@ -88,7 +88,7 @@ def looping(
 ) -> Iterator[Loop]:
     """A bar from where the learner is to `total`, and a Ctrl-C or SIGTERM that waits for the end of a tick.
 
-    Arguments:
+    Args:
         count: the counter that says how far the run is.
         unit: what it counts.
         folder: that of the run, if it has one.
@@ -106,7 +106,7 @@ def stop_at_next_tick(children: bool = False) -> Iterator[Callable[[], bool]]:
     A second Ctrl-C stops at once. SIGTERM, which clusters and notebooks send before they kill, is meant for more than
     the run: at the end it is raised once more, for whoever would have got it. Most processes it ends, with status 143.
 
-    Arguments:
+    Args:
         children: hand SIGTERM on to the processes that multiprocessing or joblib started.
     """
     asked: set[int] = set()

@@ -77,7 +77,7 @@ def recorded_metrics(folder: Path) -> list[Line]:
 def read_metrics(folder: Path, count: int, last: Line | None) -> list[Line]:
     """The first `count` lines of metrics.jsonl, as far as they are there; the file then holds these alone.
 
-    Arguments:
+    Args:
         count: how many lines the checkpoint counts.
         last: the last of them, where the checkpoint has it.
 

@@ -86,7 +86,7 @@ def unit_encoder(input_size: int, width: int, mean_square: float) -> nn.Linear:
     Attention compares inputs with a query of unit size, so inputs should have that size too: PyTorch's own
     initialisation would make the vector of a one-hot symbol √(3·D) times too small.
 
-    Arguments:
+    Args:
         mean_square: the mean of ‖x‖² over inputs x. For one-hot symbols it is 1, and this is an embedding table.
     """
     linear = nn.Linear(input_size, width)

@@ -5,31 +5,12 @@ from .evaluation import Evaluation, evaluate
 from .fitting import fitted, machine_in_words
 from .methods import METHODS, MethodConfig
 from .ppo import PPOConfig, gae, ppo_loss
-from .spending import Spending, spending, spent_in_words
+from .spending import Spending, spending
 from .timescales import Clock, TimeScales, make_clocks
-from .trainer import Run, TrainConfig, Trainer, in_words, train
+from .trainer import Run, TrainConfig, Trainer, train
 
 __all__ = [
-    "HELD_OUT_SEEDS",
-    "METHODS",
-    "Clock",
-    "Evaluation",
-    "MethodConfig",
-    "PPOConfig",
-    "Run",
-    "Spending",
-    "TimeScales",
-    "TrainConfig",
-    "Trainer",
-    "evaluate",
-    "fitted",
-    "gae",
-    "held_out_bank",
-    "in_words",
-    "machine_in_words",
-    "make_clocks",
-    "ppo_loss",
-    "spending",
-    "spent_in_words",
-    "train",
-]
+    "HELD_OUT_SEEDS", "METHODS", "Clock", "Evaluation", "MethodConfig", "PPOConfig", "Run", "Spending", "TimeScales",
+    "TrainConfig", "Trainer", "evaluate", "fitted", "gae", "held_out_bank", "machine_in_words", "make_clocks",
+    "ppo_loss", "spending", "train",
+]  # fmt: skip

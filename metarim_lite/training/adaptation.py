@@ -73,7 +73,7 @@ def adapt(
 
     Each task's gradient is scaled down to the norm `ppo.max_grad_norm`, so α bounds how far a step goes.
 
-    Arguments:
+    Args:
         support: spans of all tasks, those of one task side by side, as many of each.
         through: keep the graph, so that the result can be differentiated by `start` and the other parameters.
     """
@@ -91,13 +91,13 @@ def adapt(
     return copies
 
 
-class TaskLearner:
-    """Adapts and learns, tick by tick. Between two ticks nothing is kept but the agent and its slow clock.
+class Adaptation:
+    """Lines 1 to 4, tick by tick. Between two ticks nothing is kept but the agent and its slow clock.
 
     Raises:
         UserError: more minibatches than worlds of a task, one advantage per task, or clocks without parameters.
 
-    Arguments:
+    Args:
         steps: of each world in the support, as `TrainConfig.steps`.
     """
 

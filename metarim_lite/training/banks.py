@@ -35,7 +35,7 @@ def held_out_bank(
     They are the first that training does not have. Where LOOK times as many seeds give too few of these, they are the
     first as they come, and the bank's `seen` says which of them training had.
 
-    Arguments:
+    Args:
         count: at least 1; the few seeds with which minigrid never finishes a level are missing.
         train_levels: what the agent was trained on: so many seeds, from 0 on, of each of these ids, or a bank; 0: none
             of these ids, so that nothing is compared and `seen` stays None.

@@ -29,7 +29,7 @@ class Counter:
         length: int64 [B], steps that each world's episode has lasted so far.
         waiting: int64 [M, kinds, sums]: row i is about the episodes that began M - 1 - i steps ago.
 
-    Arguments:
+    Args:
         step_limit: M, steps after which any episode is over.
     """
 
@@ -46,7 +46,7 @@ class Counter:
     ) -> dict[str, Tensor]:
         """What happened in the next T steps; returns sums over the episodes that began M or more steps ago.
 
-        Arguments:
+        Args:
             rewards: of an episode that of its last step counts; in these worlds all others are 0.
             kinds: number of each world's mission in MISSION_KINDS, before the step.
 

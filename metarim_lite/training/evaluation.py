@@ -53,7 +53,7 @@ def evaluate(
 ) -> Evaluation:
     """Play the first `episodes` levels of `bank` once each.
 
-    Arguments:
+    Args:
         agent: an `Agent`, or anything that is called like one and has `initial_state`.
         bank: levels the agent was not trained on.
         episodes: how many; at most `len(bank)`, so that no level counts twice.

@@ -135,14 +135,11 @@ class RecordedClock(Clock):
     def learn(self, agent: Any, spans: Spans, rows: Tensor, config: PPOConfig, loss: Loss, number: int) -> Named:
         groups = tuple(group for group in self.by_group if number % self.seldom.get(group, 1) == 0)
         rates = tuple(group["lr"] for group in self.optimizer.param_groups)
-        counted = {group: count + (group in groups) for group, count in self.updates.items()}
 
         def update(rows: Tensor) -> Named:
             return Clock.learn(self, agent, spans, rows, config, loss, number)
 
-        watched = self.recorder((self, agent, config, loss, groups, rates), update, rows)
-        self.updates = counted
-        return watched
+        return self.recorder((self, agent, config, loss, groups, rates), update, rows)
 
 
 def _shapes(tensors: Any) -> tuple[torch.Size, ...]:

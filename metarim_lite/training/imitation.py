@@ -127,7 +127,7 @@ class Reader:
 def imitation_loss(agent: Any, batch: Spans, config: PPOConfig) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss above, of `agent` on a batch of spans of demonstrations, and numbers to watch.
 
-    Arguments:
+    Args:
         config: `value` and `entropy` are c_v and c_e.
     """
     out, _ = agent(batch.observation, batch.state, batch.resets)

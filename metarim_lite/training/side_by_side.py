@@ -55,7 +55,7 @@ class SideBySide:
     It offers what a `Player` needs. Each part keeps its number of worlds, so the share of a task in every batch is
     exact, however long its episodes are.
 
-    Arguments:
+    Args:
         step_limit: the longest of all, where these parts are some of many.
     """
 

@@ -11,8 +11,6 @@ from typing import NamedTuple
 from .ppo import PPOConfig
 from .timescales import TimeScales
 
-USUAL = 240  # steps a world in which methods are compared: whole cycles of every method of ours at 40 steps a rollout
-
 
 class Spending(NamedTuple):
     """What some ticks cost."""
@@ -30,7 +28,7 @@ def spending(
 ) -> Spending:
     """What the first `ticks` ticks cost.
 
-    Arguments:
+    Args:
         steps: of each world in the rollout of a fast tick (`TrainConfig.steps`).
         groups: those that have parameters; None: all that are named.
     """
@@ -49,27 +47,3 @@ def spending(
                 spent.updates[group] = spent.updates.get(group, 0) + times * own
         spent = spent._replace(inner_steps=spent.inner_steps + times * scales.inner_steps * per_task)
     return spent
-
-
-def clocks_in_words(scales: TimeScales, ppo: PPOConfig, steps: int, groups: Collection[str]) -> str:
-    """The clocks, and what they spend in 240 steps of each world, for a reader."""
-    cycle = scales.slow_every + 1
-    spent = spending(scales, ppo, steps, cycle, groups=groups)
-    share = USUAL / sum(spent.frames.values())
-    clocks = []
-    for name, span in (("fast", scales.fast_span), ("slow", scales.slow_span)):
-        if name in spent.frames:
-            on_it = ", ".join(g for g in getattr(scales, name) if g in groups)
-            clocks.append(f"{name} clock {on_it} (spans of {span}, {share * spent.frames[name]:.4g} steps)")
-    updates = ", ".join(f"{group} {share * count:.4g}" for group, count in spent.updates.items())
-    inner = f"; {share * spent.inner_steps:.4g} steps of each task's copy" if spent.inner_steps else ""
-    memory = "an episode" if scales.memory == "episode" else f"{scales.task_episodes} episodes of a task"
-    return f"{'; '.join(clocks)}; memory of {memory}; in {USUAL} steps a world, updates of {updates}{inner}"
-
-
-def spent_in_words(counters: dict[str, float]) -> str:
-    """What a run has spent, from its counters."""
-    frames = ", ".join(f"{k.split('/')[1]} {v:,}" for k, v in counters.items() if k.startswith("frames/"))
-    updates = ", ".join(f"{k.split('/')[1]} {v:,}" for k, v in counters.items() if k.startswith("updates/"))
-    inner = f"; steps of each task's copy {counters['inner_steps']:,}" if counters.get("inner_steps") else ""
-    return f"frames by clock: {frames}; updates by group: {updates}{inner}"

@@ -145,8 +145,6 @@ class Clock:
                 "nothing (an LSTM has no attention); put a group that has parameters on it, or leave the clock empty"
             )
         self.optimizer = self.make_optimizer(rates)
-        self.updates = dict.fromkeys(self.by_group, 0)
-        """Optimizer steps of each group since this clock was made."""
 
     def make_optimizer(self, rates: list[dict[str, Any]]) -> torch.optim.Adam:
         return torch.optim.Adam(rates, eps=1e-5)
@@ -198,9 +196,7 @@ class Clock:
         self.backward(loss)
         norms = {f"grad_norm/{group}": _grad_norm(parameters) for group, parameters in self.by_group.items()}
         for group, parameters in self.by_group.items():
-            if number % self.seldom.get(group, 1) == 0:
-                self.updates[group] += 1
-            else:  # Adam leaves alone, with its memory, whatever has no gradient
+            if number % self.seldom.get(group, 1):  # Adam leaves alone, with its memory, whatever has no gradient
                 for p in parameters:
                     p.grad = None
         nn.utils.clip_grad_norm_(self.parameters, max_grad_norm)
@@ -242,6 +238,11 @@ def make_clocks(agent: Any, scales: TimeScales, make: type[Clock] = Clock) -> di
     if scales.slow:
         clocks["slow"] = make(by_group, scales.slow, scales.slow_span, scales.slow_lr)
     return clocks
+
+
+def groups_that_learn(clocks: dict[str, Clock]) -> list[str]:
+    """The groups, and parts of groups, with parameters that some clock moves."""
+    return [group for clock in clocks.values() for group in clock.by_group]
 
 
 def find_groups(agent: Any, scales: TimeScales) -> Groups:

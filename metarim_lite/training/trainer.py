@@ -24,7 +24,7 @@ from ..processes import Gathered, averaged, join, leader_first, leads, place, sh
 from ..runs.checkpoints import save_agent, start_from
 from ..runs.folder import Learner, run_folder
 from ..runs.loop import Loop, looping
-from .adaptation import TaskLearner
+from .adaptation import Adaptation
 from .banks import HELD_OUT_SEEDS, held_out_bank, make_bank
 from .changes import ScaleChanges, changes_from
 from .evaluation import Evaluation, evaluate
@@ -35,8 +35,8 @@ from .methods import method, spelled_out
 from .ppo import PPOConfig, ppo_loss
 from .rollouts import Player, throw_dice
 from .side_by_side import task_worlds
-from .spending import clocks_in_words, spending
-from .timescales import TimeScales, make_clocks
+from .spending import spending
+from .timescales import TimeScales, groups_that_learn, make_clocks
 from .together import SharedClock, throw_all_dice
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ class Run:
 class Trainer(Learner):
     """An agent in its worlds. `tick()` moves it on.
 
-    Arguments:
+    Args:
         fresh: begin with the agent `config.start`; False where a checkpoint will be restored.
     """
 
@@ -182,27 +182,26 @@ class Trainer(Learner):
                 bank = make_bank(config.levels, range(config.train_levels), progress)
             self.levels_seen = bank.checksum()
             shown = demonstrate(bank, progress=progress) if config.imitate else None
-        B = len(mine)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.agent = Agent(chosen.agent_config(config.agent)).to(self.device)
         if config.start and fresh:
             start_from(self.agent, config.start)
-        scales = config.scales
-        alone = place().size == 1
-        acting = torch.Generator(device=self.device).manual_seed(2 * config.seed + 1)
-        self.recorder = Recorder(self.device, [acting], alone and scales.adaptation == "online")
+        scales, B, seed = config.scales, len(mine), config.seed
+        alone, per_task = place().size == 1, scales.adaptation == "per-task"
+        acting = torch.Generator(device=self.device).manual_seed(2 * seed + 1)
+        self.recorder = Recorder(self.device, [acting], alone and not per_task)
         self.clocks = make_clocks(self.agent, scales, self.recorder.clock if alone else SharedClock)
-        self.dice = torch.Generator(device=self.device).manual_seed(2 * config.seed)
-        self.learner: TaskLearner | None = None
-        if scales.adaptation == "per-task":
-            worlds: Any = task_worlds(bank, scales.tasks, config.num_envs, self.device, config.seed, scales.visits)
-            self.learner = TaskLearner(self.agent, self.clocks["slow"], scales, config.ppo, worlds, config.steps)
-        else:
-            worlds = GridWorlds(bank, B, device=self.device, seed=config.seed, first=mine.start, visits=scales.visits)
+        self.dice = torch.Generator(device=self.device).manual_seed(2 * seed)
+        self.adaptation: Adaptation | None = None
         if shown is not None:
-            self.player: Player | Reader = Reader(shown, self.agent, B, config.seed, mine.start)
+            self.player: Player | Reader = Reader(shown, self.agent, B, seed, mine.start)
         else:
+            if per_task:
+                worlds: Any = task_worlds(bank, scales.tasks, config.num_envs, self.device, seed, scales.visits)
+                self.adaptation = Adaptation(self.agent, self.clocks["slow"], scales, config.ppo, worlds, config.steps)
+            else:
+                worlds = GridWorlds(bank, B, self.device, seed, first=mine.start, visits=scales.visits)
             self.player = Player(worlds, self.agent, acting, throw_dice if alone else throw_all_dice)
         self.loss = imitation_loss if config.imitate else ppo_loss
         self.warned = False  # of large states
@@ -210,37 +209,30 @@ class Trainer(Learner):
 
     def tick(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """One rollout and one update of the clock whose turn it is: (watched numbers, sums over episodes)."""
-        scales, config = self.config.scales, self.config
-        name = scales.clock_of_tick(self.counters["tick"])
+        scales, config, counters = self.config.scales, self.config, self.counters
+        name = scales.clock_of_tick(counters["tick"])
         clock = self.clocks[name]
-        before = dict(clock.updates)
-        if self.learner is not None:
-            watched, episodes = self.learner.tick(self.player, self.dice)
-            played = {"fast": self.learner.steps, "slow": clock.span}
-            self.counters["inner_steps"] += scales.inner_steps
+        if self.adaptation is not None:
+            watched, episodes = self.adaptation.tick(self.player, self.dice)
         else:
-            played = {name: scales.steps_of_tick(name, config.steps)}
-            rollout = self.recorder.collect(self.player, self.agent, played[name], clock.span)
+            T = scales.steps_of_tick(name, config.steps)
+            rollout = self.recorder.collect(self.player, self.agent, T, clock.span)
             watched, episodes = clock.update(self.agent, rollout, config.ppo, self.dice, self.loss), rollout.episodes
         watched |= {"largest_h": self.player.state.h.abs().max()}
         watched = averaged(watched, largest=("ratio_error", "largest_h"))
-        self.counters["tick"] += 1
-        self.counters["frames"] += sum(played.values()) * config.num_envs
-        for on, steps in played.items():
-            self.counters[f"frames/{on}"] += steps * config.num_envs
-        for group, count in clock.updates.items():
-            self.counters[f"updates/{group}"] += count - before[group]
+        counters["tick"] += 1
+        counters |= self.spent_after(counters["tick"])
         return {f"{name}/{k}": v for k, v in watched.items()}, total(episodes)
 
     def spent_after(self, ticks: int) -> dict[str, int]:
         """The counters that say what so many ticks cost (see spending.py), and nothing else of the counters."""
-        config, groups = self.config, [g for clock in self.clocks.values() for g in clock.by_group]
+        config, per_task = self.config, self.adaptation is not None
+        clocks, groups = ("fast", "slow") if per_task else self.clocks, groups_that_learn(self.clocks)
         spent = spending(config.scales, config.ppo, config.steps, ticks, config.num_envs, groups)
-        counters = {f"frames/{name}": 0 for name in (self.clocks if self.learner is None else ("fast", "slow"))}
-        counters |= {f"updates/{group}": 0 for group in groups}
-        counters |= {f"frames/{name}": count for name, count in spent.frames.items() if count}
-        counters |= {f"updates/{group}": count for group, count in spent.updates.items()}
-        return counters if self.learner is None else counters | {"inner_steps": spent.inner_steps}
+        frames = {f"frames/{clock}": spent.frames.get(clock, 0) for clock in clocks}
+        updates = {f"updates/{group}": spent.updates.get(group, 0) for group in groups}
+        inner = {"inner_steps": spent.inner_steps} if per_task else {}
+        return {"frames": sum(frames.values()), **frames, **updates, **inner}
 
     def restore(self, tensors: dict[str, Tensor], counters: dict[str, Any], what: str) -> None:
         tick = counters.get("tick") if isinstance(counters, dict) else None
@@ -255,14 +247,6 @@ class Trainer(Learner):
         return {"agent": self.agent, "player": player, **optimizers}
 
 
-def in_words(config: TrainConfig) -> str:
-    """The clocks of a run, what they move and what they spend, in one line."""
-    with torch.random.fork_rng(devices=[]):
-        agent = Agent(method(config.method).agent_config(config.agent))
-    groups = [name for clock in make_clocks(agent, config.scales).values() for name in clock.by_group]
-    return clocks_in_words(config.scales, config.ppo, config.steps, groups)
-
-
 def train(
     config: TrainConfig | None = None,
     *,
@@ -274,7 +258,7 @@ def train(
 ) -> Run:
     """Train an agent; with a folder, survive being killed.
 
-    Arguments:
+    Args:
         config: what to train and how.
         folder: where to keep config, metrics and checkpoints. A folder that holds a run of the same config
             is resumed. None: nothing is written.
