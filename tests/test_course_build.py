@@ -197,11 +197,11 @@ def test_where_the_package_is_installed_the_first_cell_does_nothing(monkeypatch)
 
 
 def test_a_notebook_that_needs_too_much_memory_fails_its_last_test(tmp_path):
-    """The hook of conftest.py beside `pytest --nbval`, on a notebook that needs 300 MB and one that needs none."""
+    """The hook of notebooks/conftest.py beside `pytest --nbval`: one notebook needs 300 MB, one hardly any."""
     for name, cell in (("large", "x = b'1' * 300_000_000"), ("small", "x = 1")):
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
         nbformat.write(notebook, tmp_path / f"{name}.ipynb")
-    hook = (ROOT / "conftest.py").read_text(encoding="utf-8")
+    hook = (ROOT / "notebooks" / "conftest.py").read_text(encoding="utf-8")
     (tmp_path / "conftest.py").write_text(hook.replace("ALLOWED = 1.0e9", "ALLOWED = 0.25e9"), encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "--nbval-lax", "-rA", "-p", "no:cacheprovider", "."]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -109,7 +109,8 @@ def test_tests_are_the_same_at_every_report_and_leave_the_training_data_alone():
 
 def test_a_test_answered_in_parts_has_the_mean_over_all_of_its_sequences(monkeypatch):
     model, task = SequenceTrainer(TINY).model, TINY.chosen_task
-    monkeypatch.setattr(sequences, "AT_ONCE", 6)
+    monkeypatch.setattr(sequences, "DRAWN", 6)
+    monkeypatch.setattr(sequences, "AT_ONCE", 4)
     dice = torch.Generator().manual_seed(5)
     batches = [task.sample(B, dice, "4 blanks") for B in (6, 6, 4)]
     answers = torch.cat([model(batch.inputs)[0] for batch in batches], 1)  # [T,16,output_size]

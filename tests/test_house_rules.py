@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "metarim_lite"
 ROOMS = ("envs", "models", "training", "runs", "bots", "tasks", "experiments", "analysis", "lens", "course")
-LEAVES = {"errors", "config", "files", "cache", "processes", "machine", "recording"}
+LEAVES = {"errors", "config", "files", "cache", "processes", "machine", "recording", "compiling"}
 MAY_IMPORT = {
     "envs": set(),
     "models": set(),

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -100,3 +101,36 @@ def test_the_uniform_agent_is_uniform():
     out, state = ml.UniformAgent()(observation(2, 3))
     assert state is None and out.value.shape == (2, 3)
     assert torch.equal(out.logits.softmax(-1), torch.full((2, 3, 7), 1 / 7))
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"channels": True}, "AgentConfig.channels is True; it must be a whole number of at least 1"),
+        ({"head_size": 0}, "AgentConfig.head_size is 0; it must be a whole number of at least 1"),
+        ({"lstm_size": 8.0}, "AgentConfig.lstm_size is 8.0; it must be a whole number of at least 1"),
+        ({"message_scale": 0}, "AgentConfig.message_scale is 0.* it must be greater than 0"),
+        ({"controller": "lstn"}, "unknown controller 'lstn'; did you mean 'lstm'"),
+        ({"kernel": "fuse"}, "unknown kernel 'fuse'; did you mean 'fused'"),
+        ({"output_gate": "open"}, "unknown output gate 'open'"),
+        ({"active": 7}, "active=7 is more than num_modules=6: choose k between 1 and 6"),
+    ],
+)
+def test_impossible_sizes_get_one_sentence(wrong, said):
+    with pytest.raises(ml.UserError, match=said):
+        ml.AgentConfig(**wrong)
+
+
+def test_every_size_may_be_a_number_of_numpy_and_none_may_be_a_bool():
+    sizes = {name: size for name, size in vars(SIZES).items() if type(size) is int}
+    assert len(sizes) == 13
+    config = ml.AgentConfig(**{name: np.int64(size) for name, size in sizes.items()})
+    assert vars(config) == vars(ml.AgentConfig(**sizes)) and type(config.channels) is int
+    for name in sizes:
+        with pytest.raises(ml.UserError, match=f"AgentConfig.{name} is True"):
+            ml.AgentConfig(**{name: True})
+    assert ml.models.RIM(np.int64(5), np.int32(4), np.int64(3), np.int64(2))(torch.zeros(1, 1, 5))[0].shape == (
+        1,
+        1,
+        12,
+    )

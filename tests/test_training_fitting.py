@@ -104,7 +104,7 @@ def test_a_probe_of_the_compiler_answers_and_does_not_raise(monkeypatch):
     def broken(*args, **settings):
         raise RuntimeError("no compiler")
 
-    from metarim_lite.models import can_compile
+    from metarim_lite.compiling import can_compile
 
     monkeypatch.setattr(torch, "compile", broken)
     can_compile.cache_clear()

@@ -1,7 +1,8 @@
 """Interventions: what an experimenter changes in a running agent to ask "what if?".
 
 Each starts at a step. Before it the episode is the one without the intervention, move for move, because the
-random numbers are the same; after it, whatever differs is due to the intervention.
+random numbers are the same; after it, whatever differs is due to the intervention. A controller knows no dates: at each
+step it is handed the `Interventions` of `models` that are in force (`in_force`).
 """
 
 from __future__ import annotations
@@ -68,8 +69,9 @@ def check(interventions: Sequence[Intervention], num_modules: int | None) -> tup
     return tuple(checked)
 
 
-def for_agent(interventions: Sequence[Intervention], t: int) -> Interventions | None:
-    """What the agent's controller has to be told at step t; None when its modules are left alone."""
+def in_force(interventions: Sequence[Intervention], t: int) -> Interventions | None:
+    """What the agent's controller is handed at step t: all that has begun, without its date; None when its modules are
+    left alone."""
     off, frozen = (
         tuple(sorted({m for one in interventions if isinstance(one, kind) and t >= one.start for m in one.modules}))
         for kind in (ModulesOff, ModulesFrozen)

@@ -49,7 +49,7 @@ def play(
         swapped = changes.mission_at(interventions, t)
         told = seen.mission if swapped is None else swaps[swapped]  # (1, L)
         starts = torch.tensor([t == 0], device=device)
-        options = {"record": True, "interventions": changes.for_agent(interventions, t)}
+        options = {"record": True, "interventions": changes.in_force(interventions, t)}
         out, state = act(agent, seen._replace(mission=told), state, starts, **options)
         chances = out.logits[0].double().softmax(-1).float().cpu().numpy()  # (1, 7) -> (7)
         u = torch.rand((), generator=luck, dtype=torch.float64).item()

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..errors import UserError, unknown
-from .checks import check_switch
+from ..config import bounded, check
+from .checks import SWITCHES, check_active
 from .controller import ControllerState, Diagnostics
 from .encoders import Encoder
 from .lstm import LSTM
@@ -18,68 +18,62 @@ from .rim import RIM
 
 GROUPS = ("encoder", "modules", "attention", "heads")
 NUM_ACTIONS = 7
-NOT_SIZES = ("controller", "kernel", "output_gate", "message_scale")
-MESSAGES = ("comm_heads", "comm_key_size", "comm_value_size", "output_gate", "message_scale")
+OF_ITS_RIM = (
+    "hidden_size", "num_modules", "active", "key_size", "value_size", "comm_heads", "comm_key_size", "comm_value_size",
+    "output_gate", "message_scale",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class AgentConfig:
     """All sizes of an agent. Letters as in the papers: N = num_modules, k = active, H = hidden_size."""
 
-    controller: str = "rim"
+    controller: str = bounded("rim", one_of=("rim", "lstm"))
     """"rim" or "lstm"."""
-    num_modules: int = 6
+    num_modules: int = bounded(6, at_least=1)
     """N: modules of a RIM."""
-    active: int = 4
+    active: int = bounded(4, at_least=1)
     """k: modules active at a step."""
-    hidden_size: int = 32
+    hidden_size: int = bounded(32, at_least=1)
     """H: hidden size of one module; a RIM's state is N·H wide."""
-    lstm_size: int = 128
+    lstm_size: int = bounded(128, at_least=1)
     """Hidden size of the LSTM baseline."""
-    key_size: int = 32
+    key_size: int = bounded(32, at_least=1)
     """d_k of the input attention."""
-    value_size: int = 64
+    value_size: int = bounded(64, at_least=1)
     """d_v of the input attention."""
-    comm_heads: int = 2
+    comm_heads: int = bounded(2, at_least=1)
     """A: heads of the communication attention."""
-    comm_key_size: int = 16
+    comm_key_size: int = bounded(16, at_least=1)
     """d_k of one head of the communication attention."""
-    comm_value_size: int = 16
+    comm_value_size: int = bounded(16, at_least=1)
     """d_v of one head of the communication attention."""
-    output_gate: str = "bounded"
+    output_gate: str = bounded("bounded", one_of=SWITCHES["output_gate"])
     """Of the messages between modules: "bounded", "none" (the paper, whose messages can grow without bound: agents so
     made diverged) or "gated" (the authors' code); see `RIM`."""
-    message_scale: float = 0.1
+    message_scale: float = bounded(0.1, above=0)
     """How large messages are at first; `RIM` has 1. Speaking softly at first, agents learned a little sooner,
     by no more than seeds differ (`experiments.training_search`)."""
-    channels: int = 16
+    channels: int = bounded(16, at_least=1)
     """Channels of one cell of the view."""
-    mission_size: int = 32
+    mission_size: int = bounded(32, at_least=1)
     """Width of the mission's vector."""
-    input_size: int = 128
+    input_size: int = bounded(128, at_least=1)
     """D: width of the controller's input."""
-    head_size: int = 64
+    head_size: int = bounded(64, at_least=1)
     """Width of the hidden layer of actor and critic."""
-    kernel: str = "auto"
+    kernel: str = bounded("auto", one_of=("auto", *SWITCHES["kernel"]))
     """How the controller is computed: "plain", "fused", (a RIM) "compiled", or "auto": "fused", but compiled to train
     for 5 million frames or more, where there is a compiler. It changes speed, and results by rounding only. Compiled, a
     RIM trained a quarter faster on a CPU, after half a minute of compiling, which shorter runs would not win back."""
 
     def __post_init__(self) -> None:
-        if self.controller not in ("rim", "lstm"):
-            raise unknown("controller", self.controller, ("rim", "lstm"))
-        if self.kernel != "auto":
-            check_switch("kernel", self.kernel)
-        for name, value in vars(self).items():
-            if name not in NOT_SIZES and (not isinstance(value, int) or value < 1):
-                raise UserError(f"AgentConfig.{name} is {value!r}; it must be a whole number of at least 1")
-        with torch.device("meta"):  # without memory, only so that what a RIM refuses is refused here
-            RIM(self.input_size, **self.rim_sizes())
+        check(self)
+        check_active(self.active, self.num_modules)
 
     def rim_sizes(self) -> dict[str, Any]:
         """The sizes and switches of its RIM, under the names that `RIM` takes."""
-        names = ("hidden_size", "num_modules", "active", "key_size", "value_size")
-        return {name: getattr(self, name) for name in (*names, *MESSAGES)}
+        return {name: getattr(self, name) for name in OF_ITS_RIM}
 
 
 class AgentOutput(NamedTuple):
@@ -135,10 +129,7 @@ class Agent(nn.Module):
             (AgentOutput, state after the last step).
         """
         x = self.encoder(observation.image, observation.direction, observation.mission)  # (T, B, D)
-        options = {"record": record}
-        if interventions is not None:
-            options["interventions"] = interventions
-        hidden, state, diagnostics = self.controller(x, state, resets, **options)  # (T, B, width)
+        hidden, state, diagnostics = self.controller(x, state, resets, interventions=interventions, record=record)
         return AgentOutput(self.actor(hidden), self.critic(hidden).squeeze(-1), diagnostics), state
 
     def initial_state(self, B: int) -> ControllerState:
@@ -148,11 +139,9 @@ class Agent(nn.Module):
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Every parameter in exactly one of the groups encoder, modules (θ_M), attention (θ_A), heads."""
-        groups = self.controller.parameter_groups()
         return {
             "encoder": list(self.encoder.parameters()),
-            "modules": list(groups["modules"]),
-            "attention": list(groups["attention"]),
+            **self.controller.parameter_groups(),
             "heads": [*self.actor.parameters(), *self.critic.parameters()],
         }
 

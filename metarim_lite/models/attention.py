@@ -71,11 +71,9 @@ def choose_active(preference: Float[Tensor, "N B"], k: int) -> Bool[Tensor, "N B
 
 
 def communicate(
-    query: Float[Tensor, "N B A d_k"],
-    key: Float[Tensor, "N B A d_k"],
-    value: Float[Tensor, "N B A d_v"],
+    query: Float[Tensor, "N B A d_k"], key: Float[Tensor, "N B A d_k"], value: Float[Tensor, "N B A d_v"],
     readable: Bool[Tensor, "N"] | None = None,
-) -> tuple[Float[Tensor, "N B A*d_v"], Float[Tensor, "B A N N"]]:
+) -> tuple[Float[Tensor, "N B A*d_v"], Float[Tensor, "B A N N"]]:  # fmt: skip
     """Every module reads the states of all modules (itself included): softmax(Q Kᵀ / √d_k) V.
 
     Args:

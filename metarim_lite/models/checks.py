@@ -29,10 +29,7 @@ SWITCHES = {
 def check_rim(rim: Any) -> None:
     """Raises UserError where the sizes or switches of a RIM are impossible."""
     check_sizes(**{name: getattr(rim, name) for name in SIZES})
-    if rim.active > rim.num_modules:
-        raise UserError(
-            f"active={rim.active} is more than num_modules={rim.num_modules}: choose k between 1 and {rim.num_modules}"
-        )
+    check_active(rim.active, rim.num_modules)
     for name in SWITCHES:
         check_switch(name, getattr(rim, name))
     check_cell_clip(rim.cell_clip)
@@ -49,6 +46,12 @@ def check_sizes(**sizes: int) -> None:
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, Integral) or size <= 0:
             raise UserError(f"{name}={size!r} must be a positive whole number: use 1 or more")
+
+
+def check_active(k: int, N: int) -> None:
+    """Raises UserError where more modules would be active than there are."""
+    if k > N:
+        raise UserError(f"active={k} is more than num_modules={N}: choose k between 1 and {N}")
 
 
 def check_switch(name: str, value: str) -> None:
@@ -76,20 +79,13 @@ def check_span(
     Raises:
         UserError: naming what is wrong.
     """
-    is_tensor = isinstance(inputs, Tensor)
-    if not is_tensor or inputs.dim() not in dims or inputs.shape[-1] != input_size or 0 in inputs.shape:
+    is_span = isinstance(inputs, Tensor) and inputs.dim() in dims and inputs.shape[-1] == input_size
+    fits = is_span and 0 not in inputs.shape and inputs.device == like.device
+    if not fits or (inputs.dtype != like.dtype and not mixed_precision(inputs)):
         wanted = " or ".join("[T,B,E,D]" if d == 4 else "[T,B,D]" for d in dims)
         raise UserError(
-            f"inputs are {described(inputs)}, expected a tensor {wanted} with D={input_size} and no axis of length 0: "
-            "time comes first, batch second"
-        )
-    if inputs.dtype != like.dtype and not mixed_precision(inputs):
-        raise UserError(
-            f"inputs are {inputs.dtype}, the controller's parameters {like.dtype}: convert one of them with .to(...)"
-        )
-    if inputs.device != like.device:
-        raise UserError(
-            f"inputs are on {inputs.device}, the controller on {like.device}: move one of them with .to(...)"
+            f"inputs are {described(inputs)}, expected a tensor {wanted} with D={input_size} and no axis of length 0, "
+            f"like the controller's parameters {like.dtype} on {like.device}: time comes first, batch second"
         )
     (T, B), device = inputs.shape[:2], inputs.device
     if resets is not None and not is_tensor_of(resets, (T, B), (torch.bool,), device):

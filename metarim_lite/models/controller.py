@@ -1,4 +1,4 @@
-"""What every controller hands around, and how it walks through time.
+"""What every controller hands around: its state, and what it did.
 
 Agent, training and lens hold "a controller" and never ask which: an `LSTM` and a `RIM` take
 `(inputs [T,B,D], state, resets [T,B])` and return `(outputs [T,B,output_size], state, diagnostics)`.
@@ -6,8 +6,8 @@ Agent, training and lens hold "a controller" and never ask which: an `LSTM` and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -38,6 +38,10 @@ class Diagnostics(NamedTuple):
     input_attention: Float[Tensor, "T B N"]
     communication: Float[Tensor, "T B A N N"]
 
+    @classmethod
+    def of_steps(cls, steps: Iterable[Diagnostics]) -> Diagnostics:
+        return cls(*(torch.stack(x).detach() for x in zip(*steps, strict=True)))
+
 
 def count_parameters(module: nn.Module) -> int:
     """How many numbers a module learns."""
@@ -47,40 +51,3 @@ def count_parameters(module: nn.Module) -> int:
 def mixed_precision(x: Tensor) -> bool:
     """Whether `torch.autocast` is on where x is. What is differentiated by hand cannot follow it."""
     return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
-
-
-def walk(
-    step: Callable, h: Tensor, c: Tensor, inputs: Sequence[Tensor], resets: Bool[Tensor, "T B"] | None, keep: bool
-) -> tuple[list[Tensor], Tensor, Tensor, list[Any]]:
-    """A step T times; where an episode begins the state is cleared before it.
-
-    Args:
-        step: (h, c, each input of this step) -> (h, c, anything else it has to say).
-        h, c: [...,B,H].  inputs: each [T,...].
-        keep: keep what else each step says. If nobody needs it, it should not take up memory for T steps.
-
-    Returns:
-        h after each step, the last h and c, and what was kept.
-    """
-    # `unbind` before the loop: x[t] inside it would make backward fill a tensor of full size at each step.
-    begins = [None] * len(inputs[0]) if resets is None else resets.unsqueeze(-1).unbind(0)  # T x [B,1]
-    trail, said = [], []
-    for now, *inputs_t in zip(begins, *(x.unbind(0) for x in inputs), strict=True):
-        if now is not None:
-            h, c = h.masked_fill(now, 0), c.masked_fill(now, 0)
-        h, c, more = step(h, c, *inputs_t)
-        trail.append(h)
-        if keep:
-            said.append(more)
-    return trail, h, c, said
-
-
-def derive_again(run: Callable, tensors: Sequence[Tensor], grads: Sequence[Tensor]) -> list[Tensor | None]:
-    """The gradients of tensors by autograd through `run`, with a graph of their own: for `create_graph=True`, where a
-    derivative written by hand is not enough."""
-    # Views, since one of them may have been made from another (h from C_out, a step before): we want each one's own
-    # share, and what flows on from there is not ours to add.
-    tensors = [x.view_as(x) for x in tensors]
-    wanted = [x for x in tensors if x.requires_grad]
-    found = iter(torch.autograd.grad(run(*tensors), wanted, grads, create_graph=True, allow_unused=True))
-    return [next(found) if x.requires_grad else None for x in tensors]

@@ -53,12 +53,7 @@ class Encoder(nn.Module):
     """
 
     def __init__(
-        self,
-        channels: int,
-        mission_size: int,
-        output_size: int,
-        vocabulary_size: int = 34,
-        mission_length: int = 72,
+        self, channels: int, mission_size: int, output_size: int, vocabulary_size: int = 34, mission_length: int = 72
     ) -> None:
         super().__init__()
         self.cells = nn.Embedding(NUM_TYPES * NUM_COLORS * NUM_STATES, channels)
@@ -70,10 +65,7 @@ class Encoder(nn.Module):
         nn.init.normal_(self.compass_out.weight, std=0.1)
 
     def forward(
-        self,
-        image: UInt8[Tensor, "*lead 7 7 3"],
-        direction: Int[Tensor, "*lead"],
-        mission: Int[Tensor, "*lead L"],
+        self, image: UInt8[Tensor, "*lead 7 7 3"], direction: Int[Tensor, "*lead"], mission: Int[Tensor, "*lead L"]
     ) -> Float[Tensor, "*lead D"]:
         """One vector for each view, compass and mission.
 

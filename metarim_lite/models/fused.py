@@ -15,22 +15,17 @@ products before and after take and give either layout, so nothing is ever transp
 
 from __future__ import annotations
 
-import functools
-import logging
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..compiling import OrEager
 from .attention import choose_active
-from .controller import Diagnostics, derive_again, walk
+from .by_hand import ByHand, walk
+from .controller import Diagnostics
 
-if TYPE_CHECKING:
-    from .rim import RIM
-
-log = logging.getLogger(__name__)
 AT_ONCE = 2**23  # numbers made of the inputs of a span that nobody learns from, at most: 32 MB
 sigmoid_backward = torch.ops.aten.sigmoid_backward  # (gradient, σ(x)) -> gradient of x
 tanh_backward = torch.ops.aten.tanh_backward
@@ -71,7 +66,6 @@ class Kept(NamedTuple):
     gate: Tensor  # [N,B,H], σ(g); else empty
 
 
-NUM_TENSORS = 4 + len(Weights._fields)  # h, c, keys, values, weights
 NUM_KEPT = 2 + len(Kept._fields)  # h, c and the rest
 
 
@@ -171,13 +165,15 @@ def step_backward(
 
 
 def run_span(
-    rim: RIM, x: Tensor, h: Tensor, c: Tensor, resets: Tensor | None, record: bool
+    rim: Any, x: Tensor, h: Tensor, c: Tensor, resets: Tensor | None, record: bool
 ) -> tuple[Tensor, Tensor, Tensor, Diagnostics | None]:
-    """All steps of a span: inputs x [T,B,D], h and c [N,B,H], resets bool [T,B] or None -> outputs [T,B,N·H], the last
-    h and c, diagnostics if they are to be recorded."""
-    (T, B, _), learns = x.shape, torch.is_grad_enabled()
+    """All steps of a span of a RIM: inputs x [T,B,D], h and c [N,B,H], resets bool [T,B] or None -> outputs [T,B,N·H],
+    the last h and c, diagnostics if they are to be recorded."""
+    T, B, _ = x.shape
     most = max(1, AT_ONCE // (B * rim.num_modules * rim.W_in.shape[-1]))
-    if T > most and not learns:  # in pieces, since what is computed beforehand is much larger than what is asked for
+    if (
+        T > most and not torch.is_grad_enabled()
+    ):  # in pieces, since what is computed beforehand is much larger than what is asked for
         pieces = []
         for some in (slice(t, t + most) for t in range(0, T, most)):
             *piece, h, c, seen = run_span(rim, x[some], h, c, None if resets is None else resets[some], record)
@@ -194,45 +190,37 @@ def run_span(
     W, b = torch.cat((rim.W_h, rim.W_q), -1), torch.cat((rim.b, rim.b_q), -1)
     C_out = rim.C_out if rim.C_gate is None else torch.cat((rim.C_out, rim.C_gate), -1)
     sizes = Sizes(rim.active, rim.comm_heads, rim.comm_key_size, rim.output_gate, rim.cell_clip)
-    tensors = (h, c, keys, values, W, b, rim.C_qkv, C_out)
-    if torch._C._are_functorch_transforms_active():  # torch.func transforms the plain steps, not our derivative
-        outputs, h, c, kept = _walk(step, sizes, resets, False, record, *tensors)
-        return outputs, h, c, _stacked(kept) if record else None
-    keep = learns and any(x.requires_grad for x in tensors)
-    outputs, h, c, *seen = RIMByHand.apply(sizes, rim.kernel == "compiled", keep, record, resets, *tensors)
+    span, tensors = RIMSpan(sizes, rim.kernel == "compiled"), (h, c, keys, values, W, b, rim.C_qkv, C_out)
+    outputs, h, c, seen = ByHand.run(span, resets, record, *tensors)
     return outputs, h, c, Diagnostics(*seen) if record else None
 
 
-class RIMByHand(torch.autograd.Function):
-    """A span as one node of the graph."""
+class RIMSpan(NamedTuple):
+    """`step` T times, and the way back: see `ByHand`."""
 
-    @staticmethod
-    def forward(
-        ctx: Any, sizes: Sizes, compiled: bool, keep: bool, record: bool, resets: Tensor | None, *tensors: Tensor
-    ) -> Any:
-        h, c, keys, values, *weights = (x.detach() for x in tensors)
-        same_layout = (h.contiguous(), c.contiguous(), keys, values, *(w.contiguous() for w in weights))
-        # … so that one compilation serves every span: that of keys and values is the same at every step of every T.
-        outputs, h, c, kept = _walk(STEP if compiled else step, sizes, resets, keep, record, *same_layout)
-        if keep:
-            # Here, not on ctx, so that backward frees them, and refuses resets that were written over in the meantime.
-            ctx.save_for_backward(resets, *tensors, *(x for for_backward, _ in kept for x in for_backward))
-            ctx.sizes, ctx.compiled = sizes, compiled
-        seen = _stacked(kept) if record else ()
-        ctx.mark_non_differentiable(*seen)
-        return outputs, h, c, *seen
+    sizes: Sizes
+    compiled: bool
 
-    @staticmethod
-    def backward(ctx: Any, douts: Tensor, dh: Tensor, dc: Tensor, *_: Tensor) -> Any:
-        resets, *saved = ctx.saved_tensors
-        if torch.is_grad_enabled():  # create_graph=True
+    def run(self, resets: Tensor | None, keep: bool, record: bool, *tensors: Tensor) -> tuple:
+        h, c, keys, values, *rest = tensors
+        # One layout for all spans, so that one compilation serves them; that of keys and values is the same anyway.
+        h, c, weights = h.contiguous(), c.contiguous(), Weights(*(w.contiguous() for w in rest))
+        advance_by = STEP if self.compiled else step
 
-            def again(*tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-                return _walk(step, ctx.sizes, resets, False, False, *tensors)[:3]
+        def advance(h: Tensor, c: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, tuple[tuple, tuple]]:
+            new_h, new_c, kept = advance_by(h, c, k, v, weights, self.sizes)
+            return new_h, new_c, ((h, c, *kept) if keep else (), _seen(kept) if record else ())
 
-            return None, None, None, None, None, *derive_again(again, saved[:NUM_TENSORS], (douts, dh, dc))
-        (h0, _, keys, values, *rest), flat = saved[:NUM_TENSORS], saved[NUM_TENSORS:]
-        weights, back = Weights(*rest), STEP_BACKWARD if ctx.compiled else step_backward
+        trail, h, c, said = walk(advance, h, c, (keys, values), resets, keep or record)
+        outputs = torch.stack([h.transpose(0, 1) for h in trail]).flatten(2)  # [T,B,N,H] -> [T,B,N·H]
+        kept = [x for for_backward, _ in said for x in for_backward]
+        return outputs, h, c, kept, Diagnostics.of_steps(seen for _, seen in said) if record else ()
+
+    def backward(
+        self, resets: Tensor | None, tensors: list[Tensor], flat: list[Tensor], douts: Tensor, dh: Tensor, dc: Tensor
+    ) -> tuple[Tensor, ...]:
+        h0, _, keys, values, *rest = tensors
+        weights, back = Weights(*rest), STEP_BACKWARD if self.compiled else step_backward
         grads = Weights(*(torch.zeros_like(w) for w in weights))
         dkeys, dvalues = torch.empty_like(keys), torch.empty_like(values)
         T, (N, B, H) = len(keys), h0.shape
@@ -241,7 +229,7 @@ class RIMByHand(torch.autograd.Function):
             kept = Kept(*kept)
             dh = dh + douts[t].view(B, N, H).transpose(0, 1)
             dh, dc, dkeys[t], dproduct, dqkv, dmessage = back(
-                dh, dc, c, keys[t], values[t], kept, weights, ctx.sizes, dvalues[t]
+                dh, dc, c, keys[t], values[t], kept, weights, self.sizes, dvalues[t]
             )
             grads.C_out.baddbmm_(kept.read, dmessage)
             grads.C_qkv.baddbmm_(kept.offered.transpose(1, 2), dqkv.transpose(1, 2))
@@ -250,22 +238,7 @@ class RIMByHand(torch.autograd.Function):
             if resets is not None:
                 begins = resets[t].unsqueeze(-1)  # [B,1]
                 dh, dc = dh.masked_fill(begins, 0), dc.masked_fill(begins, 0)
-        return None, None, None, None, None, dh, dc, dkeys, dvalues, *grads
-
-
-def _walk(
-    step: Callable, sizes: Sizes, resets: Tensor | None, keep: bool, record: bool, *tensors: Tensor
-) -> tuple[Tensor, Tensor, Tensor, list[tuple[tuple, tuple]]]:
-    """Outputs [T,B,N·H], the last h and c, and of each step what backward needs and what is recorded, as asked for."""
-    h, c, keys, values, *rest = tensors
-    weights = Weights(*rest)
-
-    def advance(h: Tensor, c: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, tuple[tuple, tuple]]:
-        new_h, new_c, kept = step(h, c, k, v, weights, sizes)
-        return new_h, new_c, ((h, c, *kept) if keep else (), _seen(kept) if record else ())
-
-    trail, h, c, kept = walk(advance, h, c, (keys, values), resets, keep or record)
-    return torch.stack([h.transpose(0, 1) for h in trail]).flatten(2), h, c, kept  # [T,B,N,H] -> [T,B,N·H]
+        return dh, dc, dkeys, dvalues, *grads
 
 
 def _seen(kept: Kept) -> Diagnostics:
@@ -273,45 +246,6 @@ def _seen(kept: Kept) -> Diagnostics:
     active = kept.active[..., 0].t()  # [B,N]
     communication = (kept.attention * active.t()[:, None, None]).permute(3, 2, 0, 1)  # [N,N,A,B] -> [B,A,N,N]
     return Diagnostics(active.bool(), kept.alpha[..., 0].t(), communication)
-
-
-def _stacked(kept: list[tuple[tuple, Diagnostics]]) -> Diagnostics:
-    return Diagnostics(*(torch.stack(x).detach() for x in zip(*(seen for _, seen in kept), strict=True)))
-
-
-class OrEager:
-    """`torch.compile(function)` where a compiler works; else the function itself, said in one log line."""
-
-    def __init__(self, function: Callable):
-        self.function, self.fast = function, None
-
-    def __call__(self, *args: Any) -> Any:
-        if self.fast is None:
-            self.fast = torch.compile(self.function, dynamic=False)
-        try:
-            return self.fast(*args)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:  # whatever a missing or broken compiler raises; a real mistake raises again below
-            result = self.function(*args)
-            self.fast = self.function
-            say_once(type(error).__name__)
-            return result
-
-
-@functools.cache
-def can_compile(device: str) -> bool:
-    """Whether `torch.compile` works here: it needs a C++ compiler for "cpu", Triton for "cuda". It is tried, once."""
-    try:
-        torch.compile(torch.sigmoid, dynamic=False)(torch.zeros(8, device=device))
-    except Exception:  # whatever a missing or broken compiler raises
-        return False
-    return True
-
-
-@functools.cache
-def say_once(reason: str) -> None:
-    log.warning("torch.compile does not work here (%s): running eagerly, same results", reason)
 
 
 STEP, STEP_BACKWARD = OrEager(step), OrEager(step_backward)

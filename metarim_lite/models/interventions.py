@@ -36,11 +36,12 @@ class Interventions(NamedTuple):
     def check(self, num_modules: int, active: int) -> None:
         """Raises UserError for a module that does not exist, or forced modules that cannot all be active."""
         for kind, modules in self._asdict().items():
-            if not isinstance(modules, (tuple, list, set, frozenset, range)):
-                raise UserError(f"{kind}={modules!r} must be a tuple of module indices: write {kind}=(2,) for module 2")
+            listed = isinstance(modules, (tuple, list, set, frozenset, range))
+            if not listed or not all(isinstance(n, Integral) and not isinstance(n, bool) for n in modules):
+                raise UserError(
+                    f"{kind}={modules!r} must be a tuple of indices, whole numbers: write {kind}=(2,) for module 2"
+                )
             for n in modules:
-                if isinstance(n, bool) or not isinstance(n, Integral):
-                    raise UserError(f"{kind}={modules!r} holds {n!r}; a module is named by its index, a whole number")
                 if not 0 <= n < num_modules:
                     raise UserError(
                         f"{kind}={tuple(modules)} names module {n}, but there are {num_modules} modules: "

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .by_hand import ByHand, walk
 from .checks import check_cell_clip, check_sizes, check_span, check_switch
-from .controller import ControllerState, count_parameters, derive_again, mixed_precision, walk
+from .controller import ControllerState, count_parameters, mixed_precision
 from .fused import sigmoid_backward, tanh_backward
 from .interventions import Interventions
 from .rim import RIM
@@ -39,7 +40,7 @@ class LSTM(nn.Module):
 
     def __init__(
         self, input_size: int, hidden_size: int = 192, *, cell_clip: float | None = None, kernel: str = "fused"
-    ):
+    ) -> None:
         super().__init__()
         check_sizes(input_size=input_size, hidden_size=hidden_size)
         check_cell_clip(cell_clip)
@@ -89,12 +90,11 @@ class LSTM(nn.Module):
             outputs, (h, c) = self.lstm(inputs, (h.unsqueeze(0).contiguous(), c.unsqueeze(0).contiguous()))
             return outputs, ControllerState(h[0], c[0]), None
         driven = nn.functional.linear(inputs, weights.weight_ih_l0, weights.bias_ih_l0 + weights.bias_hh_l0)
-        tensors = h, c, driven, weights.weight_hh_l0.t()
+        span, tensors = LSTMSpan(self.cell_clip), (h, c, driven, weights.weight_hh_l0.t())
         if plain:
-            outputs, h, c, _ = run_span(*tensors, resets, self.cell_clip, keep=False)
+            outputs, h, c, *_ = span.run(resets, False, False, *tensors)
         else:
-            keep = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
-            outputs, h, c = LSTMByHand.apply(*tensors, resets, self.cell_clip, keep)
+            outputs, h, c, _ = ByHand.run(span, resets, False, *tensors)
         return outputs, ControllerState(h, c), None
 
 
@@ -105,55 +105,41 @@ def begins_inside(resets: Tensor | None) -> bool:
     return resets.device.type != "cpu" or bool(resets[1:].any())
 
 
-def run_span(
-    h: Tensor, c: Tensor, driven: Tensor, W: Tensor, resets: Tensor | None, cell_clip: float | None, keep: bool
-) -> tuple[Tensor, Tensor, Tensor, list[tuple[Tensor, ...]]]:
-    """The LSTM's equations, step by step. h, c [B,H]; driven [T,B,4H], gates from the input; W [H,4H]; resets bool
-    [T,B]; bound of |c|. Returns outputs [T,B,H], the last h and c, and, if it is to be kept, what backward needs."""
-    H = h.shape[-1]
+class LSTMSpan(NamedTuple):
+    """The LSTM's equations, step by step, and the way back: see `ByHand`. h, c [B,H]; driven [T,B,4H], gates from the
+    input; W [H,4H]."""
 
-    def step(h: Tensor, c: Tensor, driven: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        z = torch.addmm(driven, h, W)  # [B,4H], PyTorch's order i, f, g, o
-        i_f, g, o = z[:, : 2 * H].sigmoid(), z[:, 2 * H : 3 * H].tanh(), z[:, 3 * H :].sigmoid()
-        i, f = i_f.split(H, -1)
-        new_c = f * c + i * g
-        if cell_clip is not None:
-            new_c = new_c.clamp(-cell_clip, cell_clip)
-        tanh_c = new_c.tanh()
-        return o * tanh_c, new_c, (h, c, i, f, g, o, tanh_c)
+    cell_clip: float | None
 
-    trail, h, c, kept = walk(step, h, c, (driven,), resets, keep)
-    return torch.stack(trail), h, c, kept
+    def run(
+        self, resets: Tensor | None, keep: bool, record: bool, h: Tensor, c: Tensor, driven: Tensor, W: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, list[Tensor], tuple]:
+        H = h.shape[-1]
 
+        def step(h: Tensor, c: Tensor, driven: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+            z = torch.addmm(driven, h, W)  # [B,4H], PyTorch's order i, f, g, o
+            i_f, g, o = z[:, : 2 * H].sigmoid(), z[:, 2 * H : 3 * H].tanh(), z[:, 3 * H :].sigmoid()
+            i, f = i_f.split(H, -1)
+            new_c = f * c + i * g
+            if self.cell_clip is not None:
+                new_c = new_c.clamp(-self.cell_clip, self.cell_clip)
+            tanh_c = new_c.tanh()
+            return o * tanh_c, new_c, (h, c, i, f, g, o, tanh_c)
 
-class LSTMByHand(torch.autograd.Function):
-    """`run_span`, differentiated by hand."""
+        trail, h, c, kept = walk(step, h, c, (driven,), resets, keep)
+        return torch.stack(trail), h, c, [x for step in kept for x in step], ()
 
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Any:
-        *tensors, resets, ctx.cell_clip, keep = inputs
-        outputs, h, c, kept = run_span(*(x.detach() for x in tensors), resets, ctx.cell_clip, keep)
-        ctx.save_for_backward(resets, *tensors, *(x for step in kept for x in step))
-        return outputs, h, c
-
-    @staticmethod
-    def backward(ctx: Any, douts: Tensor, dh: Tensor, dc: Tensor) -> Any:
-        resets, *saved = ctx.saved_tensors
-        tensors, kept = saved[:4], saved[4:]
-        if torch.is_grad_enabled():  # create_graph=True
-
-            def again(*tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-                return run_span(*tensors, resets, ctx.cell_clip, keep=False)[:3]
-
-            return *derive_again(again, tensors, (douts, dh, dc)), None, None, None
+    def backward(
+        self, resets: Tensor | None, tensors: list[Tensor], kept: list[Tensor], douts: Tensor, dh: Tensor, dc: Tensor
+    ) -> tuple[Tensor, ...]:
         _, _, driven, W = tensors
         ddriven, W_T = torch.empty_like(driven), W.t().contiguous()
         for t in reversed(range(len(driven))):
             c, i, f, g, o, tanh_c = kept[7 * t + 1 : 7 * t + 7]
             dh = dh + douts[t]
             dc = dc + tanh_backward(dh * o, tanh_c)
-            if ctx.cell_clip is not None:
-                dc = dc * ((f * c + i * g).abs() <= ctx.cell_clip)
+            if self.cell_clip is not None:
+                dc = dc * ((f * c + i * g).abs() <= self.cell_clip)
             di, df = sigmoid_backward(dc * g, i), sigmoid_backward(dc * c, f)
             dg, do = tanh_backward(dc * i, g), sigmoid_backward(dh * tanh_c, o)
             torch.cat((di, df, dg, do), -1, out=ddriven[t])
@@ -162,7 +148,7 @@ class LSTMByHand(torch.autograd.Function):
                 begins = resets[t].unsqueeze(-1)  # [B,1]
                 dh, dc = dh.masked_fill(begins, 0), dc.masked_fill(begins, 0)
         h = torch.stack(kept[::7])  # [T,B,H]
-        return dh, dc, ddriven, h.flatten(0, 1).t() @ ddriven.flatten(0, 1), None, None, None
+        return dh, dc, ddriven, h.flatten(0, 1).t() @ ddriven.flatten(0, 1)
 
 
 def matched_lstm_size(input_size: int, *args: Any, **sizes: Any) -> int:

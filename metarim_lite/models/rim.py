@@ -18,9 +18,14 @@ from torch import Tensor, nn
 from ..errors import UserError
 from . import fused
 from .attention import communicate, eagerness, share_out
+from .by_hand import walk
 from .checks import check_rim, check_sizes, check_span
-from .controller import ControllerState, Diagnostics, mixed_precision, walk
+from .controller import ControllerState, Diagnostics, mixed_precision
 from .interventions import Interventions, Masks
+
+PerModule = Float[Tensor, "N B H"]
+Flags = Bool[Tensor, "N B 1"]
+Keys, Values, Read = Float[Tensor, "B 1+E A d_k"], Float[Tensor, "B 1+E A d_v"], Float[Tensor, "N B A*d_v"]
 
 
 class RIM(nn.Module):
@@ -109,9 +114,8 @@ class RIM(nn.Module):
         self.reset_parameters()
 
     def step(
-        self, h: Float[Tensor, "N B H"], c: Float[Tensor, "N B H"],
-        keys: Float[Tensor, "B 1+E A d_k"], values: Float[Tensor, "B 1+E A d_v"], masks: Masks,
-    ) -> tuple[Float[Tensor, "N B H"], Float[Tensor, "N B H"], Diagnostics]:  # fmt: skip
+        self, h: PerModule, c: PerModule, keys: Keys, values: Values, masks: Masks
+    ) -> tuple[PerModule, PerModule, Diagnostics]:
         """One step: the new h and c, and what happened. Keys (over √d_k) and values are those of null and the input."""
         # 1. Ask: each module attends to {null, input}, and reads a mixture of the two.
         read, on_input, eager = self.read_input(h, keys, values, masks)
@@ -132,9 +136,8 @@ class RIM(nn.Module):
         return h, c, Diagnostics(active[..., 0].t(), on_input.t(), weights * writes.transpose(0, 1).unsqueeze(1))
 
     def read_input(
-        self, h: Float[Tensor, "N B H"],
-        keys: Float[Tensor, "B 1+E A d_k"], values: Float[Tensor, "B 1+E A d_v"], masks: Masks,
-    ) -> tuple[Float[Tensor, "N B A*d_v"], Float[Tensor, "N B"], Float[Tensor, "N B"]]:  # fmt: skip
+        self, h: PerModule, keys: Keys, values: Values, masks: Masks
+    ) -> tuple[Read, Float[Tensor, "N B"], Float[Tensor, "N B"]]:
         """softmax(Q Kᵀ / √d_k) V over {null, input}, for each module: what it reads, its attention on the input, and
         how much it wants the input. Null is a row of zeros: its score is 0, and it adds nothing to what is read."""
         query = torch.baddbmm(self.b_q, h, self.W_q).unflatten(-1, (self.input_heads, -1))  # [N,B,A,d_k]
@@ -145,9 +148,7 @@ class RIM(nn.Module):
         read = torch.einsum("nbae,beav->nbav", attention, values).flatten(2)  # [N,B,A·d_v]
         return read, attention[..., 1:].mean(2).sum(-1), eager
 
-    def cell_step(
-        self, h: Float[Tensor, "N B H"], c: Float[Tensor, "N B H"], read: Float[Tensor, "N B A*d_v"]
-    ) -> tuple[Float[Tensor, "N B H"], Float[Tensor, "N B H"]]:
+    def cell_step(self, h: PerModule, c: PerModule, read: Read) -> tuple[PerModule, PerModule]:
         """N independent LSTM or GRU cells: the candidates for h and c."""
         H = self.hidden_size
         driven, recurrent = torch.bmm(read, self.W_in), torch.baddbmm(self.b, h, self.W_h)  # [N,B,4H], of a GRU 3H
@@ -199,12 +200,10 @@ class RIM(nn.Module):
             values = (x @ self.W_v).unflatten(-1, (self.input_heads, -1))  # [T,B,1+E,A,d_v]
             trail, h, c, seen = walk(partial(self.step, masks=masks), h, c, (keys, values), resets, keep=record)
             outputs = torch.stack([h.transpose(0, 1) for h in trail]).flatten(2)  # [T,B,N,H] -> [T,B,N·H]
-            seen = Diagnostics(*(torch.stack(x).detach() for x in zip(*seen, strict=True))) if record else None
+            seen = Diagnostics.of_steps(seen) if record else None
         return outputs, ControllerState(h.transpose(0, 1), c.transpose(0, 1)), seen
 
-    def compete(
-        self, eager: Float[Tensor, "N B"], masks: Masks
-    ) -> tuple[Bool[Tensor, "N B 1"], Bool[Tensor, "N B 1"], Bool[Tensor, "N B 1"]]:
+    def compete(self, eager: Float[Tensor, "N B"], masks: Masks) -> tuple[Flags, Flags, Flags]:
         """Who is active, who writes its state, who shows its new state to the others. In the paper these are one and
         the same, the k most eager; interventions and `inactive_offer` make them differ."""
         active = masks.choose(eager.detach(), self.active)
@@ -212,7 +211,7 @@ class RIM(nn.Module):
         shows = writes if self.inactive_offer == "old" else masks.thaw(torch.ones_like(active))
         return active.unsqueeze(-1), writes.unsqueeze(-1), shows.unsqueeze(-1)
 
-    def message(self, heard: Float[Tensor, "N B A*d_v"]) -> Float[Tensor, "N B H"]:
+    def message(self, heard: Read) -> PerModule:
         """What an active module adds to its h, of what it heard from all heads."""
         message = torch.bmm(heard, self.C_out)
         if self.output_gate == "none":
@@ -240,9 +239,10 @@ class RIM(nn.Module):
         check_sizes(num_modules=num_modules, width=width)
         if width % num_modules:
             raise UserError(f"width={width} cannot be shared equally by num_modules={num_modules}: use a multiple")
-        sizes = {"key_size": 64, "value_size": 4 * (width // num_modules)}
-        sizes |= {"comm_heads": 4, "comm_key_size": 32, "comm_value_size": 32}
-        return cls(input_size, width // num_modules, num_modules, active, **(sizes | switches))
+        value_size = 4 * (width // num_modules)
+        comm = {"comm_heads": 4, "comm_key_size": 32, "comm_value_size": 32}
+        sizes = {"key_size": 64, "value_size": value_size} | comm | switches
+        return cls(input_size, width // num_modules, num_modules, active, **sizes)
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -265,12 +265,9 @@ class RIM(nn.Module):
         self, batch: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> ControllerState:
         """The cleared state: h [B,N,H] and c [B,N,H] ([B,N,0] with GRU modules) of zeros."""
-        like = {"device": device or self.b.device, "dtype": dtype or self.b.dtype}
-        cell_size = self.hidden_size if self.cell == "lstm" else 0
-        return ControllerState(
-            torch.zeros(batch, self.num_modules, self.hidden_size, **like),
-            torch.zeros(batch, self.num_modules, cell_size, **like),
-        )
+        shape = batch, self.num_modules, self.hidden_size
+        h = torch.zeros(shape, device=device or self.b.device, dtype=dtype or self.b.dtype)
+        return ControllerState(h, h.clone() if self.cell == "lstm" else h[..., :0])
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """θ_M, the cells' weights, and θ_A, both attentions' weights: disjoint and exhaustive."""

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import torch
 
+from ..compiling import can_compile
 from ..files import user_path
 from ..machine import choose_device
-from ..models import can_compile
 from ..runs.pins import read_config
 from .methods import method
 
