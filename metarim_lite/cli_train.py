@@ -1,5 +1,5 @@
-"""Settings from the defaults, a TOML file and the command line; `metarim train`, for agents and for sequence tasks, and
-`metarim adapt`."""
+"""Settings from the defaults, a TOML file and the command line; the commands that train one agent or one model of a
+sequence task: train, imitate and adapt."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from .models.controller import count_parameters
 from .training.trainer import TrainConfig
 
 USUAL = 240  # steps a world in which methods are compared: whole cycles of every method of ours at 40 steps a rollout
+
+IMITATION = TrainConfig(imitate=True, frames=1_000_000, train_levels=2_000, num_envs=64, evaluate_every=100_000)
 
 
 def train(
@@ -62,6 +64,18 @@ def train(
     if not run.finished:
         raise KeyboardInterrupt
     print(f"run kept in {folder}")
+
+
+def imitate(
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = IMITATION, folder: Path | None = None
+) -> None:  # fmt: skip
+    """Train an agent to do what minigrid's bot does. Reinforcement learning can go on from there: train --start RUN.
+
+    Args:
+        config: what to train and how; frames are steps of demonstrations read.
+        folder: where the run is kept; default runs/imitate-METHOD-LEVEL-sSEED.
+    """
+    train(config, folder)
 
 
 def adapt(
@@ -146,7 +160,7 @@ def _train_task(name: str, path: str | None) -> Callable[..., None]:
             raise KeyboardInterrupt
         print(f"run kept in {place}")
 
-    values = read_toml(path) if path else {}
+    values = {} if path is None else read_toml(path)
     if values.get("task", SEQUENCES[name].task) != SEQUENCES[name].task:
         raise UserError(f"{path!r} holds settings of the task {values['task']!r}, not of {name!r}: change --task")
     return _with_default(train, overlay(SEQUENCES[name], values))

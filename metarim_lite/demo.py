@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import metarim_lite as ml
 from .analysis import Estimate
 from .analysis.plots import learning_curves
 from .experiments.shipped import shipped_run
+from .machine import peak_memory_gb
 from .training import held_out_bank
 
 LEVEL = "BabyAI-GoToLocal-v0"
@@ -61,7 +60,9 @@ def demo(frames: int, folder: Path, seed: int) -> None:
     print(f"the run           {folder}  (config.json, metrics.jsonl, checkpoint, agent)")
     print(f"the LSTM was made by: {baseline.command}")
     total = time.perf_counter() - began
-    print(f"wall time {total:.0f} s (training {trained:.0f} s), peak memory {peak_memory_gb():.2f} GB")
+    peak = peak_memory_gb()
+    memory = "" if peak is None else f", peak memory {peak:.2f} GB"
+    print(f"wall time {total:.0f} s (training {trained:.0f} s){memory}")
 
 
 def _table(results: dict[str, ml.Evaluation]) -> None:
@@ -73,9 +74,3 @@ def _table(results: dict[str, ml.Evaluation]) -> None:
 
 def _percent(e: Estimate) -> str:
     return f"{e.value:.1%} [{e.low:.1%}, {e.high:.1%}]"
-
-
-def peak_memory_gb() -> float:
-    """Peak resident memory of this process in GB (10⁹ bytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024) / 1e9

@@ -38,6 +38,16 @@ def keep_freed_memory() -> bool:
     return all([mallopt(option, value) == 1 for option, value in settings.items()])
 
 
+def peak_memory_gb() -> float | None:
+    """Peak resident memory of this process in GB (10⁹ bytes); None on Windows, which has no such count."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
 def available_cores() -> int:
     """Cores this process may use: its affinity and, in a container, its quota (Binder gives 1 of many)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

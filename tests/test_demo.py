@@ -45,3 +45,12 @@ def test_the_shipped_agents_are_as_good_as_their_records_say():
         assert record.command.startswith("metarim train")
         result = ml.evaluate(ml.load_agent(name), bank, episodes=300, seed=5)
         assert result.success.low <= record.held_out["high"] and record.held_out["low"] <= result.success.high
+
+
+def test_the_demo_can_be_imported_where_unix_s_modules_are_not():
+    code = (
+        "import sys\nfor name in ('resource', 'fcntl', 'pwd', 'grp', 'termios'): sys.modules[name] = None\n"
+        "import metarim_lite.demo, metarim_lite.cli, metarim_lite.course.student"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

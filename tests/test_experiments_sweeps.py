@@ -1,10 +1,12 @@
 """Sweeps: every run is finished once and counted once, whatever is killed on the way."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -412,7 +414,7 @@ def test_damaged_results_are_refused_with_the_line_named(content, sentence, tmp_
         ({"vary": ("agent.active",)}, "NAME=VALUE"),
         ({"vary": ("seed=1,2",)}, "name several in seeds"),
         ({"vary": ("agent.active=two",)}, "active is 'two'; it must be a whole number"),
-        ({"vary": ("agent.active=9",)}, "k = 9 active modules of N = 6"),
+        ({"vary": ("agent.active=9",)}, "choose k between 1 and 6"),
         ({"vary": ("agent.active=2,2",)}, "twice"),
     ],
 )
@@ -427,6 +429,56 @@ def test_unknown_levels_and_workers_beside_a_scheduler_are_refused(tmp_path):
     with pytest.raises(ml.UserError, match="workers is 2"):
         sweep(CONFIG, tmp_path / "none", workers=2, scheduler="tcp://127.0.0.1:1", progress=False)
     assert not (tmp_path / "none").exists()
+
+
+def _silence(connection):
+    connection.recv(10_000)  # and not a word
+
+
+def _web(connection):
+    connection.recv(10_000)
+    connection.sendall(b"HTTP/1.0 400 Bad Request\r\nContent-Length: 4\r\n\r\nbad\n")
+
+
+def _hang_up(connection):
+    connection.close()
+
+
+@pytest.fixture
+def listening():
+    """(what a server does with each connection) -> its address; connections stay open to the end of the test."""
+    opened = []
+
+    def serve(answer):
+        opened.append(server := socket.create_server(("127.0.0.1", 0)))
+
+        def accept():
+            with contextlib.suppress(OSError):
+                while True:
+                    opened.append(connection := server.accept()[0])
+                    threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        return f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+    yield serve
+    for one in opened:
+        one.close()
+
+
+@pytest.mark.parametrize("who", [_silence, _web, _hang_up, None, "", "tcp://", "somewhere", "http://127.0.0.1:80"])
+def test_what_is_no_scheduler_is_said_to_be_none_in_time(tmp_path, monkeypatch, listening, who):
+    """Whatever listens there, or nothing: one sentence, and no run is started here instead."""
+    pytest.importorskip("distributed", reason="dask[distributed] is not installed")
+    monkeypatch.setattr(many, "PATIENCE", 1.0)
+    address = listening(who) if callable(who) else "tcp://127.0.0.1:1" if who is None else who
+    began = time.monotonic()
+    with pytest.raises(
+        ml.UserError, match=f"^no Dask scheduler answers at '{address}' within 1 s .*; start one"
+    ) as told:
+        sweep(CONFIG, tmp_path / "none", scheduler=address, progress=False)
+    assert time.monotonic() - began < 6 and "\n" not in str(told.value)
+    assert not (tmp_path / "none" / "runs").exists()
 
 
 def test_variations_are_combined_and_named():

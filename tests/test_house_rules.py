@@ -233,3 +233,57 @@ def test_the_encoding_rule_sees_every_form_of_opening():
             "os.open(p, os.O_RDONLY)", "os.fdopen(h, 'wb')", "read_text(p)")  # fmt: skip
     assert all(opened_in_the_locales_encoding(text) == [1] for text in bad)
     assert not any(opened_in_the_locales_encoding(text) for text in good)
+
+
+UNIX_MODULES = {"resource", "fcntl", "pwd", "grp", "termios", "tty", "pty", "posix", "syslog", "crypt", "readline"}
+UNIX_NAMES = {
+    "os": "fork forkpty setsid getsid getuid geteuid getgid getegid getgroups setuid setgid getpgid setpgid getpgrp "
+    "killpg sched_getaffinity sched_setaffinity uname getloadavg nice chown chroot mkfifo mknod openpty wait wait3 "
+    "wait4 register_at_fork sysconf statvfs O_NONBLOCK O_DIRECTORY O_NOFOLLOW WNOHANG",
+    "signal": "SIGKILL SIGHUP SIGUSR1 SIGUSR2 SIGALRM SIGQUIT SIGSTOP SIGCONT SIGTSTP SIGCHLD SIGPIPE alarm setitimer "
+    "pause sigwait pthread_kill pthread_sigmask set_wakeup_fd",
+    "socket": "AF_UNIX",
+    "time": "tzset clock_gettime",
+}
+GUARDS = ("sys.platform", "os.name", "hasattr(", "except ImportError", "except AttributeError", "getattr(")
+
+
+def unix_only(source: str) -> list[str]:
+    """What Windows lacks and this source uses, but for functions that ask first, or do without."""
+    tree, found = ast.parse(source), []
+    guarded = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.FunctionDef, ast.Try, ast.If, ast.IfExp))
+        and any(guard in ast.unparse(node) for guard in GUARDS)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        used = []
+        if isinstance(node, ast.Import):
+            used = [a.name for a in node.names if a.name in UNIX_MODULES]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = UNIX_NAMES.get(node.module, "").split()
+            used = [a.name for a in node.names if node.module in UNIX_MODULES or a.name in names]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            used = [node.attr] if node.attr in UNIX_NAMES.get(node.value.id, "").split() else []
+        elif isinstance(node, ast.Call):
+            used = [k.arg for k in node.keywords if k.arg in ("preexec_fn", "pass_fds")]
+            used += [a.value for a in node.args if isinstance(a, ast.Constant) and a.value in ("fork", "forkserver")]
+            used += ["CDLL(None)"] if ast.unparse(node).endswith("CDLL(None)") else []
+        found += [] if id(node) in guarded else used
+    return found
+
+
+def test_nothing_is_used_that_windows_lacks_unless_somebody_asks_first():
+    for path in PACKAGE.rglob("*.py"):
+        assert not unix_only(path.read_text(encoding="utf-8")), path.relative_to(PACKAGE)
+    assert unix_only("import resource") == ["resource"] and unix_only("from os import fork") == ["fork"]
+    assert unix_only("os.kill(p, signal.SIGKILL)\nPopen(x, preexec_fn=os.setsid)") == [
+        "preexec_fn",
+        "SIGKILL",
+        "setsid",
+    ]
+    assert unix_only("get_context('fork')\nctypes.CDLL(None).mallopt") == ["fork", "CDLL(None)"]
+    assert unix_only("try:\n    import resource\nexcept ImportError:\n    resource = None") == []
+    assert unix_only("def f():\n    return os.getuid() if hasattr(os, 'getuid') else 0") == []

@@ -41,3 +41,10 @@ def test_threads_that_torch_does_not_take_are_said_in_one_line(monkeypatch, capl
 def test_fewer_threads_asked_for_stay_fewer():
     code = "import torch; torch.set_num_threads(1); import metarim_lite; assert torch.get_num_threads() == 1"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_peak_memory_is_this_process_s_and_unknown_where_the_system_does_not_count(monkeypatch):
+    block = torch.ones(50_000_000)  # 0.2 GB, all of it touched
+    assert 0.2 * float(block[0]) < machine.peak_memory_gb() < 200
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    assert machine.peak_memory_gb() is None

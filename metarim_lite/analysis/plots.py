@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from ..files import user_path
 from .report import of_agents
 from .statistics import Estimate
 
@@ -65,7 +66,7 @@ def learning_curves(
     axes.set(xlabel="frames (millions)", ylabel="success rate", ylim=(-0.02, 1.02), title=title)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, loc="lower right")
-    figure.savefig(path, dpi=120)
+    figure.savefig(user_path(path), dpi=120)
     return "Success rate against training frames: " + "; ".join(words) + "."
 
 
@@ -116,7 +117,7 @@ def metric_curves(runs: dict[str, Sequence[dict[str, Any]]], path: str | Path) -
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     grid.flat[0].legend(frameon=False, fontsize="small")
-    figure.savefig(path, dpi=120)
+    figure.savefig(user_path(path), dpi=120)
     last = {name: [line[panels[0]] for line in lines if panels[0] in line][-1:] for name, lines in runs.items()}
     ends = "; ".join(f"{name} ends at {values[0]:.3f}" for name, values in last.items() if values)
     return f"{panels[0].capitalize()} against {unit}: {ends}."

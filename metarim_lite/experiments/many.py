@@ -23,6 +23,7 @@ which `finish` puts into a line, with the sentence as its `diverged`.)
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import threading
@@ -45,6 +46,7 @@ from ..training.methods import METHODS
 from .worker import POLL, Answer, Job, in_own_process, in_this_process, on_dask
 
 RESULTS = "results.jsonl"
+PATIENCE = 10.0  # seconds that a scheduler has to answer
 REFRESH = 2.0  # seconds between two looks at how far the runs are
 
 
@@ -228,7 +230,7 @@ def _side_by_side(
     runs: Sequence[NamedRun], workers: int, scheduler: str | None, progress: bool, title: str
 ) -> Iterator[tuple[NamedRun, Answer]]:
     """Runs as they end, each in a process of its own."""
-    placing = _dask(scheduler) if scheduler else _local(min(workers, len(runs)))
+    placing = _local(min(workers, len(runs))) if scheduler is None else _dask(scheduler)
     with stop_at_next_tick() as stopped, placing as submit, _bar(runs, progress, title) as show:
         pending, shown = {submit(run.job): run for run in runs}, 0.0
         while pending:
@@ -270,15 +272,39 @@ def _dask(address: str) -> Iterator[Submit]:
         from distributed import Client
     except ImportError:
         raise UserError("a scheduler needs Dask; install it with pip install 'metarim-lite[cluster]'") from None
-    try:
-        client = Client(address, timeout=10)
-    except (OSError, ValueError) as error:
-        raise UserError(f"no Dask scheduler answers at {address!r} ({error}); start one with dask scheduler") from None
-    with client:  # leaving it, by an exception too, cancels what is not done
+    _find_scheduler(address)
+    with Client(address, timeout=PATIENCE) as client:  # leaving it, by an exception too, cancels what is not done
         if not client.nthreads():
             raise UserError(f"the Dask scheduler at {address!r} has no workers; start some with dask worker {address}")
         # A key for each run folder: a task that is handed in again while it still runs is not run twice.
         yield lambda job: client.submit(on_dask, job, key=job["folder"], pure=False, retries=2)
+
+
+def _find_scheduler(address: str) -> None:
+    """Wait for the scheduler to say what it is; a client would wait for ever where something else listens, whatever
+    its `timeout`.
+
+    Raises:
+        UserError: it did not answer in time, or is something else.
+    """
+    from distributed import Security
+    from distributed.core import rpc
+
+    async def ask() -> dict[str, Any]:
+        async with rpc(address, connection_args=Security().get_connection_args("client")) as there:
+            return await there.identity()
+
+    try:
+        with ThreadPoolExecutor(1) as thread:  # in a notebook this one has a loop already
+            kind = thread.submit(lambda: asyncio.run(asyncio.wait_for(ask(), PATIENCE))).result()["type"]
+        why = "" if kind == "Scheduler" else f"there is a {kind}"
+    except Exception as error:  # there are as many kinds as there are programs that could listen
+        why = f"{type(error).__name__}: {error}".split("\n")[0].rstrip(": ")
+    if why:
+        raise UserError(
+            f"no Dask scheduler answers at {address!r} within {PATIENCE:g} s ({why}); start one with dask scheduler "
+            "and give its address as tcp://HOST:PORT"
+        )
 
 
 @contextmanager

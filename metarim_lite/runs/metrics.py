@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import read_file, replace_file, write_json
+from ..files import read_file, replace_file, user_path, write_json
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ def recorded_metrics(folder: Path) -> list[Line]:
     Raises:
         UserError: the folder holds no run, or one without a report yet.
     """
+    folder = user_path(folder)
     if recorded_divergence(folder) and not (folder / METRICS).is_file():
         return []
     path = folder / METRICS

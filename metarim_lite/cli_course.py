@@ -1,0 +1,49 @@
+"""The commands around the course and what comes with the package: check, build and ship."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tyro
+
+Words = tyro.conf.Positional
+
+
+def check(notebook: Words[Path]) -> None:
+    """Check an exercise notebook: exercise, points, passed or the likely mistake.
+
+    Args:
+        notebook: your copy, such as exercises/03_attention_bottlenecks.ipynb.
+    """
+    from .course.student import check_notebook
+
+    raise SystemExit(check_notebook(notebook))
+
+
+def build(check: bool = False, force: bool = False) -> None:
+    """Execute the sources of notebooks, solutions and exercises that changed, and write them.
+
+    Args:
+        check: write nothing; fail when what is committed differs from what a build gives.
+        force: execute all of them, changed or not (after shipping another agent, say).
+    """
+    from .course.build import build
+
+    if not build(check=check, force=force):
+        raise SystemExit(1)
+
+
+def ship(folder: Words[Path], name: Words[str], episodes: int = 1000) -> None:
+    """Put the agent of a finished run among those that come with the package.
+
+    Args:
+        folder: the run's folder.
+        name: its name from then on.
+        episodes: held-out levels to evaluate it on.
+    """
+    from .experiments.shipped import ship
+
+    record = ship(folder, name, episodes)
+    seen = record.held_out["seen"]
+    known = f" ({seen:.1%} of the levels identical to training levels)" if seen else ""
+    print(f"{name}: held-out success {record.held_out['value']:.3f}{known}, made by: {record.command}")
