@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from .errors import UserError, unknown
+from .training.banks import HELD_OUT_SEEDS
 
 Words = tyro.conf.Positional
 
@@ -67,7 +68,7 @@ def transfer(agent: Words[str], levels: tuple[str, ...] = (), episodes: int = 50
 
 
 def replay(
-    agent: Words[str], level: str = "BabyAI-GoToLocal-v0", seed: int = 1_000_000, out: Path = Path("replay.html")
+    agent: Words[str], level: str = "BabyAI-GoToLocal-v0", seed: int = HELD_OUT_SEEDS, out: Path = Path("replay.html")
 ) -> None:  # fmt: skip
     """Record one episode and write it as a self-contained HTML page.
 

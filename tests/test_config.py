@@ -15,7 +15,7 @@ import metarim_lite as ml
 from metarim_lite.cli import _read
 from metarim_lite.config import bounded, check, from_dict, overlay, read_toml, to_dict, to_toml, whole_number
 from metarim_lite.experiments import SEQUENCES, ContinualConfig, SequenceConfig
-from metarim_lite.experiments.shipped import command_of
+from metarim_lite.experiments.commands import command_of
 from metarim_lite.experiments.sweeps import SweepConfig
 from metarim_lite.tasks import Adding, BouncingBalls, Copying, Digits
 from metarim_lite.training import METHODS, TimeScales, fitted

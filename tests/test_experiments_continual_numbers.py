@@ -9,6 +9,7 @@ import torch
 
 import metarim_lite as ml
 from metarim_lite.analysis import Estimate
+from metarim_lite.errors import Diverged
 from metarim_lite.experiments import continual, stages
 from metarim_lite.experiments.continual import ContinualRun, areas_alone, matrix_table, train_continually
 from metarim_lite.experiments.stages import ContinualConfig, ContinualTrainer
@@ -198,3 +199,17 @@ def test_the_matrix_on_disk_holds_rows_in_the_order_of_stages(banks, tmp_path):
     for j, bank in enumerate(banks):
         last = ml.load_agent(tmp_path / "agent-2")
         assert run.rows[1][j] == ml.evaluate(last, bank, 10).success
+
+
+def test_a_task_is_trained_alone_in_as_many_worlds_as_in_the_sequence(monkeypatch):
+    """Where the config leaves the number to the machine, too: a single run would have what suits the device."""
+
+    def notes(config, **besides):
+        seen.append((config.level, config.num_envs, config.frames))
+        raise Diverged("far enough")
+
+    seen = []
+    monkeypatch.setattr(continual, "train", notes)
+    config = dataclasses.replace(SHORT, base=dataclasses.replace(SHORT.base, num_envs=0))
+    areas_alone(config, progress=False)
+    assert seen == [(task, config.worlds, SHORT.frames) for task in SHORT.tasks]

@@ -563,7 +563,7 @@ def test_settings_of_another_kind_get_one_sentence(wrong, says):
 
 def test_the_command_kept_with_a_shipped_agent_gives_its_config_back():
     from metarim_lite.cli import _read
-    from metarim_lite.experiments.shipped import command_of
+    from metarim_lite.experiments.commands import command_of
 
     scales = dataclasses.replace(SCALES, slower=(("modules", 0.5),))
     config = dataclasses.replace(CONFIG, method="rim", seed=3, timescales=scales)

@@ -12,6 +12,7 @@
     studies.py           the RIM paper's tables on them; study_settings.py says what they compare
     search.py            how the defaults were found
     shipped.py           agents that come with the package
+    commands.py          the command line that makes a run, printed beside its numbers
 
 One word, one meaning. A *level* is a level id of minigrid, or one world made from it with a seed. A *task* is a level
 id that an agent learns in its turn, in a stretch of training that is its *stage*. A *sequence task* is supervised, and

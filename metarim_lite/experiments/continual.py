@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +259,7 @@ def area_alone(config: ContinualConfig, task: str, folder: Path | None = None, p
         UserError, KeyboardInterrupt: as there.
         Diverged: a loss is not finite.
     """
-    alone = replace(config.base, level=task, frames=config.frames)
+    alone = config.config_of_stage(config.tasks.index(task))  # with as many worlds as in the sequence
     (levels,) = held_out_levels((task,), alone.evaluate_episodes, alone.train_levels, progress)
     with fixed_threads(alone.threads or fitting_threads()):  # what is judged here, too
         first = _row(Trainer(alone, levels).agent, [levels], alone.evaluate_episodes)[0]

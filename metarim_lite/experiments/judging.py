@@ -14,7 +14,7 @@ from ..runs.metrics import recorded_metrics
 from ..training.banks import held_out_bank
 from ..training.evaluation import Evaluation, evaluate
 from ..training.trainer import Run, TrainConfig, Trainer, train
-from .shipped import command_of
+from .commands import command_of
 
 
 def train_and_judge(folder: Path, progress: bool, config: dict[str, Any], episodes: int) -> dict[str, Any]:

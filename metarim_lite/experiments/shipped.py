@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ..runs.pins import read_config
 from ..training.banks import held_out_bank
 from ..training.evaluation import evaluate
 from ..training.trainer import TrainConfig
+from .commands import command_of
 
 DATA = Path(str(resources.files("metarim_lite.data")))
 CURVE = ("frames", "success", "reward", "length", "seconds")
@@ -95,30 +96,3 @@ def trained_on(path_or_name: str | Path) -> dict[str, int]:
         levels = about.get("level", about.get("tasks", ""))
         count = int(about.get("train_levels", TrainConfig.train_levels))
     return {level.strip(): count for level in levels.split(",") if level.strip()}
-
-
-def command_of(config: TrainConfig) -> str:
-    """The command that gives this config: the run's main words, then whatever else differs from the defaults."""
-    main = {name: getattr(config, name) for name in ("method", "level", "frames", "seed")}
-    words = "".join(f" --{name} {value}" for name, value in main.items())
-    return "metarim train" + words + "".join(flags(config, replace(TrainConfig(), **main)))
-
-
-def flags(config: Any, default: Any, prefix: str = "") -> list[str]:
-    """The words of a command line that turn the config `default` into `config`, each with a space before it."""
-    words = []
-    for name, value in vars(config).items():
-        usual = getattr(default, name)
-        flag = f"{prefix}{name.replace('_', '-')}"
-        if value == usual:
-            continue
-        if hasattr(value, "__dataclass_fields__"):
-            words += flags(value, usual, f"{flag}.")
-        else:
-            words.append(" ".join([f" --{flag}", *map(str, _flat(value))]))
-    return words
-
-
-def _flat(value: Any) -> list[Any]:
-    """((a, b), c) -> [a, b, c]: how the command line reads tuples."""
-    return [x for part in value for x in _flat(part)] if isinstance(value, tuple) else [value]

@@ -27,9 +27,9 @@ from ..errors import Diverged, UserError
 from ..files import make_folder, write_json
 from ..training.methods import method
 from ..training.trainer import TrainConfig
+from .commands import flags
 from .continual import area_alone, held_out_levels, train_continually
 from .many import NamedRun, check_all_finished, results_in
-from .shipped import flags
 from .stages import YARDSTICKS, ContinualConfig
 
 MEASURES = ("average_performance", "forgetting", "forgetting_maximum", "backward_transfer", "zero_shot")
