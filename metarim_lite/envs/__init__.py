@@ -1,7 +1,8 @@
 """Worlds as tensors: BabyAI's and MiniGrid's levels, many at once, equal to minigrid step for step.
 
 - minigrid makes the levels; a `LevelBank` holds them as small tables, cached on disk, split by seed.
-- `GridWorlds` steps B of them together, on any device: about ten tensors, two pure functions, no loop over worlds.
+- `GridWorlds` steps B of them together, on any device: about ten tensors, two pure functions, no loop over worlds. On a
+  GPU, `worlds.record()` makes one CUDA graph of a step.
 - `envs.gymnasium.VectorWorlds` is the same behind gymnasium's interface.
 
 Every level with its rooms, step limit and kinds of instruction, every quirk of minigrid and how it is treated, and what

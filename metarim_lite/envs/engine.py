@@ -14,11 +14,11 @@ from torch import Tensor
 from ..config import whole_number
 from ..errors import UserError, unknown
 from ..machine import check_device
-from ..recording import record
 from .cells import ACTIONS, COLOURS, MARGIN, TYPES, flat_index, make_cell, row_stride
 from .levels import LevelBank, whole_numbers
 from .lottery import make_lottery, make_salt
 from .missions import decode_mission, mission_kinds
+from .recorded import RecordedWorlds
 from .rendering import draw_view, draw_world
 from .rules import find_features, make_places
 from .simulation import Observation, Step, Tables, advance, look
@@ -123,7 +123,7 @@ class GridWorlds:
             UserError: actions of the wrong shape, dtype, device or range; worlds that were never reset, or that are
                 finished with autoreset off. Nothing has changed then.
         """
-        self._check_actions(actions)
+        self.check_actions(actions)
         if self.autoreset:
             return self._step(actions, None)
         if not self._may_look:
@@ -140,7 +140,7 @@ class GridWorlds:
         Raises:
             UserError: as `step`, but for finished worlds.
         """
-        self._check_actions(actions)
+        self.check_actions(actions)
         return self._step(actions, self._finished)
 
     def _step(self, actions: Tensor, held: Tensor | None) -> Step:
@@ -352,7 +352,8 @@ class GridWorlds:
             self._registers.copy_(torch.where(ended, fresh, self._registers))
         self._episode += ended
 
-    def _check_actions(self, actions: Tensor) -> None:
+    def check_actions(self, actions: Tensor) -> None:
+        """Raises UserError for what `step` refuses, but for finished worlds."""
         if not isinstance(actions, Tensor) or actions.dtype != torch.int64 or actions.shape != (self.num_envs,):
             found = f"{actions.dtype} {tuple(actions.shape)}" if isinstance(actions, Tensor) else repr(actions)
             raise UserError(f"actions must be an int64 tensor of shape ({self.num_envs},), got {found}")
@@ -373,31 +374,3 @@ class GridWorlds:
         if levels.min() < 0 or levels.max() >= len(self.bank):
             raise UserError(f"levels must be in 0..{len(self.bank) - 1}, got {int(levels.min())}..{int(levels.max())}")
         return levels.to(self.device)
-
-
-class RecordedWorlds:
-    """What `GridWorlds.record` gives: the same worlds, stepped by a graph.
-
-    `reset`, `renew`, `edit` and `load_state_dict` of the worlds change what the graph works on, and so may be called
-    at any time. A fork of the worlds is other memory: record it anew.
-    """
-
-    def __init__(self, worlds: GridWorlds) -> None:
-        self.worlds = worlds
-        self._actions = torch.zeros(worlds.num_envs, dtype=torch.int64, device=worlds.device)
-        start = worlds.state_dict()
-        if not start["begun"]:
-            worlds.reset()
-        self._replay = record("steps of worlds", lambda: worlds.step(self._actions), worlds.device)
-        worlds.load_state_dict(start)
-
-    def step(self, actions: Int[Tensor, "B"]) -> Step:
-        """`GridWorlds.step`. On a GPU all that it gives holds until the next call, which overwrites it: clone what is
-        to be kept.
-
-        Raises:
-            UserError: what `GridWorlds.step` raises.
-        """
-        self.worlds._check_actions(actions)
-        self._actions.copy_(actions)
-        return self._replay()

@@ -13,22 +13,10 @@ import numpy as np
 
 from ..errors import UserError
 from ..machine import in_processes
+from . import missions
 from .catalogue import check_level_id
 from .cells import EMPTY, MAX_SLOTS, make_cell
-from .missions import (
-    DONE_NEAR,
-    NO_RULE,
-    OPEN,
-    PICK_UP,
-    PUT_NEAR,
-    REACH_OR_TRAP,
-    RED_THEN_BLUE,
-    Atom,
-    Program,
-    encode_mission,
-    pack_instruction,
-    program,
-)
+from .missions import NO_RULE, OPEN, PICK_UP, Atom, Program, encode_mission, pack_instruction, program
 from .tables import TABLES
 
 NOWHERE = (-1, -1)
@@ -161,16 +149,16 @@ def pack_goal(env: Any, slot_of: dict[int, int]) -> Goal:
     if isinstance(env, envs.FetchEnv):
         return Goal(program(Atom(PICK_UP, matching(env.targetType, env.targetColor), strict=1, done=0)))
     if isinstance(env, (envs.GoToDoorEnv, envs.GoToObjectEnv)):
-        return Goal(rule=DONE_NEAR, target=env.target_pos)
+        return Goal(rule=missions.DONE_NEAR, target=env.target_pos)
     if isinstance(env, envs.PutNearEnv):
         moved = program(Atom(second=matching(env.move_type, env.moveColor), done=0))
-        return Goal(moved, PUT_NEAR, env.target_pos)
+        return Goal(moved, missions.PUT_NEAR, env.target_pos)
     if isinstance(env, envs.MemoryEnv):
-        return Goal(rule=REACH_OR_TRAP, target=env.success_pos, trap=env.failure_pos)
+        return Goal(rule=missions.REACH_OR_TRAP, target=env.success_pos, trap=env.failure_pos)
     if isinstance(env, envs.RedBlueDoorEnv):
         blue = program(Atom(second=mask(env.blue_door), done=0))
         red = env.grid.grid.index(env.red_door)
-        return Goal(blue, RED_THEN_BLUE, (red % env.width, red // env.width))
+        return Goal(blue, missions.RED_THEN_BLUE, (red % env.width, red // env.width))
     return Goal()
 
 
