@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from contextlib import nullcontext
 
 os.environ.setdefault("METARIM_CACHE", tempfile.mkdtemp(prefix="metarim-test-cache-"))
 
@@ -27,3 +28,27 @@ def dice_are_left_as_found():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
+
+
+@pytest.fixture
+def taped(monkeypatch):
+    """This CPU is taken for a GPU: a tape stands for graphs (see tape.py), and nobody looks at numbers."""
+    import tape
+
+    from metarim_lite import recording
+    from metarim_lite.envs import GridWorlds
+    from metarim_lite.models import lstm
+    from metarim_lite.training import graphs
+
+    as_on_a_cpu = GridWorlds.__init__
+
+    def without_looking(worlds, *args, **settings):
+        as_on_a_cpu(worlds, *args, **settings)
+        worlds._may_look = False
+
+    monkeypatch.setattr(GridWorlds, "__init__", without_looking)
+    monkeypatch.setattr(lstm, "begins_inside", lambda resets: resets is not None and len(resets) > 1)
+    monkeypatch.setattr(graphs, "PLAIN_CALLS", 1)
+    monkeypatch.setattr(recording, "can_record", lambda device: True)
+    monkeypatch.setattr(recording, "aside", lambda device: nullcontext())
+    monkeypatch.setattr(recording, "capture", tape.capture)

@@ -38,7 +38,7 @@ class Tape(TorchDispatchMode):
         given = func(*args, **kwargs)
         there = {memory.data_ptr() for memory in storages((args, kwargs))}
         self.made |= {m.data_ptr(): m for m in storages(given) if m.data_ptr() not in there}
-        self.lines.append((func, args, kwargs, tree_leaves(given)))
+        self.lines.append((torch.is_grad_enabled(), func, args, kwargs, tree_leaves(given)))
         return given
 
     def undo(self):
@@ -46,14 +46,16 @@ class Tape(TorchDispatchMode):
         for memory, content in self.before.values():
             memory.copy_(content)
 
-    @torch.no_grad()
     def replay(self):
         for memory in self.made.values():
             memory.fill_(255)  # NaN, -1, true
-        for func, args, kwargs, given in self.lines:
-            for old, new in zip(given, tree_leaves(func(*args, **kwargs)), strict=True):
-                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
-                    old.copy_(new)
+        with torch._C._AutoDispatchBelowAutograd():  # as when they were recorded
+            for learning, func, args, kwargs, given in self.lines:
+                with torch.set_grad_enabled(learning):
+                    again = tree_leaves(func(*args, **kwargs))
+                for old, new in zip(given, again, strict=True):
+                    if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
+                        old.copy_(new)
 
 
 def storages(tensors):

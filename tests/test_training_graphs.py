@@ -1,6 +1,5 @@
 """Training by recorded graphs: the same run, bit for bit. A tape stands for the graph on a CPU (see tape.py)."""
 
-import contextlib
 import dataclasses
 import logging
 
@@ -12,30 +11,12 @@ import metarim_lite as ml
 from metarim_lite import recording
 from metarim_lite.config import from_dict, to_dict
 from metarim_lite.envs import GridWorlds
-from metarim_lite.models import lstm
-from metarim_lite.training import PPOConfig, Trainer, graphs
+from metarim_lite.training import PPOConfig, Trainer
 from metarim_lite.training.graphs import Recorder
 
 SMALL = ml.AgentConfig(num_modules=4, active=2, hidden_size=6, lstm_size=8, input_size=8, channels=4, mission_size=8)
 CONFIG = ml.TrainConfig(num_envs=10, steps=8, agent=SMALL, ppo=PPOConfig(epochs=1, minibatches=3), device="cpu")
 SPANS = {"fast_span": 4, "slow_span": 12, "slow_every": 2}
-
-
-@pytest.fixture
-def taped(monkeypatch):
-    """This CPU is taken for a GPU: there are graphs, and nobody looks at numbers."""
-    as_on_a_cpu = GridWorlds.__init__
-
-    def without_looking(worlds, *args, **settings):
-        as_on_a_cpu(worlds, *args, **settings)
-        worlds._may_look = False
-
-    monkeypatch.setattr(GridWorlds, "__init__", without_looking)
-    monkeypatch.setattr(lstm, "begins_inside", lambda resets: resets is not None and len(resets) > 1)
-    monkeypatch.setattr(graphs, "PLAIN_CALLS", 1)
-    monkeypatch.setattr(recording, "can_record", lambda device: True)
-    monkeypatch.setattr(recording, "aside", lambda device: contextlib.nullcontext())
-    monkeypatch.setattr(recording, "capture", tape.capture)
 
 
 def both(config, bank):

@@ -31,11 +31,18 @@ def _solve() -> Iterator[dict[str, Any]]:
     yield from bench_solve()
 
 
+def _gpu() -> Iterator[dict[str, Any]]:
+    from .gpu import bench_gpu
+
+    yield from bench_gpu()
+
+
 BENCHES: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
     "worlds": _worlds,
     "rim": _rim,
     "train": _train,
     "solve": _solve,
+    "gpu": _gpu,
 }
 
 

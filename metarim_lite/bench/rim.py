@@ -30,9 +30,14 @@ class Case(NamedTuple):
     def __str__(self) -> str:
         return f"T{self.T} B{self.B} {N}x{self.H}"
 
+    @property
+    def width(self) -> int:
+        """Of the state: all modules together."""
+        return N * self.H
+
     def rim(self) -> RIM:
         if self.paper:
-            return RIM.as_in_paper(self.D, N * self.H, N, ACTIVE)
+            return RIM.as_in_paper(self.D, self.width, N, ACTIVE)
         return RIM(self.D, self.H, N, ACTIVE)
 
 
@@ -51,7 +56,7 @@ def bench_rim(rounds: int = 7) -> list[dict[str, Any]]:
     rows = []
     for case in CASES:
         torch.manual_seed(0)
-        rim, lstm = case.rim(), nn.LSTM(case.D, N * case.H)
+        rim, lstm = case.rim(), nn.LSTM(case.D, case.width)
         x = torch.randn(case.T, case.B, case.D)
         for mode, kernel in (("eager", "fused"), ("compiled", "compiled"), ("eager forward", "fused")):
             rim.kernel = kernel

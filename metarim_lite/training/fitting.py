@@ -20,7 +20,7 @@ from .methods import method
 C = TypeVar("C")
 USUAL_WORLDS, MOST_WORLDS = 256, 2048
 LEAST_ROLLOUTS = 150  # of a run: whoever learns from few, large ones makes few updates
-BYTES_OF_A_WORLD = 2 * 2**20  # what its share of a rollout and of a minibatch takes, measured generously
+BYTES_OF_A_WORLD = 2 * 2**20  # room for its share of a rollout and of a minibatch: an estimate, on the large side
 COMPILED_FROM = 5_000_000  # frames: compiling takes half a minute, and saves a fifth of the time on a CPU
 
 
