@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metarim_lite.envs import GridWorlds, LevelBank
+from metarim_lite.envs import GridWorlds, LevelBank, cells
 from metarim_lite.errors import UserError
 
 MIXED = ("BabyAI-GoToLocal-v0", "BabyAI-MiniBossLevel-v0", "BabyAI-PutNextS5N2Carrying-v0", "MiniGrid-LavaGapS5-v0")
@@ -387,3 +387,26 @@ def test_an_edited_cell_is_seen_and_acts_like_what_it_holds():
     for arguments, sentence in (((0, 9, 1), "cannot be edited"), ((0, 2, 2, "bal"), "did you mean 'ball'")):
         with pytest.raises(UserError, match=sentence):
             worlds.edit(*arguments)
+
+
+def test_a_cells_bits_have_names_that_say_what_they_were_made_of():
+    """Every door in every state, as ints and as a tensor; opening is what turns one state's cell into another's."""
+    names = ("open", "closed", "locked")
+    for colour in cells.COLOURS:
+        doors = [cells.make_cell("door", colour, state, slot=9) for state in range(3)]
+        for state, door in enumerate(doors):
+            said = cells.kind(door), cells.state(door), cells.slot(door), cells.is_locked(door)
+            assert said == (cells.TYPE["door"], state, 9, names[state] == "locked")
+            assert cells.solidity(door) == (cells.GROUND if names[state] == "open" else cells.BARRIER)
+            assert cells.flipped(door) == doors[0 if state else 1]
+            assert cells.hides(door) == (-1 if state else 0)
+        many = torch.tensor(doors)
+        assert cells.flipped(many).tolist() == [doors[1], doors[0], doors[0]]
+        assert cells.is_locked(many).tolist() == [False, False, True]
+        keys = [cells.make_cell("key", other) for other in cells.COLOURS]
+        assert [cells.fits(key, doors[2]) for key in keys] == [other == colour for other in cells.COLOURS]
+        assert not cells.fits(cells.make_cell("ball", colour), doors[2])
+    box = cells.make_cell("box", "red", slot=5)
+    assert cells.solidity(box) == cells.THING and cells.kind(cells.trace(box)) == cells.TYPE["empty"]
+    assert cells.slot(cells.trace(box)) == 5 and cells.trace(cells.EMPTY) == cells.EMPTY
+    assert cells.hides(cells.WALL) == -1 and cells.solidity(cells.EMPTY) == cells.GROUND

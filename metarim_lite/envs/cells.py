@@ -23,6 +23,8 @@ MAX_SLOTS = 63  # sets of objects are bit masks in an int64, bit 0 means "no obj
 SLOT_SHIFT = 24
 PASSABLE = 1 << 30
 OPAQUE = -(1 << 31)  # the sign bit of an int32
+LOCKED = 1 << 17  # the bit of a door's state in which "locked" (2) differs from "open" (0) and "closed" (1)
+FLIP = PASSABLE + OPAQUE + (1 << 16)  # what changes when a door that is not locked is opened or closed
 SEEN = 0xFFFFFF  # the three bytes an agent may see
 
 GROUND, THING, BARRIER = 1, 0, -2  # what `solidity` gives: to be stepped on, to be picked up, neither
@@ -44,8 +46,8 @@ def state(cell):
 
 
 def is_locked(door):
-    """1 for a locked door, 0 for another."""
-    return (door >> 17) & 1
+    """Of a door: is it locked?"""
+    return (door & LOCKED) != 0
 
 
 def slot(cell):
@@ -70,12 +72,12 @@ def trace(cell):
 
 def fits(key, door):
     """Is this the key of that door? A key is one of the same colour."""
-    return (key ^ door) & 0xFFFF == TYPE["key"] ^ TYPE["door"]
+    return ((key ^ door) & 0xFFFF) == (TYPE["key"] ^ TYPE["door"])
 
 
 def flipped(door):
     """The door after it was opened (closed, unlocked) or closed: another state, and the two flags swapped."""
-    return door ^ (PASSABLE + OPAQUE + (1 << 16) + (is_locked(door) << 16))
+    return door ^ (((door & LOCKED) >> 1) + FLIP)
 
 
 def make_cell(thing: str, colour: str = "red", state: int = 0, slot: int = 0) -> int:

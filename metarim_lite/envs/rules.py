@@ -113,7 +113,7 @@ def act(
     made = torch.where(picked | dropped, s.carrying, faced)  # picking up leaves EMPTY, which is what was carried
     carrying = torch.where(picked, faced, torch.where(dropped, EMPTY, s.carrying))
     if features.doors:
-        flips = toggle & (type_ == TYPE["door"]) & (cells.fits(s.carrying, faced) | (cells.is_locked(faced) == 0))
+        flips = toggle & (type_ == TYPE["door"]) & (cells.fits(s.carrying, faced) | ~cells.is_locked(faced))
         made = torch.where(flips, cells.flipped(faced), made)
     opened = toggle & (type_ == TYPE["box"])
     if features.contents:
