@@ -37,7 +37,7 @@ def comparison_table(
     A run that diverged is a result: success 0 at the end, its own curve up to its last evaluation and 0 after it. The
     column of seeds says how many did. A run that failed is none, and is named below the table.
 
-    Arguments:
+    Args:
         results: lines with `method`, `varied`, `level` and `success`; and where they were recorded
             `frames_per_second`, `area`, `frames_to` and `diverged`.
         baseline: the method to compare with, as its row is labelled; default: the first.

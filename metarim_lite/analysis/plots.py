@@ -27,7 +27,7 @@ def learning_curves(
 ) -> str:
     """Success while training against frames, one curve per run; held-out success as points with intervals.
 
-    Arguments:
+    Args:
         runs: name -> the lines of its metrics.jsonl (`frames`, and `success` where an episode ended).
         path: where the PNG goes.
         held_out: name -> success on held-out levels after training.
@@ -77,7 +77,7 @@ def metric_curves(runs: dict[str, Sequence[dict[str, Any]]], path: str | Path) -
     it was measured; of those that imitate, how often they would act as the bot. For sequence tasks: loss, and the
     task's metric on each test split.
 
-    Arguments:
+    Args:
         runs: name -> the lines of its metrics.jsonl, at least one.
         path: where the PNG goes.
 

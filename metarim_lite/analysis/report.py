@@ -20,7 +20,7 @@ def report_table(runs: dict[str, Lines], diverged: Mapping[str, str] | None = No
     there are some. For sequence tasks: loss and tests at the last report. Of a run that diverged all this is what was
     last reported, and the first column says where it diverged.
 
-    Arguments:
+    Args:
         runs: name -> the lines of its metrics.jsonl; none where it diverged before its first report.
         diverged: name -> where it diverged, such as "12,800 frames".
 

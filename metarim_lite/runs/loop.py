@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -100,14 +99,11 @@ def looping(
 
 
 @contextmanager
-def stop_at_next_tick(children: bool = False) -> Iterator[Callable[[], bool]]:
+def stop_at_next_tick() -> Iterator[Callable[[], bool]]:
     """Inside, Ctrl-C or SIGTERM asks to stop after the current tick, when a run can be saved whole.
 
     A second Ctrl-C stops at once. SIGTERM, which clusters and notebooks send before they kill, is meant for more than
     the run: at the end it is raised once more, for whoever would have got it. Most processes it ends, with status 143.
-
-    Args:
-        children: hand SIGTERM on to the processes that multiprocessing or joblib started.
     """
     asked: set[int] = set()
 
@@ -118,8 +114,6 @@ def stop_at_next_tick(children: bool = False) -> Iterator[Callable[[], bool]]:
             how = b"Ctrl-C again to stop at once" if number == signal.SIGINT else b"asked by SIGTERM"
             os.write(2, b"\nstopping after this tick (" + how + b")\n")
         asked.add(number)
-        for child in multiprocessing.active_children() if children and number == signal.SIGTERM else ():
-            os.kill(child.pid, signal.SIGTERM)  # type: ignore[arg-type]
 
     # Several processes would not stop at the same tick; torchrun ends them all, and the last checkpoint stays.
     if threading.current_thread() is not threading.main_thread() or place().size > 1:
