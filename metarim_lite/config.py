@@ -23,8 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from .errors import UserError, unknown
 from .files import user_path
 
@@ -89,10 +87,10 @@ def _is_finite(number: float) -> bool:
 
 
 def _python(value: Any) -> Any:
-    """Numpy's numbers, also inside tuples, as Python's own."""
+    """Numpy's numbers and tensors of one number, also inside tuples, as Python's own."""
     if isinstance(value, tuple) and type(value) is tuple:
         return tuple(map(_python, value))
-    return value.item() if isinstance(value, np.generic) else value
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
 @dataclass(frozen=True)
@@ -185,6 +183,12 @@ def _checked_tuple(name: str, kind: type, value: Any, bounds: Bounds) -> tuple[A
     return value
 
 
+def as_whole(value: Any) -> int | None:
+    """The whole number that `value` is, be it numpy's or a tensor's; None: it is none, as fractions and bools."""
+    value = _python(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def whole_number(name: str, value: Any, **bounds: Any) -> int:
     """An argument of a function that must be a whole number, as Python's own; numpy's are accepted, bools are not.
 
@@ -197,11 +201,20 @@ def whole_number(name: str, value: Any, **bounds: Any) -> int:
     Raises:
         UserError: it is something else, or out of bounds.
     """
-    given, value, limits = value, _python(value), Bounds(**bounds)
-    if isinstance(value, int) and not isinstance(value, bool) and limits.admit(value):
+    given, value, limits = value, as_whole(value), Bounds(**bounds)
+    if value is not None and limits.admit(value):
         return value
     words = limits.in_words(int) if bounds else "be a whole number"
     raise UserError(f"{name} must {words}, got {given!r}")
+
+
+def seed_number(value: Any) -> int:
+    """What a generator of torch takes as its seed.
+
+    Raises:
+        UserError: as `whole_number`.
+    """
+    return whole_number("seed", value, at_least=-(2**63), at_most=2**63 - 1)
 
 
 def _tuples(value: Any) -> Any:

@@ -154,7 +154,7 @@ def test_levels_of_ones_own_are_a_task(small_bank):
     "how, sentence",
     [
         ({"frames": 10, "updates": 1}, "frames=10 and updates=1 say twice"),
-        ({"updates": -1}, "updates=-1; it must be a whole number of at least 0"),
+        ({"updates": -1}, "updates must be a whole number of at least 0, got -1"),
         ({"method": "lstm"}, "AgentConfig.controller is 'lstm', this one's is 'rim'"),
         ({"method": "meta-rin"}, "did you mean 'meta-rim'"),
         ({"agent": ml.UniformAgent()}, "UniformAgent has nothing that adapts"),

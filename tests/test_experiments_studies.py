@@ -199,8 +199,8 @@ def test_mistakes_get_one_sentence(tmp_path):
         run_study("copying", tmp_path, seeds=(0, 1, 0))
     with pytest.raises(ml.UserError, match="did you mean 'copying'"):
         run_study("copyng", tmp_path)
-    for wrong in ({"seeds": ()}, {"workers": 0}, {"workers": "2"}):
-        with pytest.raises(ml.UserError, match="at least one seed and one worker"):
+    for wrong, says in (({"seeds": ()}, "at least one seed"), ({"workers": 0}, "got 0"), ({"workers": "2"}, "got '2'")):
+        with pytest.raises(ml.UserError, match=says):
             run_study("copying", tmp_path, **wrong)
 
 

@@ -85,7 +85,7 @@ class VectorWorlds(VectorEnv):
         """
         options = options or {}
         if seed is not None:
-            seed = next(iter(seed), None) if isinstance(seed, (list, tuple, np.ndarray)) else seed
+            seed = next(iter(seed), None) if isinstance(seed, (list, tuple)) or getattr(seed, "ndim", 0) else seed
             self.worlds = GridWorlds(self.bank, self.num_envs, self.device, seed, autoreset=False)
         if options.get("reset_mask") is not None:
             self.worlds.renew(torch.as_tensor(options["reset_mask"], device=self.worlds.device))

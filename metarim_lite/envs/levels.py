@@ -189,7 +189,7 @@ class LevelBank:
 
     def mission_text(self, level: int) -> str:
         """The mission of one level, as minigrid words it."""
-        return decode_mission(self.tables["mission"][level])
+        return decode_mission(self.tables["mission"][whole_number("level", level)])
 
     @property
     def max_mission_length(self) -> int:

@@ -19,6 +19,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..analysis import Estimate, mean_interval
+from ..config import whole_number
 from ..envs import GridWorlds, LevelBank
 from ..errors import Diverged, UserError
 from ..machine import choose_device
@@ -120,6 +121,7 @@ def evaluate_adaptation(
     check_alone("evaluation after adaptation")
     frames, updates = _experience(frames, updates)
     config = replace(config or TrainConfig(), method=method, frames=max(1, frames or 1))
+    every, episodes = whole_number("every", every, at_least=0), whole_number("episodes", episodes, at_least=1)
     if not isinstance(task, LevelBank):
         config = replace(config, level=task)
         bank = make_bank(config.levels, range(config.train_levels), progress)
@@ -163,9 +165,8 @@ def _experience(frames: int | None, updates: int | None) -> tuple[int, int]:
     """(frames, updates), one of them 0."""
     if frames is not None and updates is not None:
         raise UserError(f"frames={frames!r} and updates={updates!r} say twice how long to adapt; leave one out")
-    for name, value in (("frames", frames), ("updates", updates)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-            raise UserError(f"{name}={value!r}; it must be a whole number of at least 0")
+    frames = None if frames is None else whole_number("frames", frames, at_least=0)
+    updates = None if updates is None else whole_number("updates", updates, at_least=0)
     return (USUAL if frames is None and updates is None else frames or 0), updates or 0
 
 

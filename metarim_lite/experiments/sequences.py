@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..config import bounded, check, from_dict, to_dict
+from ..config import bounded, check, from_dict, seed_number, to_dict, whole_number
 from ..errors import UserError
 from ..files import user_path
 from ..machine import check_device, choose_device
@@ -181,9 +181,9 @@ def evaluate_sequence(model: SequenceModel, split: str, sequences: int = 1024, s
     Raises:
         UserError: an unknown split, no sequences.
     """
-    task, dice, device = model.config.chosen_task, torch.Generator().manual_seed(seed), next(model.parameters()).device
-    if not isinstance(sequences, int) or sequences < 1:
-        raise UserError(f"sequences={sequences!r}; a test needs a whole number of at least 1")
+    task, device = model.config.chosen_task, next(model.parameters()).device
+    dice = torch.Generator().manual_seed(seed_number(seed))
+    sequences = whole_number("sequences", sequences, at_least=1)
     total, answered = 0.0, 0
     while answered < sequences:
         asked = min(DRAWN, sequences - answered)

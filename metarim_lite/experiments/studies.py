@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from ..config import from_dict, to_dict
+from ..config import from_dict, to_dict, whole_number
 from ..errors import Diverged, UserError, unknown
 from ..files import make_folder, read_file, user_path, write_json
 from ..models.controller import count_parameters
@@ -112,8 +112,10 @@ def run_study(
     """
     if name not in STUDIES:
         raise unknown("study", name, STUDIES)
-    if len(seeds) == 0 or not isinstance(workers, int) or workers < 1:
-        raise UserError(f"a study needs at least one seed and one worker, got seeds={seeds} and workers={workers}")
+    seeds = [whole_number("each seed", seed, at_least=0, at_most=2**63 - 1) for seed in seeds]
+    workers = whole_number("workers", workers, at_least=1)
+    if not seeds:
+        raise UserError("a study needs at least one seed, got none")
     if len(set(seeds)) < len(seeds):
         raise UserError(f"seeds {tuple(seeds)} name one twice; the same run again is no further evidence")
     folder = make_folder(folder or Path("runs") / f"study-{name}")

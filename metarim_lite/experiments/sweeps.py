@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from ..analysis import comparison_table
 from ..analysis.comparison import label
-from ..config import bounded, check, overlay, to_dict
+from ..config import bounded, check, overlay, to_dict, whole_number
 from ..envs.catalogue import check_level_id
 from ..errors import UserError, unknown
 from ..files import make_folder
@@ -200,6 +200,7 @@ def sweep(
     for level in {level for run in runs for level in run.config.levels}:
         check_level_id(level)
     choose_device(config.base.device)
+    workers = None if workers is None else whole_number("workers", workers)
     if workers is not None and (workers < 1 or scheduler is not None):
         raise UserError(f"workers is {workers}; give at least 1, and none with a scheduler, whose workers count")
     folder = make_folder(folder).resolve()

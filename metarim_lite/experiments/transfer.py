@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..config import whole_number
 from ..training.banks import held_out_bank
 from ..training.evaluation import Evaluation, evaluate
 from .stages import check_tasks
@@ -44,7 +45,7 @@ def transfer(
         UserError: no levels, one named twice, an unknown one, or no episodes.
     """
     check_tasks(levels)
-    trained = train_levels or {}
+    trained, episodes = train_levels or {}, whole_number("episodes", episodes)
     banks = [held_out_bank((level,), max(1, episodes), trained.get(level, 0), progress) for level in levels]
     return {
         level: evaluate(agent, bank, min(episodes, len(bank)), seed=seed)

@@ -22,7 +22,7 @@ import numpy as np
 from ..analysis import mean_interval
 from ..analysis.comparison import FEW, notes_on_seen
 from ..analysis.forgetting import forward_transfer
-from ..config import from_dict, to_dict
+from ..config import from_dict, to_dict, whole_number
 from ..errors import Diverged, UserError
 from ..files import make_folder, write_json
 from ..training.methods import method
@@ -113,12 +113,12 @@ def compare_yardsticks(
         KeyboardInterrupt: a run was stopped by Ctrl-C; start again to go on.
     """
     config = config or ContinualConfig()
+    seeds = [whole_number("each seed", seed, at_least=0, at_most=2**63 - 1) for seed in seeds]
+    workers = whole_number("workers", workers, at_least=1)
     if not (methods and seeds and yardsticks):
         raise UserError("a comparison needs at least one method, one yardstick and one seed")
     if len(set(seeds)) < len(seeds):
         raise UserError(f"seeds {tuple(seeds)} name one twice; the same run again is no further evidence")
-    if not isinstance(workers, int) or workers < 1:
-        raise UserError(f"workers is {workers!r}; it must be a whole number of at least 1")
     asked = config
     if alone and not config.base.evaluate_every:
         config = replace(config, base=replace(config.base, evaluate_every=max(1, config.frames // EVALUATIONS)))

@@ -31,7 +31,7 @@ class Game:
     def deal(self, seed: int) -> None:
         """Play the level that minigrid makes from `seed`. Raises UserError as `LevelBank.generate` does."""
         self.bank = LevelBank.generate(self.level_id, seeds=[seed])
-        self.seed = seed
+        self.seed = int(self.bank.seeds[0])
         self.restart()
 
     def restart(self) -> None:

@@ -8,8 +8,9 @@ step it is handed the `Interventions` of `models` that are in force (`in_force`)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ..config import as_whole
 from ..errors import UserError
 from ..models import Interventions
 
@@ -61,11 +62,11 @@ def check(interventions: Sequence[Intervention], num_modules: int | None) -> tup
     for one in interventions:
         if not isinstance(one, Intervention):
             raise UserError(f"{one!r} is not an intervention; use ModulesOff, ModulesFrozen or SwapMission")
-        if type(one.start) is not int or one.start < 0:
+        start = as_whole(one.start)
+        if start is None or start < 0:
             raise UserError(f"an intervention starts at step 0 or later, a whole number, not at {one.start!r}")
-        if not isinstance(one, SwapMission):
-            _check_modules(one, num_modules)
-        checked.append(one)
+        plain = {} if isinstance(one, SwapMission) else {"modules": _check_modules(one, num_modules)}
+        checked.append(replace(one, start=start, **plain))
     return tuple(checked)
 
 
@@ -85,16 +86,19 @@ def mission_at(interventions: Sequence[Intervention], t: int) -> str | None:
     return max(swaps, key=lambda one: one.start).text if swaps else None
 
 
-def _check_modules(one: ModulesOff | ModulesFrozen, num_modules: int | None) -> None:
+def _check_modules(one: ModulesOff | ModulesFrozen, num_modules: int | None) -> tuple[int, ...]:
+    """The modules that it names, as Python's own numbers."""
     if num_modules is None:
         raise UserError(f"{type(one).__name__} needs an agent made of modules, and this one has an LSTM; use a RIM")
-    if not isinstance(one.modules, tuple) or not all(type(module) is int for module in one.modules):
+    modules = tuple(map(as_whole, one.modules)) if isinstance(one.modules, tuple) else (None,)
+    if None in modules:
         raise UserError(f"{type(one).__name__} has modules {one.modules!r}; write a tuple of indices such as (2,)")
-    if not one.modules:
+    if not modules:
         raise UserError(f"{type(one).__name__} names no module; give at least one of 0 to {num_modules - 1}")
-    for module in one.modules:
+    for module in modules:
         if not 0 <= module < num_modules:
             raise UserError(f"there is no module {module}; the agent has modules 0 to {num_modules - 1}")
+    return modules
 
 
 def _listed(modules: Sequence[int]) -> str:

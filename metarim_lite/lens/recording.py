@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..config import as_whole, seed_number
 from ..envs import GridWorlds, LevelBank, encode_mission
 from ..errors import UserError
 from ..models import act
@@ -32,8 +33,9 @@ def play(
     greedy: bool,
 ) -> dict[str, Any]:
     """Play one episode to its end; returns the fields of a Trace. Arguments and errors as `Trace.record`."""
-    if type(level) is not int or not 0 <= level < len(bank):
-        raise UserError(f"level {level!r} is not in this bank; it holds levels 0 to {len(bank) - 1}")
+    asked, level, seed = level, as_whole(level), seed_number(seed)
+    if level is None or not 0 <= level < len(bank):
+        raise UserError(f"level {asked!r} is not in this bank; it holds levels 0 to {len(bank) - 1}")
     device = next((p.device for p in agent.parameters()), torch.device("cpu"))
     config = getattr(agent, "config", None)
     num_modules = config.num_modules if config is not None and config.controller == "rim" else None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..config import as_whole
 from ..envs import LevelBank
 from ..errors import UserError
 from .interventions import Intervention, mission_at
@@ -113,7 +114,7 @@ class Trace:
         return np.asarray(self.worlds[t].frame(0, tile_size=tile_size))
 
     def _check_step(self, t: int, last: int) -> None:
-        if isinstance(t, bool) or not isinstance(t, (int, np.integer)) or not 0 <= t <= last:
+        if as_whole(t) is None or not 0 <= t <= last:
             raise UserError(f"there is no step {t!r} in this episode; use 0 to {last}")
 
     def to_html(self, path: str | Path) -> Path:

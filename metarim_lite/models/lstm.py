@@ -47,7 +47,7 @@ class LSTM(nn.Module):
         check_switch("kernel", kernel)
         self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, hidden_size
         self.cell_clip, self.kernel = cell_clip, kernel
-        self.lstm = nn.LSTM(input_size, hidden_size)
+        self.lstm = nn.LSTM(int(input_size), int(hidden_size))  # torch takes no others, numpy's say
 
     def initial_state(
         self, batch: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None

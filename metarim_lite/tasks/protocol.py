@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError, unknown
+from ..config import whole_number
+from ..errors import unknown
 
 
 class Batch(NamedTuple):
@@ -101,8 +102,7 @@ def check_split(split: str, tests: tuple[str, ...], B: int) -> str:
     Raises:
         UserError: unknown split, B < 1.
     """
-    if not isinstance(B, int) or B < 1:
-        raise UserError(f"B is {B!r}; a batch holds at least 1 sequence")
+    whole_number("B, the sequences of a batch,", B, at_least=1)
     if split not in ("train", *tests):
         raise unknown("split", split, ("train", *tests))
     return tests[0] if split == "train" else split

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 
+from ..config import whole_number
 from ..envs import LevelBank
 from ..errors import UserError
 
@@ -43,7 +44,9 @@ def held_out_bank(
     Raises:
         UserError: no level ids, unknown ones, no levels.
     """
+    count = whole_number("count", count)
     if not isinstance(train_levels, LevelBank):
+        train_levels = whole_number("train_levels", train_levels)
         if not train_levels:
             return make_bank(levels, range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + count), progress)
         train_levels = make_bank(levels, range(train_levels), progress)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..analysis import Estimate, mean_interval, wilson
+from ..config import seed_number, whole_number
 from ..envs import GridWorlds, LevelBank
 from ..errors import UserError
 from ..machine import check_device
@@ -65,9 +66,8 @@ def evaluate(
     Raises:
         UserError: fewer levels than episodes, no episode, no such device.
     """
-    if not isinstance(batch, int) or batch < 1:
-        raise UserError(f"batch={batch!r}; worlds played at once are a whole number of at least 1")
-    if not isinstance(episodes, int) or not 1 <= episodes <= len(bank):
+    batch, episodes = whole_number("batch", batch, at_least=1), whole_number("episodes", episodes)
+    if not 1 <= episodes <= len(bank):
         raise UserError(
             f"{episodes!r} episodes asked of {len(bank)} levels, each played once; ask for 1 to {len(bank)}"
         )
@@ -75,7 +75,7 @@ def evaluate(
         parameters = agent.parameters() if isinstance(agent, torch.nn.Module) else ()
         device = next((p.device for p in parameters), torch.device("cpu"))
     device = check_device(device)
-    generator = torch.Generator(device=device).manual_seed(seed)
+    generator = torch.Generator(device=device).manual_seed(seed_number(seed))
     parts = [
         _play(agent, bank, torch.arange(first, min(first + batch, episodes), device=device), generator, greedy)
         for first in range(0, episodes, batch)
