@@ -31,7 +31,7 @@ from ..runs.folder import run_folder
 from ..runs.loop import looping
 from ..training.banks import held_out_bank, make_bank
 from ..training.evaluation import evaluate
-from ..training.trainer import Trainer, check_levels, next_report, train
+from ..training.trainer import Trainer, next_report, train
 from .stages import ContinualConfig, ContinualTrainer, check_shared
 
 log = logging.getLogger(__name__)
@@ -179,8 +179,7 @@ def train_continually(
 
         trainer = ContinualTrainer(config, banks, fresh=not kept.resumes)
         checksums = {name: [bank.checksum() for bank in of] for name, of in (("levels", banks), ("held_out", held_out))}
-        state = kept.resume(trainer)
-        check_levels(state, checksums)
+        state = kept.resume(trainer, checksums)
         if state:
             rows = _read_rows(state, trainer.counters["stage"], S, kept.path)
         else:

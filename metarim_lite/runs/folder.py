@@ -103,6 +103,11 @@ from .pins import check_redefined, compared, read_config, write_settings
 
 log = logging.getLogger(__name__)
 
+OTHERS = {
+    "levels": "plays other levels; give it the same bank",
+    "held_out": "is evaluated on other held-out levels; give it the same",
+}
+
 
 class Learner:
     """What learns in ticks, and can be taken apart and put together between them.
@@ -224,16 +229,23 @@ class RunFolder:
             raise UserError(f"field 'threads' of {str(self.path / STATE)!r} is {threads!r}; start in a new folder")
         return threads
 
-    def resume(self, learner: Learner) -> dict[str, Any]:
+    def resume(self, learner: Learner, checksums: dict[str, list[int]] | None = None) -> dict[str, Any]:
         """Put the learner where the run was left. Returns what `save` was given besides; {} in a new folder.
 
+        Args:
+            checksums: of the levels that its worlds play ("levels") and of those that its agent is evaluated on
+                ("held_out"), as `save` was given them.
+
         Raises:
-            UserError: the checkpoint was made by another configuration, or its metrics are damaged.
+            UserError: the checkpoint was made by another configuration or on other levels, or its metrics are damaged.
         """
         if not self.resumes:
             return {}
         (tensors, state), self._found = self._found, ({}, {})
         learner.restore(tensors, state.get("counters", {}), f"checkpoint in {str(self.path)!r}")
+        for name, mine in (checksums or {}).items():
+            if state.get(name, mine if name == "held_out" else None) != mine:  # older runs do not say what was held out
+                raise UserError(f"the run in this folder {OTHERS[name]}, or choose another folder")
         if leads():
             count = state.get("lines", learner.counters["reports"])
             self.metrics = read_metrics(self.path, count, state.get("line"))

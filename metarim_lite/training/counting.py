@@ -75,3 +75,16 @@ def _named(sums: Int[Tensor, "kinds sums"]) -> dict[str, Tensor]:
         of_kind = sums[:, SUMS.index(name)].unbind()
         found |= {f"{name}/{kind}": x for kind, x in zip(MISSION_KINDS, of_kind, strict=True)}
     return found
+
+
+def per_episode(sums: dict[str, Tensor]) -> dict[str, float]:
+    """From sums, as `Counter.add` returns them: episodes, and the mean of the rest where there are some; for all
+    missions together, then for each kind.
+    """
+    found: dict[str, float] = {"episodes": 0}
+    for name, total in sums.items():
+        what, _, kind = name.partition("/")
+        of_kind = f"/{kind}" if kind else ""
+        if count := int(sums["count" + of_kind]):
+            found |= {"episodes" + of_kind: count} if what == "count" else {name: float(total) / count}
+    return found

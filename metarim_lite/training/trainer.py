@@ -16,7 +16,6 @@ from torch import Tensor
 from ..bots import demonstrate
 from ..config import bounded, check
 from ..envs import GridWorlds, LevelBank
-from ..envs.missions import MISSION_KINDS
 from ..errors import UserError
 from ..machine import choose_device
 from ..models import Agent, AgentConfig
@@ -27,6 +26,7 @@ from ..runs.loop import Loop, looping
 from .adaptation import Adaptation
 from .banks import HELD_OUT_SEEDS, held_out_bank, make_bank
 from .changes import ScaleChanges, changes_from
+from .counting import per_episode
 from .evaluation import Evaluation, evaluate
 from .fitting import USUAL_WORLDS, fitted, with_worlds
 from .graphs import Recorder
@@ -286,7 +286,7 @@ def train(
                 held_out = held_out_bank(config.levels, config.evaluate_episodes, learned, progress)
         evaluated = [held_out.checksum()] if config.evaluate_every and held_out is not None else []
         checksums = {"levels": [trainer.levels_seen], "held_out": evaluated}
-        check_levels(kept.resume(trainer), checksums)
+        kept.resume(trainer, checksums)
         kept.begin(trainer.counters["frames"] >= config.frames, "agent.safetensors")
 
         with looping(trainer, "frames", "frames", config.frames, config.method, progress, kept.path) as loop:
@@ -318,21 +318,6 @@ def warn_of_large_states(trainer: Trainer, line: dict[str, Any]) -> None:
         )
 
 
-def check_levels(state: dict[str, Any], checksums: dict[str, list[int]]) -> None:
-    """What a checkpoint says of the levels its worlds play ("levels") and of those that its agent is evaluated on
-    ("held_out"), beside those that the run would go on with.
-
-    Raises:
-        UserError: they are others.
-    """
-    if state and state.get("levels") != checksums["levels"]:
-        raise UserError("the run in this folder plays other levels; give it the same bank, or choose another folder")
-    if state.get("held_out", checksums["held_out"]) != checksums["held_out"]:  # older runs do not say
-        raise UserError(
-            "the run in this folder is evaluated on other held-out levels; give it the same, or choose another folder"
-        )
-
-
 def next_report(trainer: Trainer, held_out: LevelBank | None, loop: Loop) -> dict[str, Any]:
     """Ticks up to the next report; returns its line of metrics."""
     config, counters, first = trainer.config, trainer.counters, trainer.counters["frames"]
@@ -347,21 +332,9 @@ def next_report(trainer: Trainer, held_out: LevelBank | None, loop: Loop) -> dic
         return counters["tick"] % config.report_every == 0 or counters["frames"] >= config.frames
 
     means, speed = loop.advance(tick, due)
-    count = int(episodes.pop("count", 0))
-    won = {kind: float(episodes.pop(f"success/{kind}", 0)) for kind in MISSION_KINDS}
-    ended = {kind: float(episodes.pop(f"count/{kind}", 0)) for kind in MISSION_KINDS}
-    line: dict[str, Any] = {
-        "frames": counters["frames"],
-        "tick": counters["tick"],
-        **{k: float(total) / count for k, total in episodes.items() if count},  # success, reward, length
-        "episodes": count,
-        "frames_per_second": speed,
-        "seconds": counters["seconds"],
-        **means,
-    }
+    line: dict[str, Any] = {"frames": counters["frames"], "tick": counters["tick"], **per_episode(episodes)}
+    line |= {"frames_per_second": speed, "seconds": counters["seconds"], **means}
     line |= {k: v for k, v in counters.items() if k.startswith(("frames/", "updates/", "inner_steps"))}
-    for kind in (kind for kind in MISSION_KINDS if ended[kind]):
-        line |= {f"success/{kind}": won[kind] / ended[kind], f"episodes/{kind}": int(ended[kind])}
     beat = config.evaluate_every
     if held_out is not None and beat and counters["frames"] // beat > first // beat:
         levels = config.evaluate_episodes * len(config.levels)  # `held_out` has them one id after the other
