@@ -18,7 +18,7 @@ SHARES = (0.5, 0.9, 0.98)
 def area(frames: Sequence[int], success: Sequence[float], planned: int | None = None) -> float:
     """Mean success over a training, by the trapezoidal rule between the places of measurement.
 
-    Arguments:
+    Args:
         frames: where the curve was measured, increasing.
         success: success there.
         planned: frames that a run which diverged was to have, counted from the first place on: from the last place on

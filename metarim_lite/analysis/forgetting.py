@@ -86,7 +86,7 @@ def zero_shot_gain(success: Float[np.ndarray, "S S"], before: Float[np.ndarray, 
 def area_under_curve(frames: Float[np.ndarray, "n"], success: Float[np.ndarray, "n"]) -> float:
     """Mean success over a training: (1/(x_n − x_1)) ∫ p(x) dx by the trapezoidal rule, between 0 and 1.
 
-    Arguments:
+    Args:
         frames: where the curve was measured, increasing, at least two places.
         success: success there, in [0, 1].
 
@@ -104,7 +104,7 @@ def forward_transfer(area: Sequence[float], area_alone: Sequence[float]) -> Floa
 
     0: as soon as by training alone. 1: known from the first frame on. Negative: what came before was in the way.
 
-    Arguments:
+    Args:
         area: `area_under_curve` of each task during its own stage.
         area_alone: the same of an agent trained on that task alone, from nothing, for as many frames.
 

@@ -65,7 +65,7 @@ def interquartile_mean(*scores: np.ndarray) -> np.ndarray:
 
     A quarter of the runs, rounded down, is dropped at each end (as in rliable), so fewer than 4 give the mean.
 
-    Arguments:
+    Args:
         scores: one array [..., runs] for each level; leading axes are kept.
 
     Raises:
@@ -86,7 +86,7 @@ def stratified_bootstrap(
     >>> rng = np.random.default_rng(0)
     >>> stratified_bootstrap(interquartile_mean, goto_scores, pickup_scores, rng=rng)
 
-    Arguments:
+    Args:
         statistic: takes the groups as arrays [..., runs], gives [...].
         scores: the groups: the runs on each level, [runs] each, not all of equal length perhaps. ∞ may stand for
             a run that never got there, if the statistic knows what to do with it.
@@ -118,7 +118,7 @@ def probability_of_improvement(
 
     On one level this is Mann and Whitney's U, divided by the number of pairs. 0.5 means no difference.
 
-    Arguments:
+    Args:
         ours, theirs: for each level, in the same order, the scores of the runs [runs]; numbers of runs may differ.
         rng: the dice of the stratified bootstrap.
 

@@ -5,8 +5,8 @@
 """
 
 from .bot import Bot
-from .compare import Comparison, compare_minigrid
+from .compare import LevelComparison, compare_minigrid
 from .demonstrations import Demonstrations, demonstrate
 from .oracle import Oracle
 
-__all__ = ["Bot", "Comparison", "Demonstrations", "Oracle", "compare_minigrid", "demonstrate"]
+__all__ = ["Bot", "LevelComparison", "Demonstrations", "Oracle", "compare_minigrid", "demonstrate"]

@@ -26,7 +26,7 @@ RANDOM_ACTIONS = (0.13, 0.13, 0.3, 0.15, 0.12, 0.15, 0.02)
 PLAYERS = (None, Oracle, None, Planner)
 
 
-class Comparison(NamedTuple):
+class LevelComparison(NamedTuple):
     """What was compared. `differences` is empty when both agreed everywhere."""
 
     level: str
@@ -43,7 +43,7 @@ def compare_minigrid(
     worlds: int = 8,
     workers: int = 1,
     progress: bool = False,
-) -> list[Comparison]:
+) -> list[LevelComparison]:
     """Play the same levels with the same actions in our worlds and in minigrid's environments.
 
     Half of the worlds act at random. Random actions seldom reach success, so a quarter is played by minigrid's bot,
@@ -72,11 +72,11 @@ def compare_minigrid(
     return in_processes(compare, ids, workers, "compared" if progress else None, chunk=1)
 
 
-def _compare_levels(ids: Sequence[str], **how: int) -> list[Comparison]:
+def _compare_levels(ids: Sequence[str], **how: int) -> list[LevelComparison]:
     return [compare_level(level_id, **how) for level_id in ids]
 
 
-def compare_level(level_id: str, steps: int, seed: int = 0, num_worlds: int = 16) -> Comparison:
+def compare_level(level_id: str, steps: int, seed: int = 0, num_worlds: int = 16) -> LevelComparison:
     """`compare_minigrid` for one level."""
     generator = np.random.default_rng(seed)
     first_seed = int(generator.integers(0, 1_000_000))
@@ -116,7 +116,7 @@ def compare_level(level_id: str, steps: int, seed: int = 0, num_worlds: int = 16
                 when = f"at the reset to seed {twin.seed}"
             differences += twin.differing(step.observation, b, when)
         compared += num_worlds
-    return Comparison(level_id, compared, episodes, successes, tuple(differences))
+    return LevelComparison(level_id, compared, episodes, successes, tuple(differences))
 
 
 class _Twin:

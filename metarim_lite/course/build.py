@@ -66,7 +66,7 @@ def build(
 ) -> bool:
     """Bring the committed notebooks up to date with their sources, executing only those that changed.
 
-    Arguments:
+    Args:
         check: change nothing and execute nothing; compare source cells, tags and metadata.
         only: lessons by the beginning of their names, such as ["03"]; None means all.
         force: execute also what has not changed (after a change of the package).

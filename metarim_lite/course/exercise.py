@@ -28,7 +28,7 @@ class Mistake(NamedTuple):
 class Exercise:
     """One exercise.
 
-    Arguments:
+    Args:
         name: the name of the student's function.
         lesson: the notebook it belongs to, without its suffix.
         points: what it is worth.

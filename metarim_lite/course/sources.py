@@ -42,7 +42,7 @@ METADATA = {
 def read(path: Path, kind: str) -> Any:
     """The unexecuted notebook (nbformat 4.5) of the source `path`.
 
-    Arguments:
+    Args:
         path: a jupytext percent file; its stem names the lesson.
         kind: "lesson", "solution" (markers taken out) or "exercise" (solutions taken out).
 

@@ -27,7 +27,7 @@ ACTIONS_Y = 398
 def step_svg(trace, t: int, frame: bool = True) -> str:
     """The whole picture of step t: world, modules, actions, timeline.
 
-    Arguments: `trace` a Trace; `t` in 0 … T; `frame=False` leaves the picture of the world out.
+    Args: `trace` a Trace; `t` in 0 … T; `frame=False` leaves the picture of the world out.
     Returns an SVG document as a string, one element a line. Raises UserError when t is out of range.
     """
     check_step(trace, t)

@@ -86,7 +86,7 @@ def disc(x: float, y: float, radius: float, *, fill: str, stroke: str = "none", 
 def document(width: int, height: int, elements: list[str], title: str, description: str) -> str:
     """A whole drawing on its own white panel, so that it reads the same in light and dark notebooks.
 
-    Arguments: width, height in user units; it scales to the width of the page. `elements`, one line each.
+    Args: width, height in user units; it scales to the width of the page. `elements`, one line each.
     """
     head = (
         f'<svg{XMLNS} viewBox="0 0 {width} {height}" width="100%" style="max-width:{width + 160}px;height:auto"'

@@ -17,7 +17,7 @@ CELL = 44
 def view_svg(image: np.ndarray) -> str:
     """A drawing of one view, the agent at the bottom looking up; each object has its shape and its colour's name.
 
-    Arguments: `image` uint8 [7, 7, 3], column first, as in minigrid.
+    Args: `image` uint8 [7, 7, 3], column first, as in minigrid.
     """
     size = VIEW * CELL + 16
     drawn = [rect(8, 8, VIEW * CELL, VIEW * CELL, fill=GREY_TINT)]
