@@ -191,7 +191,8 @@ def _spoken_of(
         begun = (s.done[0] & s.done[1]).bool()
         remembered = torch.cat([remembered, torch.where(begun, remembered, EMPTY)])  # (2 stages, B)
     spoken = {k: SPOKEN_OF[k](s, deed, remembered, places).expand_as(remembered) for k in features.kinds}
-    return _of_kind(s.kind[: features.atoms].unflatten(0, (len(remembered), -1)), spoken)
+    stages, B = remembered.shape
+    return _of_kind(s.kind[: features.atoms].view(stages, -1, B), spoken)
 
 
 def _gone_to(s: State, deed: Deed, remembered: Tensor, places: Places) -> Int[Tensor, "B"]:
