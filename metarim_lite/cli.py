@@ -15,7 +15,7 @@ from typing import Any
 
 import tyro
 
-from .cli_course import build, check, ship
+from .cli_course import build, check, exercises, ship
 from .cli_look import bench, compare_minigrid, demo, evaluate, replay, report, transfer
 from .cli_many import continual, forgetting, study, sweep
 from .cli_train import adapt, from_file, imitate, train, train_command
@@ -39,6 +39,7 @@ COMMANDS: dict[str, Any] = {
     "report": report,
     "ship": ship,
     "check": check,
+    "exercises": exercises,
     "build": build,
 }
 

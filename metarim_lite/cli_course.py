@@ -1,4 +1,4 @@
-"""The commands around the course and what comes with the package: check, build and ship."""
+"""The commands around the course and what comes with the package: check, exercises, build and ship."""
 
 from __future__ import annotations
 
@@ -18,6 +18,18 @@ def check(notebook: Words[Path]) -> None:
     from .course.student import check_notebook
 
     raise SystemExit(check_notebook(notebook))
+
+
+def exercises(json: bool = False) -> None:
+    """List the exercises of the course.
+
+    Args:
+        json: one line of JSON for each: lesson, exercise, title, difficulty, importance, minutes, points, mistakes.
+    """
+    from .course.checks import EXERCISES
+    from .course.declaring import table_of
+
+    print(table_of(EXERCISES.values(), json))
 
 
 def build(check: bool = False, force: bool = False) -> None:

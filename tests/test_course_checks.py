@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metarim_lite.course import CheckFailed, NotAttempted, check, once_written, solved_or_reference
 from metarim_lite.course.checks import EXERCISES, judge
-from metarim_lite.course.checks_attention import input_attention as reference
+from metarim_lite.course.exercises.lesson3 import input_attention as reference
 from metarim_lite.errors import UserError
 
 
@@ -79,6 +79,23 @@ def no_null(h, x, W_q, W_e, W_v):
 
 def one_query_for_all(h, x, W_q, W_e, W_v):
     return reference(h, x, W_q[:1].repeat(W_q.shape[0], 1, 1), W_e, W_v)
+
+
+def averaged_query(h, x, W_q, W_e, W_v):
+    return reference(h, x, W_q.mean(0).expand_as(W_q), W_e, W_v)
+
+
+def letters_not_tied(h, x, W_q, W_e, W_v):
+    """What `torch.einsum("bnh,mhk->bnk", …)` gives."""
+    queries = torch.einsum("bnh,mhk->bnk", h, W_q)
+    on_input = ((queries * (x @ W_e)[:, None]).sum(-1) / W_q.shape[-1] ** 0.5).sigmoid()
+    return finish(torch.stack([1 - on_input, on_input], -1), x, W_v)
+
+
+def null_of_ones(h, x, W_q, W_e, W_v):
+    X = torch.stack([torch.ones_like(x), x], 1)
+    s = torch.einsum("bnh,nhk,bsk->bns", h, W_q, X @ W_e) / W_q.shape[-1] ** 0.5
+    return s.softmax(-1), s.softmax(-1) @ X @ W_v
 
 
 def hard_choice(h, x, W_q, W_e, W_v):
@@ -187,6 +204,9 @@ WRONG = {
     no_softmax: "the softmax is missing",
     no_null: "the null element, a row of zeros beside x, is missing",
     one_query_for_all: "the query weights of module 0",
+    averaged_query: "the mean of W_q",
+    letters_not_tied: "the n of W_q is not tied to the n of h",
+    null_of_ones: "your null element is a row of ones",
     hard_choice: "all 0 or 1",
     sigmoid_of_each_score: "two sigmoids",
     read_out_not_weighted: "the read-out ignores them",
@@ -305,7 +325,7 @@ def test_an_error_of_another_s_making_is_no_unwritten_exercise(answer, says):
     assert not isinstance(failed.value, NotAttempted) and "not attempted" not in str(failed.value)
     if answer not in (no_backward, sparse):
         with pytest.raises((NotImplementedError, SystemExit)), once_written(answer):
-            answer(*EXERCISES["input_attention"].cases(torch.Generator())[0].inputs.values())
+            answer(*EXERCISES["input_attention"].draw(torch.Generator())[0].inputs.values())
 
 
 WRAPPERS = (lambda f: f, torch.no_grad(), functools.partial, lambda f: type("A", (), {"__call__": staticmethod(f)})())
@@ -396,5 +416,5 @@ def test_what_a_passing_answer_prints_is_kept_back(capsys):
 def test_the_next_cell_falls_back_to_the_reference_and_says_so(capsys):
     assert solved_or_reference("input_attention", right) is right
     assert capsys.readouterr().out == "From here on: your input_attention.\n"
-    assert solved_or_reference("input_attention", not_scaled) is reference
+    assert solved_or_reference("input_attention", not_scaled) is reference.reference
     assert "the package's input_attention" in capsys.readouterr().out

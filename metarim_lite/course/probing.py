@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import copy
 import dis
 import inspect
 import io
@@ -22,21 +23,41 @@ ASKS = "your function calls input(), and nobody is there to answer; all that it 
 
 
 class Output(NamedTuple):
-    """A tensor that an answer must return, its shape written in the letters of the course."""
+    """A thing that an answer must return, its shape written in the letters of the course."""
 
     name: str
     shape: tuple[str, ...]  # e.g. ("B", "N", "2")
+    entries: str = "number"  # or "whole", "flag", "text"
+    container: str = "tensor"  # or "array" (numpy), "plain" (one number or word)
 
     def sizes(self, letters: Mapping[str, int]) -> tuple[int, ...]:
-        return tuple(int(s) if s.isdigit() else letters[s] for s in self.shape)
+        return tuple(size_of(word, letters) for word in self.shape)
+
+
+def size_of(word: str, letters: Mapping[str, int]) -> int:
+    """The size that an axis's letter, number or sum ("T+1") stands for."""
+    return int(eval(word, {"__builtins__": {}}, dict(letters)))
 
 
 class Case(NamedTuple):
     """One set of inputs, by argument name, with the sizes of their letters."""
 
     letters: dict[str, int]
-    inputs: dict[str, Tensor]
+    inputs: dict[str, Any]
     extreme: bool = False  # True: values so large that a naive formula overflows
+    directions: tuple[Tensor, ...] | None = None  # one for each output, where its gradient is asked for
+
+    def copied(self) -> dict[str, Any]:
+        return {name: copy.deepcopy(value) for name, value in self.inputs.items()}
+
+
+class Answered(NamedTuple):
+    """What an answer gave for one case: what it returned, and the gradient of (outputs · directions) by argument, or
+    why there is none. Plain arrays: it may come from another process."""
+
+    result: Any
+    gradients: dict[str, Tensor | None] = {}
+    cut: str = ""
 
 
 @contextlib.contextmanager
@@ -53,22 +74,39 @@ def undisturbed() -> Iterator[None]:
         torch.set_default_dtype(dtype)
 
 
-def call(function: Callable[..., Any], case: Case, outputs: tuple[Output, ...]) -> tuple[Tensor, ...]:
-    """The answer's outputs for `case`, once their type, shape, dtype and finiteness are right.
+def probe(function: Callable[..., Any], case: Case, outputs: tuple[Output, ...]) -> Answered:
+    """Let an answer work on a case; nothing here knows what is right.
 
     Raises:
-        CheckFailed: a sentence for the first thing that is wrong.
+        CheckFailed: it raises something or changes its arguments.
         NotAttempted: nobody has written it.
     """
-    given = {name: tensor.clone() for name, tensor in case.inputs.items()}
+    given = case.copied()
     result = run(function, given)
-    for name, tensor in given.items():
-        if not torch.equal(tensor, case.inputs[name]):
+    for name, value in given.items():
+        if not _same(value, case.inputs[name]):
             raise CheckFailed(
                 f"your function changes its argument `{name}` in place; make a new tensor instead "
                 f"(`a = a * b`, not `a *= b`)."
             )
-    return as_tensors(result, case, outputs)
+    if case.directions is None:
+        return Answered(result)
+    try:
+        return Answered(result, _gradients(function, case, outputs))
+    except CheckFailed as failure:
+        return Answered(result, cut=str(failure))
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and a.dtype == b.dtype and np.array_equal(a, b)
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return a == b
 
 
 def run(function: Callable[..., Any], given: Mapping[str, Tensor]) -> Any:
@@ -132,75 +170,113 @@ def once_written(function: Callable[..., Any]) -> Iterator[None]:
         print(f"Your {function.__name__} is not written yet.")
 
 
-def as_tensors(result: Any, case: Case, outputs: tuple[Output, ...]) -> tuple[Tensor, ...]:
-    """`result` as a tuple of tensors that fit `outputs`; raises CheckFailed for the first that does not."""
-    names, like = ", ".join(o.name for o in outputs), next(iter(case.inputs.values()))
-    if len(outputs) == 1 and isinstance(result, Tensor):
-        result = (result,)
+def as_values(result: Any, case: Case, outputs: tuple[Output, ...], ours: bool = False) -> tuple[Any, ...]:
+    """`result` as a tuple of tensors (or words) that fit `outputs`.
+
+    Args:
+        ours: it comes from a reference or a known mistake, which may be of any size.
+
+    Raises:
+        CheckFailed: a sentence for the first thing that does not fit.
+    """
+    names = ", ".join(o.name for o in outputs)
+    if len(outputs) == 1 and not isinstance(result, (tuple, list)):
+        result = result if result is None else (result,)
     if result is None:
         raise CheckFailed(f"your function returns None; it should return ({names}). Is the `return` missing?")
     if not isinstance(result, (tuple, list)) or len(result) != len(outputs):
         what = f"{len(result)} things" if isinstance(result, (tuple, list)) else f"one {type(result).__name__}"
-        raise CheckFailed(f"your function returns {what}; it should return the {len(outputs)} tensors ({names}).")
+        kind = "tensors" if all(o.container == "tensor" for o in outputs) else "things"
+        raise CheckFailed(f"your function returns {what}; it should return the {len(outputs)} {kind} ({names}).")
     wanted = [output.sizes(case.letters) for output in outputs]
     if all(type(r) is Tensor for r in result) and [tuple(r.shape) for r in result] == wanted[::-1] != wanted:
         raise CheckFailed(f"your function returns its tensors in the wrong order; it should return ({names}).")
-    for got, output, sizes in zip(result, outputs, wanted, strict=True):
-        if type(got) is not Tensor:
-            raise CheckFailed(f"`{output.name}` is a {type(got).__name__}; it should be a torch.Tensor.")
-        if tuple(got.shape) != sizes:
-            letters = ", ".join(output.shape)
-            raise CheckFailed(f"`{output.name}` has shape {list(got.shape)}; it should be [{letters}] = {list(sizes)}.")
-        if got.dtype != like.dtype:
-            raise CheckFailed(f"`{output.name}` is {got.dtype}; the inputs are {like.dtype}, and so should it be.")
-        if got.layout != like.layout or got.device != like.device:  # comparing them would fail, not the answer
-            what = got.device if got.layout == like.layout else got.layout
-            raise CheckFailed(f"`{output.name}` is a tensor of the kind {what}; make it one like the inputs.")
-        if not torch.isfinite(got).all():
-            hint = " for large scores; does your softmax overflow? torch.softmax does not." if case.extreme else "."
-            raise CheckFailed(f"`{output.name}` contains NaN or infinity{hint}")
-    return tuple(result)
+    return tuple(_fitting(got, *pair, case, ours) for got, *pair in zip(result, outputs, wanted, strict=True))
 
 
-def check_gradient(
-    function: Callable[..., Any],
-    reference: Callable[..., tuple[Tensor, ...]],
-    case: Case,
-    outputs: tuple[Output, ...],
-    generator: torch.Generator,
-) -> None:
-    """Raises CheckFailed unless the gradient of the outputs reaches every input as it does in `reference`."""
-    dtype = next(iter(case.inputs.values())).dtype
-    # a random direction for each output, so that no gradient cancels by symmetry
-    directions = [torch.randn(o.sizes(case.letters), generator=generator, dtype=dtype) for o in outputs]
+def _fitting(got: Any, output: Output, sizes: tuple[int, ...], case: Case, ours: bool) -> Any:
+    """One output as a tensor, or a word as it is; raises CheckFailed where it does not fit."""
+    if output.container == "plain":
+        return _plain(got, output)
+    wanted = Tensor if output.container == "tensor" else np.ndarray
+    if type(got) is not wanted:
+        kind = "torch.Tensor" if wanted is Tensor else "numpy array"
+        raise CheckFailed(f"`{output.name}` is a {type(got).__name__}; it should be a {kind}.")
+    if tuple(got.shape) != sizes and not ours:
+        letters = ", ".join(output.shape)
+        raise CheckFailed(f"`{output.name}` has shape {list(got.shape)}; it should be [{letters}] = {list(sizes)}.")
+    if wanted is np.ndarray:
+        if got.dtype.kind not in {"number": "f", "whole": "iu", "flag": "b"}[output.entries]:
+            raise CheckFailed(f"`{output.name}` is {got.dtype}; it should hold {ENTRIES[output.entries]}.")
+        got = torch.from_numpy(got.copy())
+    tensors = [value for value in case.inputs.values() if isinstance(value, Tensor)]
+    like = next((t for t in tensors if t.is_floating_point()), torch.zeros(()))
+    if wanted is Tensor and output.entries == "number" and got.dtype != like.dtype:
+        raise CheckFailed(f"`{output.name}` is {got.dtype}; the inputs are {like.dtype}, and so should it be.")
+    if _entries(got) != output.entries:
+        raise CheckFailed(f"`{output.name}` is {got.dtype}; it should hold {ENTRIES[output.entries]}.")
+    if got.layout != like.layout or got.device != like.device:  # comparing them would fail, not the answer
+        what = got.device if got.layout == like.layout else got.layout
+        raise CheckFailed(f"`{output.name}` is a tensor of the kind {what}; make it one like the inputs.")
+    if not torch.isfinite(got).all() and not ours:
+        hint = " for large scores; does your softmax overflow? torch.softmax does not." if case.extreme else "."
+        raise CheckFailed(f"`{output.name}` contains NaN or infinity{hint}")
+    return got
 
-    def gradients(f: Callable[..., Any], of_student: bool) -> tuple[Tensor | None, ...]:
-        given = {name: tensor.clone().requires_grad_() for name, tensor in case.inputs.items()}
-        result = as_tensors(run(f, given), case, outputs) if of_student else f(*given.values())
-        for output, tensor in zip(outputs, result, strict=True):
-            if not tensor.requires_grad:
-                raise CheckFailed(
-                    f"no gradient flows back from `{output.name}`: it was cut by `.detach()`, `.data`, "
-                    f"`torch.no_grad()` or a detour through numpy."
-                )
-        total = sum((d * tensor).sum() for d, tensor in zip(directions, result, strict=True))
-        try:
-            return torch.autograd.grad(total, list(given.values()), allow_unused=True)  # type: ignore[arg-type]
-        except Exception as error:  # of an operation that has no gradient, or of the student's own `backward`
-            raise CheckFailed(f"the values are right, but no gradient can be computed: {_first_line(error)}") from None
 
-    wanted = gradients(reference, of_student=False)
-    for name, got, want in zip(case.inputs, gradients(function, of_student=True), wanted, strict=True):
-        if want is not None and (got is None or not close(got, want)):
+ENTRIES = {"number": "floating-point numbers", "whole": "whole numbers", "flag": "True and False"}
+
+
+def _entries(tensor: Tensor) -> str:
+    if tensor.dtype == torch.bool:
+        return "flag"
+    return "number" if tensor.is_floating_point() else "whole"
+
+
+def _plain(got: Any, output: Output) -> Any:
+    """One number or word, whatever kind of number it is; raises CheckFailed for anything else."""
+    if output.entries == "text":
+        if type(got) is not str:
+            raise CheckFailed(f"`{output.name}` is a {type(got).__name__}; it should be a word, a str.")
+        return got
+    if type(got) in (Tensor, np.ndarray) and got.ndim == 0:
+        got = got.item()
+    if isinstance(got, np.generic):
+        got = got.item()
+    if type(got) not in (int, float):
+        raise CheckFailed(f"`{output.name}` is a {type(got).__name__}; it should be one number.")
+    value = torch.tensor(float(got), dtype=torch.float64)
+    if not torch.isfinite(value):
+        raise CheckFailed(f"`{output.name}` is NaN or infinite.")
+    return value
+
+
+def _gradients(function: Callable[..., Any], case: Case, outputs: tuple[Output, ...]) -> dict[str, Tensor | None]:
+    """The gradient of (outputs · directions), by argument; raises CheckFailed where it was cut."""
+    given = case.copied()
+    inputs = {n: x.requires_grad_() for n, x in given.items() if isinstance(x, Tensor) and x.is_floating_point()}
+    result = as_values(run(function, given), case, outputs)
+    total = torch.zeros(())
+    for output, direction, tensor in zip(outputs, case.directions, result, strict=True):
+        if output.entries != "number":
+            continue
+        if not tensor.requires_grad:
             raise CheckFailed(
-                f"the values are right, but the gradient does not reach `{name}` as it should; "
-                f"is one of the tensors on the way detached?"
+                f"no gradient flows back from `{output.name}`: it was cut by `.detach()`, `.data`, "
+                f"`torch.no_grad()` or a detour through numpy."
             )
+        total = total + (direction * tensor).sum()
+    try:
+        return dict(zip(inputs, torch.autograd.grad(total, list(inputs.values()), allow_unused=True), strict=True))
+    except Exception as error:  # of an operation that has no gradient, or of the student's own `backward`
+        raise CheckFailed(f"the values are right, but no gradient can be computed: {_first_line(error)}") from None
 
 
-def close(a: Tensor, b: Tensor) -> bool:
-    """Equal up to the rounding that another order of float32 operations may cause."""
-    return torch.allclose(a, b, rtol=1e-3, atol=1e-4)
+def close(a: Any, b: Any, rtol: float, atol: float) -> bool:
+    """Of one shape, and equal up to the rounding that another order of operations may cause."""
+    if not isinstance(a, Tensor) or not isinstance(b, Tensor):
+        return a == b
+    return a.shape == b.shape and torch.allclose(a.double(), b.double(), rtol=rtol, atol=atol)
 
 
 def _first_line(error: BaseException) -> str:
