@@ -38,7 +38,7 @@ from .training import (
 keep_freed_memory()
 fit_threads_to_cores()
 
-_LATER = {"Trace": "lens", "XRay": "lens", "Stepper": "lens", "check": "course"}  # these draw in notebooks
+_LATER = {"Trace": "lens", "XRay": "lens", "Stepper": "lens", "watch": "lens", "check": "course"}  # they draw
 
 
 def __getattr__(name: str) -> Any:
@@ -77,4 +77,5 @@ __all__ = [
     "save_agent",
     "shipped_agents",
     "train",
+    "watch",
 ]

@@ -31,6 +31,12 @@ def _solve() -> Iterator[dict[str, Any]]:
     yield from bench_solve()
 
 
+def _watch() -> Iterator[dict[str, Any]]:
+    from .watch import bench_watch
+
+    yield from bench_watch()
+
+
 def _gpu() -> Iterator[dict[str, Any]]:
     from .gpu import bench_gpu
 
@@ -42,6 +48,7 @@ BENCHES: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
     "rim": _rim,
     "train": _train,
     "solve": _solve,
+    "watch": _watch,
     "gpu": _gpu,
 }
 

@@ -8,12 +8,12 @@ from .interventions import ModulesFrozen, ModulesOff, SwapMission
 from .trace import Trace
 from .view import describe_view, view_svg
 
-_WIDGETS = ("Stepper", "XRay")  # they need ipywidgets, which takes a second to import
+_WIDGETS = {"Stepper": "widgets", "XRay": "widgets", "watch": "watching"}  # ipywidgets takes a second to import
 
 
 def __getattr__(name: str) -> Any:
     if name in _WIDGETS:
-        return getattr(import_module(".widgets", __name__), name)
+        return getattr(import_module(f".{_WIDGETS[name]}", __name__), name)
     raise AttributeError(f"module 'metarim_lite.lens' has no attribute {name!r}")
 
 
@@ -29,4 +29,5 @@ __all__ = [
     "frame_png",
     "step_svg",
     "view_svg",
+    "watch",
 ]

@@ -1,0 +1,307 @@
+"""Watch an agent learn: the training goes on in a thread, the pictures change, the kernel stays usable.
+
+The training is that of `ml.train`, tick for tick and bit for bit: between two reports somebody looks, and looking
+throws no dice and touches no parameter. So this file drives `training.Trainer`, which no other file of the lens knows.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import threading
+import weakref
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+import torch
+
+from ..config import whole_number
+from ..envs import LevelBank
+from ..errors import UserError
+from ..experiments.shipped import shipped_run
+from ..machine import fitting_threads, fixed_threads
+from ..models import Agent, act
+from ..runs import shipped_agents
+from ..runs.loop import looping
+from ..runs.metrics import recorded_metrics
+from ..training import Run, TrainConfig
+from ..training.banks import held_out_bank, make_bank
+from ..training.fitting import fitted
+from ..training.trainer import Trainer, next_report
+from .background import CLOSED, FAILED, FINISHED, RUNNING, Background, Budget
+from .learning import (
+    Learning,
+    episode_html,
+    gradients_svg,
+    modules_svg,
+    sentence,
+    status_html,
+    still_png,
+    success_svg,
+)
+from .trace import Trace
+
+LOOKS, EPISODES = 0.04, 0.03  # shares of the training's time that looks and recorded episodes may take
+PANEL = {"flex": "1 1 400px", "max_width": "434px", "min_width": "0", "margin": "0"}
+
+
+def watch(
+    config: TrainConfig | None = None,
+    *,
+    earlier: Any = (),
+    bank: LevelBank | None = None,
+    held_out: LevelBank | None = None,
+    level: int = 0,
+) -> Watch:
+    """Train in the background of a notebook, and show how it goes. Show the result as the last line of a cell.
+
+    Example:
+        >>> watching = ml.watch(ml.TrainConfig(method="meta-rim"), earlier="meta-rim-gotolocal")
+        >>> watching                # pictures that change; buttons stop the training and let it go on
+        >>> watching.wait().agent   # in a later cell: waits for the end
+
+    Levels are made before it returns, which takes a minute the first time. Whoever watches a second training in the
+    same kernel stops the first one, which can go on. Nothing is written to disk: `ml.save_agent` keeps the agent.
+
+    Args:
+        config: what to train and how, as for `ml.train`.
+        earlier: success curves to be drawn pale behind: the name of a shipped agent, the folder of a run, a `Run`, or
+            several of these.
+        bank: train on these levels instead.
+        held_out: levels for the evaluations of `config.evaluate_every`.
+        level: which level of the bank the recorded episodes play.
+
+    Raises:
+        UserError: as `ml.train`; a curve that there is not, a level that the bank has not.
+    """
+    return Watch(config or TrainConfig(), earlier, bank, held_out, level)
+
+
+class Watch:
+    """A training in the background and its pictures; see `watch`.
+
+    Attributes:
+        learning: the numbers that the pictures show.
+        buttons: "stop" and "go on".
+    """
+
+    running: weakref.ReferenceType[Watch] | None = None
+    """The one whose training goes on in this kernel."""
+
+    def __init__(
+        self, config: TrainConfig, earlier: Any, bank: LevelBank | None, held_out: LevelBank | None, level: int
+    ) -> None:
+        curves = earlier_curves(earlier)
+        self.config = config = fitted(config)
+        bank = make_bank(config.levels, range(config.train_levels), progress=True) if bank is None else bank
+        self.trainer = Trainer(config, bank)
+        if config.evaluate_every and held_out is None:
+            held_out = held_out_bank(config.levels, config.evaluate_episodes, bank)
+        self.held_out, self.bank = held_out, bank
+        self.level = whole_number("level", level, at_least=0, at_most=len(bank) - 1)
+        self._looked_at = self._copy()
+        has_modules = self.trainer.agent.config.controller == "rim"
+        self.learning = Learning(config.method, config.level, config.frames, has_modules, earlier=curves)
+        self._trouble: Exception | None = None  # in looking: the training goes on
+
+        def seconds() -> float:
+            return self.trainer.counters["seconds"]
+
+        self._looks, self._episodes = Budget(LOOKS, seconds), Budget(EPISODES, seconds)
+        self._lock, self._shown = threading.RLock(), None
+        self._make_widgets()
+        self.background = Background(self._next, self._changed, self._inside)
+        self._draw()
+        self._take_over()
+        self.background.start()
+
+    @property
+    def agent(self) -> Agent:
+        """The trained agent; while the training goes on, or after it failed, a copy of it as it was last looked at."""
+        if self.background.state in (RUNNING, FAILED):
+            with self._lock:
+                return copy.deepcopy(self._looked_at)
+        return self.trainer.agent
+
+    @property
+    def run(self) -> Run:
+        """What `ml.train` would return, as far as it has come."""
+        return Run(self.config, self.agent, list(self.learning.lines), None, self.background.state == FINISHED)
+
+    def stop(self) -> None:
+        """Let the training stop after this tick; it can go on."""
+        self.background.stop()
+        self._draw_status()
+
+    def go_on(self) -> None:
+        """Let a stopped training go on."""
+        self._take_over()
+        self.background.go_on()
+        self._draw_status()
+
+    def _take_over(self) -> None:
+        """Two trainings would share the cores: the one that is running stops."""
+        former = Watch.running() if Watch.running is not None else None
+        if former is not None and former is not self:
+            former.stop()
+        Watch.running = weakref.ref(self)
+
+    def close(self) -> None:
+        """End the training for good, and take the widget away."""
+        self.background.close(60)
+        for widget in (*self.panels.values(), self.episode, self.status, *self.buttons.values(), self.widget):
+            widget.close()
+
+    def wait(self) -> Watch:
+        """Until the training has finished or was stopped. Interrupting the kernel meanwhile stops it.
+
+        Raises:
+            what it failed with, such as Diverged; or what went wrong in drawing it.
+        """
+        self.background.wait()
+        if self._trouble is not None:
+            raise self._trouble
+        return self
+
+    # in the thread
+
+    def _inside(self) -> Any:
+        return fixed_threads(self.config.threads or fitting_threads())
+
+    def _next(self) -> bool:
+        """Ticks up to the next report, or until somebody wants a stop; and a look."""
+        trainer, config, learning = self.trainer, self.config, self.learning
+        with looping(trainer, "frames", "frames", config.frames, config.method, False, None) as loop:
+            line = next_report(trainer, self.held_out, replace(loop, stopped=self.background.asked))
+        with self._lock:
+            learning.lines.append(line)
+            learning.frames = trainer.counters["frames"]
+        more = learning.frames < config.frames
+        try:
+            if self._looks.affords() or not more:
+                with self._looks.spending():
+                    self._look()
+                    self._draw()
+            if self._episodes.affords() or not more:
+                with self._episodes.spending():
+                    self._play_episode()
+        except Exception as error:  # a picture is no reason to end a training; `wait` raises it
+            self._trouble, learning.problem = error, f"{type(error).__name__}: {error}"
+        return more
+
+    @torch.no_grad()
+    def _look(self) -> None:
+        """Copy the agent, and see which of its modules are active in the worlds as they stand."""
+        with self._lock:
+            self._looked_at.load_state_dict(self.trainer.agent.state_dict())
+        player, learning = self.trainer.player, self.learning
+        if learning.has_modules and hasattr(player, "observation"):  # who imitates has no worlds
+            out, _ = act(self._looked_at, player.observation, player.state, player.resets, record=True)
+            with self._lock:
+                learning.shares_from = learning.shares_from if learning.shares else learning.frames
+                learning.shares.append(out.diagnostics.active.float().mean(0).cpu().numpy())
+
+    def _play_episode(self) -> None:
+        trace = Trace.record(self._looked_at, self.bank, self.level)
+        with self._lock:
+            self.learning.episode, self.learning.episode_frames = trace, self.learning.frames
+        self.episode.value = episode_html(self.learning)
+
+    def _changed(self) -> None:
+        """It stopped, went on, finished or failed: say so, and leave a picture for pages without a kernel."""
+        error = self.background.error
+        if error is not None:
+            said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            self.learning.problem = said
+        try:
+            self._draw()
+            if self.background.state != RUNNING and self._shown is not None:
+                self._shown.update(self._bundle(), raw=True)
+        except Exception as trouble:
+            self._trouble = self._trouble or trouble
+
+    # drawing
+
+    def _make_widgets(self) -> None:
+        self.status = ipywidgets.HTML(layout={"margin": "0"})
+        self.panels = {name: ipywidgets.HTML(layout=PANEL) for name in ("success", "modules", "gradients")}
+        self.episode = ipywidgets.HTML(layout=PANEL)
+        self.buttons = {
+            "stop": ipywidgets.Button(description="stop", icon="pause", tooltip="stop after this tick"),
+            "go on": ipywidgets.Button(description="go on", icon="play", tooltip="go on from here"),
+        }
+        self.buttons["stop"].on_click(lambda _: self.stop())
+        self.buttons["go on"].on_click(lambda _: self.go_on())
+        row = ipywidgets.Layout(flex_flow="row wrap", display="flex")
+        self.widget = ipywidgets.VBox([
+            self.status,
+            ipywidgets.Box(list(self.buttons.values()), layout=row),
+            ipywidgets.Box([*self.panels.values(), self.episode], layout=row),
+        ])  # fmt: skip
+        self.widget.observe(lambda change: change["new"] is None and self.background.close(), names="comm")
+        self.episode.value = episode_html(self.learning)
+
+    def _draw(self) -> None:
+        with self._lock:
+            self._draw_status()
+            for name, draw in (("success", success_svg), ("modules", modules_svg), ("gradients", gradients_svg)):
+                self.panels[name].value = draw(self.learning)
+
+    def _draw_status(self) -> None:
+        with self._lock:
+            state, asked = self.background.state, self.background.asked()
+            self.learning.state, self.learning.asked = state, asked
+            self.buttons["stop"].disabled = asked or state != RUNNING
+            self.buttons["go on"].disabled = not asked or state in (FINISHED, FAILED, CLOSED)
+            self.status.value = status_html(self.learning)
+
+    def _copy(self) -> Agent:
+        """An agent of the same sizes, on the same device, that is looked into: without compiling anything."""
+        agent = self.trainer.agent
+        with torch.random.fork_rng(devices=[]):
+            twin = Agent(replace(agent.config, kernel="fused")).to(next(agent.parameters()).device)
+        twin.load_state_dict(agent.state_dict())
+        return twin
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        self._shown = display(self._bundle(), raw=True, display_id=True)
+
+    def _bundle(self) -> dict[str, Any]:
+        """The widget where there is a kernel; elsewhere a sentence, and the picture where something was learnt."""
+        shown = self.widget._repr_mimebundle_()
+        data = shown[0] if isinstance(shown, tuple) else shown
+        view = "application/vnd.jupyter.widget-view+json"
+        with self._lock:
+            still = {"image/png": base64.b64encode(still_png(self.learning)).decode()} if self.learning.lines else {}
+            return {"text/plain": sentence(self.learning), view: data[view], **still}
+
+
+def earlier_curves(earlier: Any) -> dict[str, list[dict[str, Any]]]:
+    """The metrics of earlier runs by name.
+
+    Args:
+        earlier: names of shipped agents, folders of runs, a `Run` or a `Watch`; one or several.
+
+    Raises:
+        UserError: something else, a name that is not shipped, a folder without a run.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in earlier if isinstance(earlier, Sequence) and not isinstance(earlier, str) else [earlier]:
+        if isinstance(one, Watch):
+            one = one.run
+        if isinstance(one, Run):
+            name, lines = one.config.method, one.metrics
+        elif isinstance(one, Path) or (isinstance(one, str) and one not in shipped_agents() and Path(one).exists()):
+            name, lines = Path(one).name, recorded_metrics(Path(one))
+        elif isinstance(one, str):
+            name, lines = one, shipped_run(one).metrics
+        else:
+            raise UserError(f"{one!r} has no success curve; give a shipped agent's name, a run's folder or a Run")
+        same = sum(known == name or known.startswith(f"{name} (") for known in found)
+        found[f"{name} ({same + 1})" if same else name] = list(lines)
+    return found
