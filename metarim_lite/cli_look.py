@@ -68,21 +68,33 @@ def transfer(agent: Words[str], levels: tuple[str, ...] = (), episodes: int = 50
 
 
 def replay(
-    agent: Words[str], level: str = "BabyAI-GoToLocal-v0", seed: int = HELD_OUT_SEEDS, out: Path = Path("replay.html")
+    agent: Words[str], level: Words[str] = "BabyAI-GoToLocal-v0", /, seed: int | None = None, beside: str | None = None,
+    html: bool = True, out: Path = Path("replay.html"),
 ) -> None:  # fmt: skip
     """Record one episode and write it as a self-contained HTML page.
 
     Args:
         agent: file, run folder, or name of a shipped agent.
         level: which level.
-        seed: seed of the level and of the agent's dice.
+        seed: seed of the level and of the agent's dice; default: of 24 held-out levels that with the longest episode.
+        beside: a second agent, shown next to the first on the same level with the same dice.
+        html: write the page; --no-html prints one sentence a step instead.
         out: the page to write.
     """
     import metarim_lite as ml
 
-    bank = ml.LevelBank.generate(level, seeds=range(seed, seed + 1))
-    ml.Trace.record(ml.load_agent(agent), bank, level=0, seed=seed).to_html(out)
-    print(f"wrote {out}")
+    from .lens.page import caption, last_step
+
+    seeds = range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + 24) if seed is None else range(seed, seed + 1)
+    bank, player = ml.LevelBank.generate(level, seeds=seeds), ml.load_agent(agent)
+    other = ml.load_agent(beside) if beside else None
+    traces = [ml.Trace.record(player, bank, i, seed=int(bank.seeds[i])) for i in range(len(bank))]
+    trace = max(traces, key=lambda one: one.num_steps)
+    second = ml.Trace.record(other, bank, trace.index, seed=trace.seed) if other else None
+    if html:
+        print(f"wrote {trace.to_html(out, beside=second)}")
+    else:
+        print("\n".join(caption(trace, t, second) for t in range(last_step(trace, second) + 1)))
 
 
 def report(runs: Words[tuple[Path, ...]], out: Path = Path("curves.png")) -> None:

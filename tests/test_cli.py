@@ -124,7 +124,7 @@ def test_train_evaluate_replay_and_resume(tmp_path):
     assert lines[-1]["frames"] == 2560
     judged = metarim("evaluate", "run", "--level", "BabyAI-GoToObjS4-v0", "--episodes", "20", cwd=tmp_path)
     assert judged.returncode == 0 and "20 episodes" in judged.stdout
-    shown = metarim("replay", "run", "--level", "BabyAI-GoToObjS4-v0", "--out", "page.html", cwd=tmp_path)
+    shown = metarim("replay", "run", "BabyAI-GoToObjS4-v0", "--html", "--out", "page.html", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert "<html" in (tmp_path / "page.html").read_text()
 

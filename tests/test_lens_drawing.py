@@ -12,6 +12,8 @@ from PIL import Image
 from metarim_lite.errors import UserError
 from metarim_lite.lens import ModulesFrozen, ModulesOff, SwapMission, describe, frame_png, step_svg
 from metarim_lite.lens import svg as palette
+from metarim_lite.lens.page import DARK
+from metarim_lite.lens.still import path_points, svg_png
 
 SVG = "{http://www.w3.org/2000/svg}"
 ODD_TRACES = {
@@ -38,18 +40,81 @@ def words(root):
     return [e.text for e in root.iter(SVG + "text")]
 
 
+def boxes(parent, x=0.0, y=0.0, scale=1.0):
+    """(element, left, top, right, bottom) of all rectangles and words as they are seen, whatever group they are in.
+    Letters are taken to be 0.5 em wide: DejaVu's are wider, most are narrower."""
+    for e in parent:
+        if e.tag == SVG + "g":
+            dx, dy, *larger = map(float, re.findall(r"-?[\d.]+", e.get("transform")))
+            yield from boxes(e, x + scale * dx, y + scale * dy, scale * (larger[0] if larger else 1))
+        elif e.tag in (SVG + "rect", SVG + "text"):
+            left, top = x + scale * float(e.get("x")), y + scale * float(e.get("y"))
+            if e.tag == SVG + "rect":
+                yield e, left, top, left + scale * float(e.get("width")), top + scale * float(e.get("height"))
+            else:
+                size = scale * float(e.get("font-size"))
+                wide = 0.5 * size * len(e.text)
+                left -= wide * {"start": 0, "middle": 0.5, "end": 1}[e.get("text-anchor", "start")]
+                yield e, left, top - 0.8 * size, left + wide, top
+
+
+@pytest.mark.parametrize("form", ["wide", "narrow", "half"])
 @pytest.mark.parametrize("name", ODD_TRACES)
-def test_every_step_of_every_kind_of_trace_is_one_wellformed_picture(name):
+def test_every_step_of_every_kind_of_trace_is_one_wellformed_picture(name, form):
     trace = make_trace(**ODD_TRACES[name])
     for t in {0, 1, trace.num_steps // 2, trace.num_steps}:
-        root = parse(trace, t)
+        root = ET.fromstring(step_svg(trace, t, form=form))
         _, _, width, height = map(float, root.get("viewBox").split())
-        for e in root.iter(SVG + "rect"):
-            x, y, w, h = (float(e.get(key)) for key in ("x", "y", "width", "height"))
-            assert x >= 0 and y >= 0 and x + w <= width and y + h <= height, ET.tostring(e)
-        for e in root.iter(SVG + "text"):
-            assert 0 <= float(e.get("x")) <= width and 0 < float(e.get("y")) < height
+        for e, left, top, right, bottom in boxes(root):
+            assert left >= 0 and top >= 0 and right <= width + 0.2 and bottom <= height, ET.tostring(e)
         assert not re.search(r"\bnan\b|\binf\b", step_svg(trace, t).split("</desc>")[1])
+
+
+@pytest.mark.parametrize(("form", "shown"), [("narrow", 400), ("half", 400), ("wide", 880)])
+def test_words_are_large_enough_to_read_where_the_form_is_shown(form, shown):
+    """At least 9 pixels high at the width (in pixels) that a phone or a laptop gives it."""
+    for t in (0, 24):
+        root = ET.fromstring(step_svg(make_trace(), t, form=form))
+        wide = float(root.get("viewBox").split()[2])
+        assert min(float(e.get("font-size")) for e in root.iter(SVG + "text")) * shown / wide >= 8.7
+
+
+def test_an_unknown_form_is_refused():
+    with pytest.raises(UserError, match="'narrow'"):
+        step_svg(make_trace(), 0, form="narow")
+
+
+def test_the_still_is_the_drawing_with_its_world_its_cards_and_its_curves():
+    """Colours at places where the drawing has them, found in its elements; nothing is left out but smoothing."""
+    trace, scale = make_trace(), 2
+    svg = step_svg(trace, 5)
+    picture = np.asarray(Image.open(io.BytesIO(svg_png(svg, scale))).convert("RGB")).astype(int)
+    assert picture.shape == (600 * scale, 960 * scale, 3)
+
+    def near(x, y, colour):
+        expected = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        row, column = (max(int(v * scale), 2) for v in (y, x))
+        patch = picture[row - 2 : row + 3, column - 2 : column + 3]
+        return np.abs(patch - expected).sum(-1).min() < 60
+
+    found = 0
+    for e, left, top, right, bottom in boxes(ET.fromstring(svg)):
+        if e.tag == SVG + "rect" and e.get("stroke", "none") != "none" and right - left > 8:
+            assert near((left + right) / 2, top, e.get("stroke")) or near(left, (top + bottom) / 2, e.get("stroke"))
+            found += 1
+    assert found > 20
+    red = (np.abs(picture - [255, 0, 0]).sum(-1) < 40).sum()
+    assert red == pytest.approx((256 / 8 * scale) ** 2, rel=0.1)  # the red square of the world, one cell
+    curve = next(e.get("d") for e in ET.fromstring(svg).iter(SVG + "path") if e.get("stroke") == palette.ORANGE)
+    for x, y in path_points(curve)[0][0][3:-3]:
+        assert near(x, y, palette.ORANGE)
+
+
+def test_the_points_of_a_path_are_those_of_its_letters():
+    assert path_points("M1 2h3v4z") == [([(1, 2), (4, 2), (4, 6)], True)]
+    assert path_points("M0 0L2 1M5 5l1 -1-2 3") == [([(0, 0), (2, 1)], False), ([(5, 5), (6, 4), (4, 7)], False)]
+    points, closed = path_points("M0 0C0 3 3 3 3 0")[0]
+    assert not closed and points[-1] == (3, 0) and points[12] == pytest.approx((1.5, 2.25))
 
 
 def test_the_number_of_active_cards_is_the_number_of_active_modules():
@@ -184,13 +249,22 @@ def luminance(color):
     return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize(
     ("ink", "paper"),
     [("INK", "PAPER"), ("QUIET", "PAPER"), ("INK", "BLUE_TINT"), ("BLUE", "BLUE_TINT"), ("INK", "GREEN_TINT")],
 )
-def test_text_stands_out_from_its_ground_by_the_wcag_ratio(ink, paper):
-    dark, light = (luminance(getattr(palette, name)) for name in (ink, paper))
+def test_text_stands_out_from_its_ground_by_the_wcag_ratio(ink, paper, theme):
+    colours = (getattr(palette, name) for name in (ink, paper))
+    dark, light = sorted(luminance(DARK[c] if theme == "dark" else c) for c in colours)
     assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def test_every_colour_of_a_drawing_but_the_bright_ones_has_its_counterpart_in_the_dark():
+    for trace in (make_trace(), make_trace(controller="lstm"), make_trace(success=False)):
+        for t in (0, trace.num_steps):
+            used = set(re.findall(r'(?:fill|stroke)="(#\w+)"', step_svg(trace, t)))
+            assert used - set(DARK) <= {palette.ORANGE}
 
 
 def test_the_words_beside_each_other_do_not_run_into_each_other():

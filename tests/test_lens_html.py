@@ -8,8 +8,9 @@ import pytest
 from lens_traces import make_trace
 
 from metarim_lite.errors import UserError
-from metarim_lite.lens import SwapMission, step_svg
+from metarim_lite.lens import SwapMission, describe, step_svg
 from metarim_lite.lens.html import replay_page, shared_lines
+from metarim_lite.lens.page import caption, picture_html
 
 
 class Page(HTMLParser):
@@ -49,7 +50,8 @@ def test_the_page_holds_every_step_exactly_as_the_widget_draws_it(trace, source)
     assert len(data["steps"]) == trace.num_steps + 1
     for t, step in enumerate(data["steps"]):
         drawn = "\n".join(data["lines"][i] for i in step)
-        assert drawn == step_svg(trace, t).replace(' xmlns="http://www.w3.org/2000/svg"', "")
+        assert drawn == picture_html(trace, t)
+        assert data["captions"][t] == caption(trace, t)
 
 
 def test_the_page_refers_to_nothing_outside_itself(source):
@@ -63,6 +65,26 @@ def test_a_page_of_64_steps_is_smaller_than_one_megabyte(source):
     assert len(source.encode()) < 1_000_000
 
 
+def test_two_runs_stand_side_by_side_and_the_shorter_one_waits_at_its_end():
+    long, short = make_trace(T=9), make_trace(T=4, controller="lstm", seed=1)
+    data = Page(replay_page(long, short)).data
+    assert len(data["steps"]) == 10
+    for t, step in enumerate(data["steps"]):
+        drawn = "\n".join(data["lines"][i] for i in step)
+        assert drawn == picture_html(long, t, short) and drawn.count("<svg") == 2
+        assert describe(long, t) in data["captions"][t] and describe(short, min(t, 4)) in data["captions"][t]
+
+
+def test_two_runs_of_64_steps_side_by_side_are_smaller_than_one_megabyte_too():
+    assert len(replay_page(make_trace(T=64), make_trace(T=64, seed=1)).encode()) < 1_000_000
+
+
+def test_every_step_is_there_for_wide_and_for_narrow_places(trace):
+    page = picture_html(trace, 3)
+    for form in ("wide", "narrow"):
+        assert step_svg(trace, 3, form=form).replace(' xmlns="http://www.w3.org/2000/svg"', "") in page
+
+
 def test_every_control_the_script_looks_for_is_there(source):
     wanted = set(re.findall(r'find\("(\w+)"\)', source))
     assert wanted >= {"slider", "play", "back", "next", "start", "end", "caption", "picture"}
@@ -70,8 +92,7 @@ def test_every_control_the_script_looks_for_is_there(source):
 
 
 def test_the_first_step_is_visible_without_javascript(trace, source):
-    first = step_svg(trace, 0).replace(' xmlns="http://www.w3.org/2000/svg"', "").replace("\n", "")
-    assert first in source.replace("\n", "")
+    assert picture_html(trace, 0).replace("\n", "") in source.replace("\n", "")
 
 
 def test_a_mission_cannot_break_out_of_the_page():

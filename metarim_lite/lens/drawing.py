@@ -12,35 +12,80 @@ import textwrap
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, unknown
 from .modules import favourite, mean_communication, module_picture
-from .svg import FAINT, GREEN, GREEN_TINT, INK, PAPER, QUIET, VERMILLION, document, path, rect, text
-from .timeline import timeline_picture
+from .svg import (
+    FAINT,
+    GREEN,
+    GREEN_TINT,
+    INK,
+    PAPER,
+    QUIET,
+    RED_TINT,
+    VERMILLION,
+    document,
+    number,
+    path,
+    placed,
+    rect,
+    text,
+)
+from .timeline import BOTTOM, TOP, timeline_picture
 
 SPOKEN = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle", "done")
-WIDTH, HEIGHT = 960, 668
-LEFT, MIDDLE, RIGHT = 20, 328, 940  # the frame and actions left of MIDDLE, the modules right of it
-FRAME = 284
-ACTIONS_Y = 398
+WIDTH, HEIGHT = 960, 600
+LEFT, MIDDLE, RIGHT = 20, 308, 940  # the frame and actions left of MIDDLE, the modules right of it
+FRAME, SIDE = 256, 264  # width of the frame, of the actions
+NARROW, EDGE, SMALL_FRAME = 460, 14, 200  # width and margin of a drawing in one column, and of the frame in it
+FORMS = ("wide", "narrow", "half")
 
 
-def step_svg(trace, t: int, frame: bool = True) -> str:
+def step_svg(trace, t: int, frame: bool = True, form: str = "wide") -> str:
     """The whole picture of step t: world, modules, actions, timeline.
 
-    Args: `trace` a Trace; `t` in 0 … T; `frame=False` leaves the picture of the world out.
-    Returns an SVG document as a string, one element a line. Raises UserError when t is out of range.
+    Args:
+        trace: a Trace.
+        t: 0 … T.
+        frame: False leaves the picture of the world out.
+        form: "wide" (960 x 600) for a screen, "narrow" (460 wide, one column) for a phone, "half" (narrow, without the
+            communication) for two runs side by side.
+
+    Returns an SVG document as a string, one element a line. Raises UserError when t is out of range, or there is no
+    such form.
     """
     check_step(trace, t)
-    drawn = _header(trace, t)
+    if form not in FORMS:
+        raise unknown("form", form, FORMS)
+    world = [rect(0, 0, FRAME, FRAME, stroke=FAINT)]
     if frame:
         data = base64.b64encode(frame_png(trace, t)).decode()
-        drawn.append(f'<image x="{LEFT}" y="72" width="{FRAME}" height="{FRAME}" href="data:image/png;base64,{data}"/>')
-    drawn.append(rect(LEFT, 72, FRAME, FRAME, stroke=FAINT))
-    drawn.append(text(LEFT, 372, "lighter cells: what the agent sees", size=12, fill=QUIET))
-    drawn += module_picture(trace, t, MIDDLE, RIGHT - MIDDLE)
-    drawn += _ending(trace) if t == trace.num_steps else _action_bars(trace, t)
+        image = f'<image x="0" y="0" width="{FRAME}" height="{FRAME}" href="data:image/png;base64,{data}"/>'
+        world.insert(0, image)
+    draw = _wide if form == "wide" else _column
+    width, height, drawn = draw(trace, t, world, form != "half")
+    return document(width, height, drawn, f"Step {t} of {trace.num_steps}", describe(trace, t))
+
+
+def _wide(trace, t: int, world: list[str], communication: bool) -> tuple[int, int, list[str]]:
+    drawn = [*_header(trace, t), *placed(world, LEFT, 72)]
+    drawn.append(text(LEFT, 342, "lighter cells: what the agent sees", size=12, fill=QUIET))
+    drawn += module_picture(trace, t, MIDDLE, RIGHT - MIDDLE, communication)
+    drawn += _deed(trace, t, LEFT, 370, SIDE, 26)
     drawn += timeline_picture(trace, t, MIDDLE, RIGHT - MIDDLE)
-    return document(WIDTH, HEIGHT, drawn, f"Step {t} of {trace.num_steps}", describe(trace, t))
+    return WIDTH, HEIGHT, drawn
+
+
+def _column(trace, t: int, world: list[str], communication: bool) -> tuple[int, int, list[str]]:
+    """Everything below each other; only the actions stand beside the world."""
+    across = NARROW - 2 * EDGE
+    drawn, top = _narrow_header(trace, t)
+    drawn += placed(world, EDGE, top, SMALL_FRAME / FRAME)
+    drawn += _deed(trace, t, EDGE + SMALL_FRAME + 10, top + 13, across - SMALL_FRAME - 10, 23)
+    modules = module_picture(trace, t, EDGE, across, communication)
+    drawn += placed(modules, 0, top + SMALL_FRAME - 54)
+    top += SMALL_FRAME + (356 if communication else 194)
+    drawn += placed(timeline_picture(trace, t, EDGE, across), 0, top - TOP)
+    return NARROW, top - TOP + BOTTOM + 12, drawn
 
 
 def frame_png(trace, t: int, tile_size: int | None = None) -> bytes:
@@ -108,46 +153,88 @@ def _header(trace, t: int) -> list[str]:
     lines = [told] if len(told) <= 66 else textwrap.wrap(told, 78)
     size = 20 if len(lines) == 1 else 15
     drawn = [text(LEFT, 34 + 22 * i, words, size=size, bold=True) for i, words in enumerate(lines)]
-    steps = f"step {t} of {trace.num_steps}" if t < trace.num_steps else f"end, after {t} steps"
-    drawn.append(text(RIGHT, 34, steps, size=17, bold=True, anchor="end"))
-    about = f"{trace.level} · level {trace.index} · seed {trace.seed} · {trace.controller}"
-    drawn.append(text(RIGHT, 56, about, size=13, fill=QUIET, anchor="end"))
+    drawn.append(text(RIGHT, 34, _when(trace, t), size=17, bold=True, anchor="end"))
+    drawn.append(text(RIGHT, 56, _about(trace), size=13, fill=QUIET, anchor="end"))
     if trace.interventions:
-        changed = "changed: " + "; ".join(map(str, trace.interventions))
-        x, y, anchor = (LEFT, 56, "start") if len(lines) == 1 else (RIGHT, 430, "end")
-        drawn.append(text(x, y, changed, fill=VERMILLION, bold=True, anchor=anchor))
+        x, y, anchor = (LEFT, 56, "start") if len(lines) == 1 else (RIGHT, TOP, "end")
+        drawn.append(text(x, y, _changes(trace), fill=VERMILLION, bold=True, anchor=anchor))
     return drawn
 
 
-def _action_bars(trace, t: int) -> list[str]:
+def _narrow_header(trace, t: int) -> tuple[list[str], float]:
+    """What stands above the world in one column, and how high it is."""
+    told = textwrap.wrap(f"“{trace.told(min(t, trace.num_steps - 1))}”", 48)
+    drawn = [text(EDGE, 28 + 20 * i, words, size=16, bold=True) for i, words in enumerate(told)]
+    y = 28 + 20 * len(told)
+    drawn.append(text(EDGE, y, _when(trace, t), bold=True))
+    drawn.append(
+        text(
+            NARROW - EDGE,
+            y,
+            f"{trace.controller} · level {trace.index} · seed {trace.seed}",
+            size=12,
+            fill=QUIET,
+            anchor="end",
+        )
+    )
+    for words in textwrap.wrap(_changes(trace), 56) if trace.interventions else ():
+        y += 18
+        drawn.append(text(EDGE, y, words, fill=VERMILLION, bold=True))
+    return drawn, y + 12
+
+
+def _when(trace, t: int) -> str:
+    return f"step {t} of {trace.num_steps}" if t < trace.num_steps else f"end, after {t} steps"
+
+
+def _about(trace) -> str:
+    return f"{trace.level} · level {trace.index} · seed {trace.seed} · {trace.controller}"
+
+
+def _changes(trace) -> str:
+    return "changed: " + "; ".join(map(str, trace.interventions))
+
+
+def _deed(trace, t: int, x: float, y: float, width: float, row: float) -> list[str]:
+    """What the agent does at step t, or how the episode ended."""
+    return _ending(trace, x, y, width) if t == trace.num_steps else _action_bars(trace, t, x, y, width, row)
+
+
+def _action_bars(trace, t: int, x: float, y: float, width: float, row: float) -> list[str]:
+    """A bar for each action, `row` high, in a block whose heading stands on (x, y)."""
     probabilities, chosen = trace.probabilities[t], int(trace.actions[t])
     heading = "act" if trace.active is None else "3 · act"
     how = "take the likeliest" if trace.greedy else "draw one by lot"
-    drawn = [text(LEFT, ACTIONS_Y, f"{heading}: {how}", bold=True)]
-    expects = f"value {trace.values[t]:.2f}: what the critic expects to earn"
-    drawn.append(text(LEFT, ACTIONS_Y + 20, expects, size=13, fill=QUIET))
+    size = 14 if width >= 250 else 12
+    drawn = [text(x, y, f"{heading}: {how}", bold=True)]
+    expects = f"value {trace.values[t]:.2f}: " + (
+        "what the critic expects to earn" if width >= 250 else "reward expected"
+    )
+    drawn.append(text(x, y + 18, expects, size=12, fill=QUIET))
+    bar_x, bar = x + (110 if width >= 250 else 104), width - (158 if width >= 250 else 148)
     for a, word in enumerate(SPOKEN):
-        y = ACTIONS_Y + 34 + 32 * a
-        on = a == chosen
+        top = y + 28 + row * a
+        on, middle = a == chosen, top + (row - 2) / 2
         if on:
-            drawn.append(rect(LEFT, y, FRAME, 28, fill=GREEN_TINT, stroke=GREEN, line=2, radius=5))
-            drawn.append(path(f"M{LEFT + 8} {y + 7.5:.1f}l9 6.5l-9 6.5z", fill=GREEN))
-        drawn.append(text(LEFT + 23, y + 19, word, bold=on))
-        drawn.append(rect(LEFT + 110, y + 6.5, 126, 15, fill=PAPER, stroke=GREEN if on else QUIET))
-        drawn.append(rect(LEFT + 110, y + 6.5, 126 * float(probabilities[a]), 15, fill=GREEN if on else QUIET))
-        drawn.append(text(LEFT + FRAME - 8, y + 19, f"{probabilities[a]:.2f}", bold=on, anchor="end"))
+            drawn.append(rect(x, top, width, row - 2, fill=GREEN_TINT, stroke=GREEN, line=2, radius=5))
+            drawn.append(path(f"M{number(x + 8)} {number(middle - 6.5)}l9 6.5l-9 6.5z", fill=GREEN))
+        drawn.append(text(x + 23, middle + 5, word, size=size, bold=on))
+        drawn.append(rect(bar_x, middle - 7.5, bar, 15, fill=PAPER, stroke=GREEN if on else QUIET))
+        drawn.append(rect(bar_x, middle - 7.5, bar * float(probabilities[a]), 15, fill=GREEN if on else QUIET))
+        drawn.append(text(x + width - 8, middle + 5, f"{probabilities[a]:.2f}", size=size, bold=on, anchor="end"))
     return drawn
 
 
-def _ending(trace) -> list[str]:
+def _ending(trace, x: float, y: float, width: float) -> list[str]:
     color, mark = (GREEN, "✓") if trace.success else (VERMILLION, "✗")
-    tint = GREEN_TINT if trace.success else "#FBEADF"
-    total = float(trace.rewards.sum())
+    tint = GREEN_TINT if trace.success else RED_TINT
+    total, small = float(trace.rewards.sum()), width < 250
     words = _outcome(trace).split(",")[0]
-    drawn = [rect(LEFT, 392, FRAME, 110, fill=tint, stroke=color, line=2.5, radius=8)]
-    middle = LEFT + FRAME / 2
-    drawn.append(text(middle, 430, f"{mark} {words}", size=19, bold=True, anchor="middle"))
-    drawn.append(text(middle, 458, f"reward {total:.2f} after {trace.num_steps} steps", size=15, anchor="middle"))
+    drawn = [rect(x, y - 6, width, 110, fill=tint, stroke=color, line=2.5, radius=8)]
+    middle = x + width / 2
+    drawn.append(text(middle, y + 32, f"{mark} {words}", size=15 if small else 18, bold=True, anchor="middle"))
+    earned = f"reward {total:.2f} after {trace.num_steps} steps"
+    drawn.append(text(middle, y + 60, earned, size=13 if small else 15, anchor="middle"))
     note = "reward = 1 − 0.9 · steps / allowed steps" if trace.success else "no success, no reward"
-    drawn.append(text(middle, 484, note, size=13, fill=INK, anchor="middle"))
+    drawn.append(text(middle, y + 86, note, size=11 if small else 13, fill=INK, anchor="middle"))
     return drawn

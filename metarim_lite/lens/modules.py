@@ -7,26 +7,26 @@ import numpy as np
 from .svg import BLUE, BLUE_TINT, FAINT, GREY_TINT, INK, ORANGE, PAPER, QUIET, disc, line, number, path, rect, text
 
 CARD_HEIGHT = 92
-INPUT_Y, CARDS_Y, SOURCES_Y, READERS_Y = 94, 150, 282, 372  # heights of the four rows
+INPUT_Y, CARDS_Y, SOURCES_Y, READERS_Y = 94, 140, 264, 340  # heights of the four rows
 
 
-def module_picture(trace, t: int, left: float, width: float) -> list[str]:
+def module_picture(trace, t: int, left: float, width: float, communication: bool = True) -> list[str]:
     """Cards of all modules at step t, lit when active, and who reads from whom; at t = T a summary.
 
-    Returns SVG elements. A controller without modules gets one sentence instead.
+    Without `communication` it ends below the cards. Returns SVG elements. A controller without modules gets one
+    sentence instead.
     """
     if trace.active is None:
         return _without_modules(trace, left, width)
     columns = _columns(trace.active.shape[1], left, width)
     if t == trace.num_steps:
-        return _summary(trace, columns, left)
+        return _summary(trace, columns, left, 180 if communication else 90)
     active, weight = trace.active[t], trace.input_attention[t]
     drawn = [text(left, 84, f"1 · compete for the input: {active.sum()} of {len(active)} modules win", bold=True)]
     drawn += _input_lines(columns, active, weight, left, width)
     for n, column in enumerate(columns):
         drawn += _card(n, column, bool(active[n]), float(weight[n]), _marks(trace, n, t))
-    drawn += _communication(columns, active, trace.communication[t], left)
-    return drawn
+    return drawn + (_communication(columns, active, trace.communication[t], left, width) if communication else [])
 
 
 def mean_communication(communication: np.ndarray) -> np.ndarray:
@@ -83,7 +83,10 @@ def _card(n: int, column: tuple[float, float], on: bool, much: float, mark: str)
     mark_x, mark_y = x + w - pad - 5, CARDS_Y + 18
     drawn.append(disc(mark_x, mark_y, 6, fill=BLUE if on else PAPER, stroke=BLUE if on else QUIET))
     word = mark or ("active" if on else "inactive")
-    drawn.append(text(x + pad, CARDS_Y + 45, word, size=small, bold=on or bool(mark), fill=BLUE if on else QUIET))
+    if w < 40:  # the disc says it too
+        word = {"off": "off", "frozen": "ice"}.get(mark, "")
+    if word:
+        drawn.append(text(x + pad, CARDS_Y + 45, word, size=small, bold=on or bool(mark), fill=BLUE if on else QUIET))
     bar = w - 2 * pad
     drawn.append(rect(x + pad, CARDS_Y + 54, bar, 10, fill=PAPER, stroke=BLUE if on else QUIET))
     drawn.append(rect(x + pad, CARDS_Y + 54, bar * much, 10, fill=BLUE if on else QUIET))
@@ -92,7 +95,7 @@ def _card(n: int, column: tuple[float, float], on: bool, much: float, mark: str)
     return drawn
 
 
-def _communication(columns, active: np.ndarray, communication: np.ndarray, left: float) -> list[str]:
+def _communication(columns, active: np.ndarray, communication: np.ndarray, left: float, width: float) -> list[str]:
     """A curve from each source m down to each active reader n, as wide as the weight of n on m."""
     weights = mean_communication(communication)
     top, bottom = SOURCES_Y, READERS_Y - 9
@@ -122,11 +125,14 @@ def _communication(columns, active: np.ndarray, communication: np.ndarray, left:
         drawn.append(text(centres[n] + 8, top + 1, n, size=12, fill=QUIET))
         drawn.append(disc(centres[n], READERS_Y, 8, fill=BLUE if on else PAPER, stroke=BLUE if on else FAINT))
         drawn += _reader_words(centres[n], w, weights[n], bool(on))
-    return drawn
+    legend = "“reads 2: 0.34”: 34 % of its attention goes to module 2;  “reads all”: about even"
+    if width < 500 or columns[0][1] < 76:
+        legend = "“reads 2: 0.3”: 30 % of its attention goes to module 2;  “all”: evenly"
+    return [*drawn, text(left, READERS_Y + 46, legend, size=12, fill=QUIET)]
 
 
 def _reader_words(x: float, width: float, weights: np.ndarray, on: bool) -> list[str]:
-    size = 13 if width >= 84 else 12 if width >= 66 else 10 if width >= 50 else 9
+    size = 13 if width >= 84 else 12 if width >= 66 else 11 if width >= 50 else 9
     if not on:
         words = "keeps state" if width >= 76 else "keeps" if width >= 50 else "–"
         return [text(x, READERS_Y + 24, words, size=size, fill=QUIET, anchor="middle")]
@@ -137,12 +143,12 @@ def _reader_words(x: float, width: float, weights: np.ndarray, on: bool) -> list
     return [text(x, READERS_Y + 24, words, size=size, anchor="middle")]
 
 
-def _summary(trace, columns, left: float) -> list[str]:
+def _summary(trace, columns, left: float, height: float) -> list[str]:
     """After the last step: how often each module was active, as a bar in its card."""
     share = trace.active.mean(axis=0)  # (T, N) -> (N)
-    question = f"the episode is over: how often was each module active in its {trace.num_steps} steps?"
+    question = f"how often was each module active in the {trace.num_steps} steps?"
     drawn = [text(left, 84, question, bold=True)]
-    top, height = 130, 210
+    top = 120
     for n, (x, w) in enumerate(columns):
         drawn.append(rect(x, top, w, height, fill=PAPER, stroke=FAINT, radius=8))
         y = top + height * (1 - share[n])
@@ -159,9 +165,10 @@ def _without_modules(trace, left: float, width: float) -> list[str]:
         lines = [
             "This agent has one LSTM instead of modules:",
             "its whole state is updated at every step,",
-            "so there is no competition and no communication to show.",
+            "so nothing competes and nothing communicates.",
         ]
     drawn = [text(left, 84, f"controller: {trace.controller}", bold=True)]
-    drawn.append(rect(left, 104, width, 130, fill=BLUE_TINT, stroke=BLUE, line=3, radius=10))
-    drawn += [text(left + width / 2, 148 + 26 * i, words, size=15, anchor="middle") for i, words in enumerate(lines)]
+    drawn.append(rect(left, 104, width, 110, fill=BLUE_TINT, stroke=BLUE, line=3, radius=10))
+    size = 15 if width > 500 else 14
+    drawn += [text(left + width / 2, 138 + 26 * i, words, size=size, anchor="middle") for i, words in enumerate(lines)]
     return drawn

@@ -82,6 +82,7 @@ def play(
         success=bool(results[-1].success),
         truncated=bool(results[-1].truncated),
         hidden_norms=_hidden_norms(states),
+        agent=agent,
         **_module_records(outs),
     )
 

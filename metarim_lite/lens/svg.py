@@ -23,6 +23,8 @@ PAPER = "#FFFFFF"
 BLUE_TINT = "#E4F1F9"
 GREEN_TINT = "#DDF3EC"
 GREY_TINT = "#F3F5F7"
+RED_TINT = "#FBEADF"
+BORDER = "#E1E5EA"
 
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Noto Sans', 'DejaVu Sans', sans-serif"
 XMLNS = ' xmlns="http://www.w3.org/2000/svg"'  # a name, not an address; a lone .svg file needs it
@@ -83,6 +85,12 @@ def disc(x: float, y: float, radius: float, *, fill: str, stroke: str = "none", 
     return f'<circle cx="{number(x)}" cy="{number(y)}" r="{number(radius)}" fill="{fill}"{outline}/>'
 
 
+def placed(elements: list[str], x: float, y: float, scale: float = 1) -> list[str]:
+    """The elements moved to (x, y), and drawn `scale` times as large."""
+    larger = "" if scale == 1 else f" scale({scale:.3f})"
+    return [f'<g transform="translate({number(x)} {number(y)}){larger}">', *elements, "</g>"] if elements else []
+
+
 def document(width: int, height: int, elements: list[str], title: str, description: str) -> str:
     """A whole drawing on its own white panel, so that it reads the same in light and dark notebooks.
 
@@ -93,5 +101,5 @@ def document(width: int, height: int, elements: list[str], title: str, descripti
         f' role="img" aria-label={quoteattr(description)} font-family={quoteattr(FONT)}>'
     )
     lines = [head, f"<title>{escape(title)}</title>", f"<desc>{escape(description)}</desc>"]
-    lines.append(rect(0.5, 0.5, width - 1, height - 1, fill=PAPER, stroke="#E1E5EA", radius=12))
+    lines.append(rect(0.5, 0.5, width - 1, height - 1, fill=PAPER, stroke=BORDER, radius=12))
     return "\n".join([*lines, *elements, "</svg>"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .svg import BLUE, FAINT, GREEN, INK, ORANGE, QUIET, line, number, path, rect, text
 
-TOP, BOTTOM = 430, 652
+TOP, BOTTOM = 412, 588
 
 
 def timeline_picture(trace, t: int, left: float, width: float) -> list[str]:
@@ -17,9 +19,9 @@ def timeline_picture(trace, t: int, left: float, width: float) -> list[str]:
     title = "the episode so far and to come" if trace.active is None else "who was active, step by step"
     drawn = [text(left, TOP, title, bold=True)]
 
-    strip_top, strip_height = TOP + 14, 44
+    strip_top, strip_height = TOP + 12, 36
     drawn += _curve("value", trace.values, x0, strip_top, cell, strip_height, left, GREEN)
-    rows_top, rows_bottom = strip_top + strip_height + 12, BOTTOM - 22
+    rows_top, rows_bottom = strip_top + strip_height + 10, BOTTOM - 22
     if trace.active is not None:
         drawn += _raster(trace.active, x0, rows_top, cell, rows_bottom - rows_top, left)
     elif trace.hidden_norms.shape[1]:
@@ -55,16 +57,17 @@ def _raster(active: np.ndarray, x0: float, top: float, cell: float, height: floa
     steps, count = active.shape
     row = min(24.0, height / count)
     drawn = []
+    every = max(1, math.ceil(11 / row))  # rows too low for words share one
     for n in range(count):
         y = top + n * row
-        if count <= 10 or n % 2 == 0:
-            drawn.append(text(left, y + row / 2 + 4, f"module {n}", size=min(13, row), fill=QUIET))
+        if n % every == 0:
+            drawn.append(text(left, y + row / 2 + 4, f"module {n}", size=min(13, max(row, 11)), fill=QUIET))
         drawn.append(line(x0, y + row / 2, x0 + steps * cell, y + row / 2, stroke=FAINT))
         gap = 1 if cell > 4 else 0
         blocks = ""
         for first, end in _spans(active[:, n], merge=cell <= 4):
             w = number((end - first) * cell - gap)
-            blocks += f"M{number(x0 + first * cell)} {number(y + 2)}h{w}v{number(row - 4)}h-{w}z"
+            blocks += f"M{number(x0 + first * cell)} {number(y + 2)}h{w}v{number(max(row - 4, 1))}h-{w}z"
         if blocks:
             drawn.append(path(blocks, fill=BLUE))
     return drawn

@@ -66,6 +66,8 @@ class Trace:
     """float32 [T, N], weight on the real input, not on null."""
     communication: np.ndarray | None = None
     """float32 [T, A, N, N]; [t, a, n, m] is how much module n reads from module m in head a."""
+    agent: Any = None
+    """Who played; None: nobody who could play again."""
 
     @classmethod
     def record(
@@ -117,11 +119,12 @@ class Trace:
         if as_whole(t) is None or not 0 <= t <= last:
             raise UserError(f"there is no step {t!r} in this episode; use 0 to {last}")
 
-    def to_html(self, path: str | Path) -> Path:
-        """Write a page that replays the episode; it needs no server and no network. Returns its path."""
+    def to_html(self, path: str | Path, beside: Trace | None = None) -> Path:
+        """Write a page that replays the episode, and that of `beside` next to it; it needs no server and no network.
+        Returns its path."""
         from .html import write_replay
 
-        return write_replay(self, path)
+        return write_replay(self, path, beside)
 
     def _repr_svg_(self) -> str:
         from .drawing import step_svg

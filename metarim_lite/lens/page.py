@@ -1,0 +1,86 @@
+"""The drawings as HTML: the one that fits the place it is shown in, one run or two, in light and in dark.
+
+Which form of a step is seen is decided where it is seen, by the width of its place: both are there, one is hidden.
+In a dark theme each colour of a drawing has another one (`DARK`), by a style that overrides what the elements say.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from .drawing import describe, step_svg
+from .svg import (
+    BLUE,
+    BLUE_TINT,
+    BORDER,
+    FAINT,
+    GREEN,
+    GREEN_TINT,
+    GREY_TINT,
+    INK,
+    PAPER,
+    QUIET,
+    RED_TINT,
+    VERMILLION,
+    XMLNS,
+)  # fmt: skip
+
+# What becomes of each colour of a drawing in a dark theme. The world's picture stays as it is.
+DARK = {
+    INK: "#E6E9EC", QUIET: "#A8B1BA", FAINT: "#4A525B", PAPER: "#1B1F24", BORDER: "#343B43", BLUE: "#56B4E9",
+    GREEN: "#2EC49A", VERMILLION: "#F28C4A", BLUE_TINT: "#14303F", GREEN_TINT: "#123A2F", GREY_TINT: "#262B31",
+    RED_TINT: "#43291B",
+}  # fmt: skip
+_IN_THE_DARK = ":is(body[data-jp-theme-light=false],body.vscode-dark,html[theme=dark],.metarim-dark) .metarim-room"
+_ROOM = "max-height:max(340px,calc(100vh - var(--metarim-below,292px)))"
+STYLE = (
+    ".metarim-room{container-type:inline-size}.metarim-room svg{display:block;margin:auto}"
+    f".metarim-wide svg,.metarim-pair svg{{{_ROOM}}}.metarim-narrow{{display:none}}"
+    ".metarim-pair{display:flex;flex-wrap:wrap;gap:6px;justify-content:center}"
+    ".metarim-pair>div{flex:1 1 380px;min-width:0;max-width:600px}"
+    "@container(max-width:640px){.metarim-wide{display:none}.metarim-narrow{display:block}"
+    ".metarim-pair svg{max-height:none}}"
+    + "".join(
+        f'{_IN_THE_DARK} [{kind}="{light}"]{{{kind}:{dark}}}'
+        for light, dark in DARK.items()
+        for kind in ("fill", "stroke")
+    )
+)
+
+
+def picture_html(trace: Any, t: int, beside: Any = None) -> str:
+    """Step t of a trace as HTML; with `beside`, step t of another trace next to it, which stays at its end when it is
+    the shorter one. t is 0 … `last_step(trace, beside)`."""
+    if beside is None:
+        forms = [("wide", step_svg(trace, t)), ("narrow", step_svg(trace, t, form="narrow"))]
+        drawn = [line for form, svg in forms for line in (f'<div class="metarim-{form}">', svg, "</div>")]
+    else:
+        halves = [step_svg(one, min(t, one.num_steps), form="half") for one in (trace, beside)]
+        drawn = ['<div class="metarim-pair">', *(line for svg in halves for line in ("<div>", svg, "</div>")), "</div>"]
+    return "\n".join(['<div class="metarim-room">', *drawn, "</div>"]).replace(XMLNS, "")
+
+
+def last_step(trace: Any, beside: Any = None) -> int:
+    """The last step there is to see: T, of the longer run where there are two."""
+    return trace.num_steps if beside is None else max(trace.num_steps, beside.num_steps)
+
+
+def caption(trace: Any, t: int, beside: Any = None) -> str:
+    """What `picture_html` shows, as sentences."""
+    if beside is None:
+        return describe(trace, t)
+    left, right = (describe(one, min(t, one.num_steps)) for one in (trace, beside))
+    return f"Left ({trace.controller}): {left} Right ({beside.controller}): {right}"
+
+
+def styled(content: str) -> str:
+    """`content` with the styles that its classes need."""
+    return f"<style>{STYLE}</style>{content}"
+
+
+def sentence_html(words: str, alarm: bool = False) -> str:
+    """One sentence under a drawing; `alarm`: something went wrong, or could not be done."""
+    look = "color:#B3261E;font-weight:650" if alarm else ""
+    role = ' role="alert"' if alarm else ""
+    return f'<p{role} style="font-size:14px;line-height:1.35;margin:0;{look}">{escape(words)}</p>'
