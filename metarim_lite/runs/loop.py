@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -22,6 +23,10 @@ from ..processes import leads, place
 from .folder import Learner
 from .metrics import record_divergence
 
+log = logging.getLogger(__name__)
+
+LARGE_STATE = 100.0  # |h| of an LSTM stays below 1, of a RIM with bounded messages below 2
+
 
 @dataclass
 class Loop:
@@ -35,6 +40,8 @@ class Loop:
     """Whether Ctrl-C was pressed, or SIGTERM came."""
     folder: Path | None
     """That of the run, if it has one."""
+    warned: bool = False
+    """Whether it was said that states are large."""
 
     def advance(self, tick: Callable[[], dict[str, Tensor]], due: Callable[[], bool]) -> tuple[dict[str, float], float]:
         """Ticks up to the next report: (means of the numbers they watched, counts per second).
@@ -52,10 +59,12 @@ class Loop:
             if due() or self.stopped():
                 break
         means = torch.stack([torch.stack(numbers).mean() for numbers in watched.values()]).tolist() if watched else []
+        means = dict(zip(watched, means, strict=True))
+        self._warn_of_large_states(means)
         seconds = time.perf_counter() - began
         counters["seconds"] += seconds
         counters["reports"] += 1
-        return dict(zip(watched, means, strict=True)), (counters[self.count] - first) / seconds
+        return means, (counters[self.count] - first) / seconds
 
     def say_where(self) -> None:
         """Say how to go on with a run that was stopped."""
@@ -63,6 +72,19 @@ class Loop:
         how = f"and saved in {str(self.folder)!r}; start it again with the same settings and folder to go on"
         lost = "; nothing of it is kept on disk, which needs a folder"
         self.bar.write(f"stopped after {count}" + (f" {how}" if self.folder else lost), file=sys.stderr)
+
+    def _warn_of_large_states(self, means: dict[str, float]) -> None:
+        """One log line a run when a controller's state grows beyond all use: long before the loss is not finite."""
+        top = max((value for key, value in means.items() if key.endswith("/largest_h")), default=0.0)
+        if top > LARGE_STATE and not self.warned:
+            self.warned = True
+            log.warning(
+                "the largest |h| is %.3g after %s %s, where a healthy run has less than 10: it may diverge; choose "
+                "agent.output_gate='bounded' or lower rates",
+                top,
+                f"{self.learner.counters[self.count]:,}",
+                self.unit,
+            )
 
     def _finite(self, watched: dict[str, Tensor]) -> dict[str, Tensor]:
         """The same, after one look at all of them: a look makes the host wait for the device."""

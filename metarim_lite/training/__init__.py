@@ -3,9 +3,8 @@
 from .banks import HELD_OUT_SEEDS, held_out_bank
 from .evaluation import Evaluation, evaluate
 from .fitting import fitted, machine_in_words
-from .methods import METHODS, MethodConfig
+from .methods import METHODS, MethodConfig, Spending, spending
 from .ppo import PPOConfig, gae, ppo_loss
-from .spending import Spending, spending
 from .timescales import Clock, TimeScales, make_clocks
 from .trainer import Run, TrainConfig, Trainer, train
 

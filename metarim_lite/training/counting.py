@@ -38,12 +38,9 @@ class Counter:
         self.waiting = torch.zeros(step_limit, len(MISSION_KINDS), len(SUMS), dtype=torch.int64, device=device)
 
     def add(
-        self,
-        dones: Bool[Tensor, "T B"],
-        success: Bool[Tensor, "T B"],
-        rewards: Float[Tensor, "T B"],
+        self, dones: Bool[Tensor, "T B"], success: Bool[Tensor, "T B"], rewards: Float[Tensor, "T B"],
         kinds: Int[Tensor, "T B"],
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Tensor]:  # fmt: skip
         """What happened in the next T steps; returns sums over the episodes that began M or more steps ago.
 
         Args:

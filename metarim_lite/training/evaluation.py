@@ -13,8 +13,7 @@ from ..config import seed_number, whole_number
 from ..envs import GridWorlds, LevelBank
 from ..errors import UserError
 from ..machine import check_device
-from ..models import act
-from .rollouts import sample_actions
+from .rollouts import Player
 
 
 @dataclass(frozen=True)
@@ -43,15 +42,9 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    agent: Any,
-    bank: LevelBank,
-    episodes: int = 1000,
-    *,
-    seed: int = 0,
-    greedy: bool = False,
-    device: str | torch.device | None = None,
-    batch: int = 1024,
-) -> Evaluation:
+    agent: Any, bank: LevelBank, episodes: int = 1000, *,
+    seed: int = 0, greedy: bool = False, device: str | torch.device | None = None, batch: int = 1024,
+) -> Evaluation:  # fmt: skip
     """Play the first `episodes` levels of `bank` once each.
 
     Args:
@@ -93,24 +86,15 @@ def evaluate(
 
 def _play(agent: Any, bank: LevelBank, levels: torch.Tensor, generator: torch.Generator, greedy: bool):
     """The first episode of each of these levels: success, reward, length, each [B]."""
-    B, device = len(levels), levels.device
-    worlds = GridWorlds(bank, num_envs=B, device=device, autoreset=True)
-    observation = worlds.reset(levels=levels)
-    state = agent.initial_state(B)
-    resets = torch.ones(B, dtype=torch.bool, device=device)
-    playing = torch.ones(B, dtype=torch.bool, device=device)
-    success, reward = torch.zeros_like(playing), torch.zeros(B, device=device)
-    length = torch.zeros(B, dtype=torch.int64, device=device)
-    words = bank.max_mission_length
+    worlds = GridWorlds(bank, num_envs=len(levels), device=levels.device, autoreset=True)
+    player = Player(worlds, agent, generator, levels=levels)
+    playing = torch.ones_like(levels, dtype=torch.bool)
+    success, length = torch.zeros_like(playing), torch.zeros_like(levels)
+    reward = torch.zeros_like(levels, dtype=torch.float32)
     while playing.any():
-        seen = observation._replace(mission=observation.mission[:, :words])
-        out, state = act(agent, seen, state, resets)
-        actions = out.logits.argmax(-1) if greedy else sample_actions(out.logits, generator)[0]
-        step = worlds.step(actions)
+        *_, step = player.play(agent, greedy)
         success |= step.success & playing
         reward += step.reward * playing
         length += playing
-        resets = step.terminated | step.truncated
-        playing &= ~resets
-        observation = step.observation
+        playing &= ~(step.terminated | step.truncated)
     return success, reward, length

@@ -1,4 +1,5 @@
-"""The named methods, as configs: which controller, which groups on which clock.
+"""The named methods, as configs: which controller, which groups on which clock. What a run changes of them, and what
+they cost.
 
 A new method is one more entry:
 
@@ -11,12 +12,14 @@ A new method is one more entry:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Collection
+from dataclasses import dataclass, field, fields, make_dataclass, replace
+from typing import Any, NamedTuple, get_type_hints
 
-from ..config import to_dict
-from ..errors import unknown
+from ..config import check, from_dict, to_dict
+from ..errors import UserError, unknown
 from ..models import AgentConfig, matched_lstm_size
+from .ppo import PPOConfig
 from .timescales import TimeScales
 
 SLOW_ATTENTION = TimeScales(fast=("encoder", "modules", "heads"), slow=("attention",))
@@ -45,69 +48,46 @@ class MethodConfig:
         return replace(config, controller=self.controller)
 
 
+def _rim(scales: TimeScales, *, about: str, **changes: Any) -> MethodConfig:
+    """A RIM on these time scales, but for the changes."""
+    return MethodConfig("rim", replace(scales, **changes), about=about)
+
+
+# fmt: off
 METHODS: dict[str, MethodConfig] = {
-    "lstm": MethodConfig("lstm", about="one LSTM, one clock: the baseline"),
-    "lstm-matched": MethodConfig(
-        "lstm", match_parameters=True, about="an LSTM with as many parameters as the RIM: is it the size?"
-    ),
-    "rim": MethodConfig("rim", ATTENTION_TOO, about="a RIM, one clock: modules without time scales"),
-    "rim-long-span": MethodConfig(
-        "rim",
-        replace(ATTENTION_TOO, fast_span=80),
-        about="a RIM, everything on the long span: is it the longer context?",
-    ),
-    "rim-long-span-matched": MethodConfig(
-        "rim",
-        replace(ATTENTION_TOO, fast_span=80, fast_minibatches=16),
-        about="rim-long-span with as many updates as rim, on minibatches of as many steps",
-    ),
-    "rim-slow-lr": MethodConfig(
-        "rim",
-        replace(ATTENTION_TOO, slower=(("attention", 0.1),)),
-        about="a RIM, one clock, attention at a tenth of the rate: is a slow clock just a low rate?",
-    ),
-    "rim-slow-lr-matched": MethodConfig(
-        "rim",
-        replace(ATTENTION_TOO, slower=(("attention", 1 / 6),)),
-        about="rim-slow-lr at a sixth of the rate: meta-rim updates attention a sixth as often as rim does",
-    ),
-    "rim-meta-updates": MethodConfig(
-        "rim",
-        replace(ATTENTION_TOO, seldom=(("attention", 4),), fast_steps=60),
-        about="a RIM, one clock and short spans, but as many updates of modules and of attention as meta-rim",
-    ),
-    "rim-long-memory": MethodConfig(
-        "rim",
-        replace(ATTENTION_TOO, memory="task"),
-        about="a RIM, one clock, whose memory lives across the episodes of a task",
-    ),
-    "rim-frozen-attention": MethodConfig(
-        "rim",
-        TimeScales(fast=("encoder", "modules", "heads"), frozen=("attention",)),
-        about="a RIM whose attention is never trained: does attention have to learn at all?",
-    ),
-    "meta-rim": MethodConfig("rim", SLOW_ATTENTION, about="modules fast, attention slow: the method of the course"),
-    "meta-rim-long-memory": MethodConfig(
-        "rim",
-        replace(SLOW_ATTENTION, memory="task"),
-        about="meta-rim whose memory lives across the episodes of a task, so that slow spans hold several",
-    ),
-    "meta-rim-reversed": MethodConfig(
-        "rim",
-        TimeScales(fast=("encoder", "attention", "heads"), slow=("modules",), fast_lr=1e-3),
-        about="attention fast, modules slow: the roles reversed",
-    ),
-    "meta-rim-per-task": MethodConfig(
-        "rim",
-        replace(SLOW_ATTENTION, adaptation="per-task", fast_lr=1.0),
-        about="each task adapts its own modules, attention learns from all the adapted: the paper's algorithm",
-    ),
-    "meta-lstm": MethodConfig(
-        "lstm",
+    "lstm": MethodConfig("lstm",
+        about="one LSTM, one clock: the baseline"),
+    "lstm-matched": MethodConfig("lstm", match_parameters=True,
+        about="an LSTM with as many parameters as the RIM: is it the size?"),
+    "rim": _rim(ATTENTION_TOO,
+        about="a RIM, one clock: modules without time scales"),
+    "rim-long-span": _rim(ATTENTION_TOO, fast_span=80,
+        about="a RIM, everything on the long span: is it the longer context?"),
+    "rim-long-span-matched": _rim(ATTENTION_TOO, fast_span=80, fast_minibatches=16,
+        about="rim-long-span with as many updates as rim, on minibatches of as many steps"),
+    "rim-slow-lr": _rim(ATTENTION_TOO, slower=(("attention", 0.1),),
+        about="a RIM, one clock, attention at a tenth of the rate: is a slow clock just a low rate?"),
+    "rim-slow-lr-matched": _rim(ATTENTION_TOO, slower=(("attention", 1 / 6),),
+        about="rim-slow-lr at a sixth of the rate: meta-rim updates attention a sixth as often as rim does"),
+    "rim-meta-updates": _rim(ATTENTION_TOO, seldom=(("attention", 4),), fast_steps=60,
+        about="a RIM, one clock and short spans, but as many updates of modules and of attention as meta-rim"),
+    "rim-long-memory": _rim(ATTENTION_TOO, memory="task",
+        about="a RIM, one clock, whose memory lives across the episodes of a task"),
+    "rim-frozen-attention": _rim(TimeScales(fast=("encoder", "modules", "heads"), frozen=("attention",)),
+        about="a RIM whose attention is never trained: does attention have to learn at all?"),
+    "meta-rim": _rim(SLOW_ATTENTION,
+        about="modules fast, attention slow: the method of the course"),
+    "meta-rim-long-memory": _rim(SLOW_ATTENTION, memory="task",
+        about="meta-rim whose memory lives across the episodes of a task, so that slow spans hold several"),
+    "meta-rim-reversed": _rim(ATTENTION_TOO, fast=("encoder", "attention", "heads"), slow=("modules",),
+        about="attention fast, modules slow: the roles reversed"),
+    "meta-rim-per-task": _rim(SLOW_ATTENTION, adaptation="per-task", fast_lr=1.0,
+        about="each task adapts its own modules, attention learns from all the adapted: the paper's algorithm"),
+    "meta-lstm": MethodConfig("lstm",
         TimeScales(fast=("encoder", "modules", "attention", "heads"), slow=("modules.weight_ih",)),
-        about="an LSTM, input-to-hidden weights slow, the rest fast: is modularity needed at all?",
-    ),
+        about="an LSTM, input-to-hidden weights slow, the rest fast: is modularity needed at all?"),
 }
+# fmt: on
 
 
 def spelled_out(name: str, scales: TimeScales | None = None) -> dict[str, Any]:
@@ -126,3 +106,81 @@ def method(name: str) -> MethodConfig:
     if name not in METHODS:
         raise unknown("method", name, METHODS)
     return METHODS[name]
+
+
+_NAMES = tuple(f.name for f in fields(TimeScales))
+
+
+def _over(self: Any, scales: TimeScales) -> TimeScales:
+    """These changes laid over `scales`.
+
+    Raises:
+        UserError: the two together make no time scales.
+    """
+    return replace(scales, **{n: v for n in _NAMES if (v := getattr(self, n)) is not None})
+
+
+_KINDS = get_type_hints(TimeScales)
+# Every field of TimeScales once more, or None: the method's own. It inherits for the fields' documentation alone.
+ScaleChanges = make_dataclass(
+    "ScaleChanges",
+    [(name, _KINDS[name] | None, None) for name in _NAMES],
+    bases=(TimeScales,),
+    frozen=True,
+    namespace={"__doc__": "Changes to a method's time scales.", "__post_init__": check, "over": _over},
+)
+ScaleChanges.__module__ = __name__
+
+
+def changes_from(given: Any) -> ScaleChanges:
+    """Changes from whatever says them: `ScaleChanges`, a dict of fields, None, or `TimeScales`, of which the
+    fields that differ from `TimeScales()` count.
+
+    Raises:
+        UserError: an unknown field, or something else.
+    """
+    if isinstance(given, ScaleChanges):
+        return given
+    if isinstance(given, TimeScales):
+        usual = TimeScales()
+        given = {n: v for n in _NAMES if (v := getattr(given, n)) != getattr(usual, n)}
+    if not isinstance(given, dict | None):
+        raise UserError(f"timescales is {given!r}; give a dict of the fields to change, such as dict(fast_lr=1e-3)")
+    return from_dict(ScaleChanges, given or {})
+
+
+class Spending(NamedTuple):
+    """What some ticks cost. Two methods differ in what they learn only where they spend alike."""
+
+    frames: dict[str, int]
+    """Steps played for each clock, over all worlds; per task "fast" is the support, "slow" the query."""
+    updates: dict[str, int]
+    """Optimizer steps of each group (or part of one). Per task these are the slow loop's."""
+    inner_steps: int
+    """Gradient steps of each task's copy (per-task), those that a slow update repeats apart."""
+
+
+def spending(
+    scales: TimeScales, ppo: PPOConfig, steps: int, ticks: int, num_envs: int = 1, groups: Collection[str] | None = None
+) -> Spending:
+    """What the first `ticks` ticks cost.
+
+    Args:
+        steps: of each world in the rollout of a fast tick (`TrainConfig.steps`).
+        groups: those that have parameters; None: all that are named.
+    """
+    spent = Spending({}, {}, 0)
+    for tick in range(min(ticks, scales.slow_every + 1)):  # ticks repeat with this period, where they differ at all
+        clock, times = scales.clock_of_tick(tick), len(range(tick, ticks, scales.slow_every + 1))
+        per_task = scales.adaptation == "per-task"
+        for name in ("fast", "slow") if per_task else (clock,):
+            played = times * num_envs * scales.steps_of_tick(name, steps)
+            spent.frames[name] = spent.frames.get(name, 0) + played
+        moved = (*scales.slow, *(scales.fast if scales.learn_start else ())) if per_task else getattr(scales, clock)
+        count = ppo.epochs * scales.minibatches(clock, ppo.minibatches)
+        for group in moved:
+            if groups is None or group in groups:
+                own = count if clock == "slow" else len(range(0, count, dict(scales.seldom).get(group, 1)))
+                spent.updates[group] = spent.updates.get(group, 0) + times * own
+        spent = spent._replace(inner_steps=spent.inner_steps + times * scales.inner_steps * per_task)
+    return spent

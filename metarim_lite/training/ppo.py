@@ -46,13 +46,9 @@ class PPOConfig:
 
 
 def gae(
-    rewards: Float[Tensor, "T B"],
-    values: Float[Tensor, "T B"],
-    dones: Bool[Tensor, "T B"],
-    last_value: Float[Tensor, "B"],
-    gamma: float,
-    lam: float,
-) -> Float[Tensor, "T B"]:
+    rewards: Float[Tensor, "T B"], values: Float[Tensor, "T B"], dones: Bool[Tensor, "T B"],
+    last_value: Float[Tensor, "B"], gamma: float, lam: float,
+) -> Float[Tensor, "T B"]:  # fmt: skip
     """Generalised advantage estimates.
 
     δ_t = r_t + γ V_{t+1} (1 − done_t) − V_t,   A_t = δ_t + γ λ (1 − done_t) A_{t+1}.
@@ -124,11 +120,7 @@ def standardised(x: Tensor) -> Tensor:
 
 
 def cut_into_spans(
-    rollout: Rollout,
-    span: int,
-    config: PPOConfig,
-    tasks: int = 1,
-    scaled: Callable[[Tensor], Tensor] = standardised,
+    rollout: Rollout, span: int, config: PPOConfig, tasks: int = 1, scaled: Callable[[Tensor], Tensor] = standardised
 ) -> Spans:
     """Advantages and returns of a rollout, then its T steps cut into T / span spans.
 

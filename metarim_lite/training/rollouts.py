@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..envs import GridWorlds, Observation
-from ..models import ControllerState, act
+from ..envs import GridWorlds, Observation, Step
+from ..models import AgentOutput, ControllerState, act
 from ..runs.checkpoints import part_of
 from .counting import Counter
 
@@ -62,18 +62,39 @@ class Player:
     Example:
         >>> player = Player(worlds, agent, generator)
         >>> rollout = player.collect(agent, T=40, span=20)
+
+    Args:
+        levels: those to begin with, indices into the bank; None: the worlds draw them.
     """
 
-    def __init__(self, worlds: GridWorlds, agent: Any, generator: torch.Generator, throw: Throw = throw_dice) -> None:
+    def __init__(
+        self, worlds: GridWorlds, agent: Any, generator: torch.Generator, throw: Throw = throw_dice,
+        levels: Int[Tensor, "B"] | None = None,
+    ) -> None:  # fmt: skip
         self.worlds, self.generator, self.throw = worlds, generator, throw
         self.words = worlds.bank.max_mission_length  # the rest of a mission is padding
-        self.observation = worlds.reset()
+        self.observation = worlds.reset() if levels is None else worlds.reset(levels)
         self.state: ControllerState = agent.initial_state(worlds.num_envs)
         self.resets = torch.ones(worlds.num_envs, dtype=torch.bool, device=worlds.device)
         self.counter = Counter(worlds.num_envs, worlds.step_limit, worlds.device)
 
     def _see(self) -> Observation:
         return self.observation._replace(mission=self.observation.mission[:, : self.words])
+
+    def play(self, agent: Any, greedy: bool = False) -> tuple[AgentOutput, Tensor, Tensor, Step]:
+        """One step of every world: what the agent said, its actions, their log-probabilities, and what came of it.
+
+        Args:
+            greedy: take the likeliest actions instead of drawing them; then they have no log-probabilities, but 0.
+        """
+        out, self.state = act(agent, self._see(), self.state, self.resets)
+        if greedy:
+            actions, log_probs = out.logits.argmax(-1), torch.zeros_like(out.value)
+        else:
+            actions, log_probs = sample_actions(out.logits, self.generator, self.throw)
+        step = self.worlds.step(actions)
+        self.observation, self.resets = step.observation, (step.terminated | step.truncated) & self.worlds.visit_begins
+        return out, actions, log_probs, step
 
     @torch.no_grad()
     def collect(self, agent: Any, T: int, span: int) -> Rollout:
@@ -83,19 +104,15 @@ class Player:
             T: steps to play in each world.
             span: gradients will run through this many steps; must divide T (checked by the trainer's config).
         """
-        worlds = self.worlds
         kept: list[tuple[Tensor, ...]] = []
         states: list[ControllerState] = []
         for t in range(T):
             if t % span == 0:
                 states.append(self.state)
-            seen, resets, kind = self._see(), self.resets, worlds.mission_kind
-            out, self.state = act(agent, seen, self.state, resets)
-            actions, log_probs = sample_actions(out.logits, self.generator, self.throw)
-            step = worlds.step(actions)
+            seen, resets, kind = self._see(), self.resets, self.worlds.mission_kind
+            out, actions, log_probs, step = self.play(agent)
             done = step.terminated | step.truncated
             kept.append((*seen, resets, actions, log_probs, out.value, step.reward, done, kind, step.success))
-            self.observation, self.resets = step.observation, done & worlds.visit_begins
 
         out, _ = act(agent, self._see(), self.state, self.resets)
         stacked = [torch.stack(column) for column in zip(*kept, strict=True)]  # T × (B, …) -> (T, B, …)

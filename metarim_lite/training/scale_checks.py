@@ -56,11 +56,7 @@ def _check_adaptation(scales: TimeScales) -> None:
         raise UserError(
             "meta_gradient 'through-adaptation' needs adaptation='per-task'; the online form is first-order"
         )
-    if scales.adaptation == "per-task" and scales.slower:
-        raise UserError(f"TimeScales.slower is {scales.slower!r}; per-task adaptation has one rate α, leave it empty")
-    for name in ("seldom", "fast_minibatches"):
-        if scales.adaptation == "per-task" and getattr(scales, name):
-            raise UserError(
-                f"TimeScales.{name} is {getattr(scales, name)!r}; per-task adaptation has no fast updates in "
-                "minibatches, leave it out"
-            )
+    lacks = "no fast updates in minibatches"
+    for name, instead in (("slower", "one rate α"), ("seldom", lacks), ("fast_minibatches", lacks)):
+        if scales.adaptation == "per-task" and (value := getattr(scales, name)):
+            raise UserError(f"TimeScales.{name} is {value!r}; per-task adaptation has {instead}, leave it out")

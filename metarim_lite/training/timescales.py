@@ -124,21 +124,15 @@ class Clock:
     """
 
     def __init__(
-        self,
-        by_group: Groups,
-        groups: tuple[str, ...],
-        span: int,
-        lr: float,
-        slower: dict[str, float] | None = None,
-        seldom: dict[str, int] | None = None,
-        minibatches: int = 0,
-    ) -> None:
+        self, by_group: Groups, groups: tuple[str, ...], span: int, lr: float,
+        slower: dict[str, float] | None = None, seldom: dict[str, int] | None = None, minibatches: int = 0,
+    ) -> None:  # fmt: skip
         self.groups, self.span, self.seldom, self.minibatches = groups, span, seldom or {}, minibatches
         factor = slower or {}
         rates = [{"params": by_group[g], "lr": lr * factor.get(g, 1.0)} for g in groups if by_group[g]]
+        self.by_group = {g: by_group[g] for g in groups if by_group[g]}
         self.parameters: list[nn.Parameter] = [p for g in groups for p in by_group[g]]
         self.others: list[nn.Parameter] = [p for g in by_group if g not in groups for p in by_group[g]]
-        self.by_group = {g: by_group[g] for g in groups if by_group[g]}
         if not rates:
             raise UserError(
                 f"no parameter of this agent is in {groups}, so that what is played for their clock would teach "
@@ -150,12 +144,7 @@ class Clock:
         return torch.optim.Adam(rates, eps=1e-5)
 
     def update(
-        self,
-        agent: Any,
-        rollout: Rollout,
-        config: PPOConfig,
-        generator: torch.Generator,
-        loss: Loss = ppo_loss,
+        self, agent: Any, rollout: Rollout, config: PPOConfig, generator: torch.Generator, loss: Loss = ppo_loss
     ) -> Named:
         """One tick of this clock on a rollout. Returns means of the watched numbers (0-dim tensors).
 

@@ -4,7 +4,6 @@ its groups. What makes a run survive a kill is in metarim_lite/runs.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,23 +24,17 @@ from ..runs.folder import Learner, run_folder
 from ..runs.loop import Loop, looping
 from .adaptation import Adaptation
 from .banks import HELD_OUT_SEEDS, held_out_bank, make_bank
-from .changes import ScaleChanges, changes_from
 from .counting import per_episode
 from .evaluation import Evaluation, evaluate
 from .fitting import USUAL_WORLDS, fitted, with_worlds
 from .graphs import Recorder
 from .imitation import Reader, imitation_loss
-from .methods import method, spelled_out
+from .methods import ScaleChanges, changes_from, method, spelled_out, spending
 from .ppo import PPOConfig, ppo_loss
 from .rollouts import Player, throw_dice
 from .side_by_side import task_worlds
-from .spending import spending
 from .timescales import TimeScales, groups_that_learn, make_clocks
 from .together import SharedClock, throw_all_dice
-
-log = logging.getLogger(__name__)
-
-LARGE_STATE = 100.0  # |h| of an LSTM stays below 1, of a RIM with bounded messages below 2
 
 
 @dataclass(frozen=True)
@@ -105,20 +98,16 @@ class TrainConfig:
                 f"imitation reads episodes in any order, so memory {scales.memory!r} has no meaning; leave it 'episode'"
             )
         for clock, span in (("fast", scales.fast_span), ("slow", scales.slow_span)):
-            played, minibatches = (
-                scales.steps_of_tick(clock, self.steps),
-                scales.minibatches(clock, self.ppo.minibatches),
-            )
             if not getattr(scales, clock):
                 continue
-            worlds = self.num_envs or USUAL_WORLDS
+            played, worlds = scales.steps_of_tick(clock, self.steps), self.num_envs or USUAL_WORLDS
             if worlds * played < 2:
                 raise UserError(
                     "one world and one step make one advantage, which has no spread; use more worlds or steps"
                 )
             if played % span:
                 raise UserError(f"spans of {span} steps do not divide a rollout of {played}; choose one that does")
-            sequences = worlds * played // span
+            sequences, minibatches = worlds * played // span, scales.minibatches(clock, self.ppo.minibatches)
             if sequences < minibatches:
                 raise UserError(f"{sequences} sequences cannot fill {minibatches} minibatches; use more worlds")
 
@@ -152,13 +141,10 @@ class Run:
 
     def __repr__(self) -> str:
         last = self.metrics[-1] if self.metrics else {}
-        shown = [f"{k.replace('_', ' ')} {last[k]:.3f}" for k in ("success", "held_out_success") if k in last]
+        told = f"{self.config.method} on {self.config.level}, {last.get('frames', 0):,} frames"
+        told += "".join(f", {k.replace('_', ' ')} {last[k]:.3f}" for k in ("success", "held_out_success") if k in last)
         seen = last.get("held_out_seen")
-        shown += [f"{seen:.1%} of the held-out levels identical to training levels"] if seen else []
-        return (
-            ", ".join([f"Run({self.config.method} on {self.config.level}, {last.get('frames', 0):,} frames", *shown])
-            + ")"
-        )
+        return f"Run({told}{f', {seen:.1%} of the held-out levels identical to training levels' if seen else ''})"
 
 
 class Trainer(Learner):
@@ -173,7 +159,6 @@ class Trainer(Learner):
     ) -> None:
         self.config = config = with_worlds(config)
         self.device = choose_device(config.device)
-        chosen = method(config.method)
         mine = share_of(config.num_envs, "worlds")
         with leader_first():
             if bank is not None and len(bank) == 0:
@@ -184,7 +169,7 @@ class Trainer(Learner):
             shown = demonstrate(bank, progress=progress) if config.imitate else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.agent = Agent(chosen.agent_config(config.agent)).to(self.device)
+            self.agent = Agent(method(config.method).agent_config(config.agent)).to(self.device)
         if config.start and fresh:
             start_from(self.agent, config.start)
         scales, B, seed = config.scales, len(mine), config.seed
@@ -204,7 +189,6 @@ class Trainer(Learner):
                 worlds = GridWorlds(bank, B, self.device, seed, first=mine.start, visits=scales.visits)
             self.player = Player(worlds, self.agent, acting, throw_dice if alone else throw_all_dice)
         self.loss = imitation_loss if config.imitate else ppo_loss
-        self.warned = False  # of large states
         self.counters = {"tick": 0, "frames": 0, "reports": 0, "seconds": 0.0} | self.spent_after(0)
 
     def tick(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -225,7 +209,7 @@ class Trainer(Learner):
         return {f"{name}/{k}": v for k, v in watched.items()}, total(episodes)
 
     def spent_after(self, ticks: int) -> dict[str, int]:
-        """The counters that say what so many ticks cost (see spending.py), and nothing else of the counters."""
+        """The counters that say what so many ticks cost (see `spending`), and nothing else of the counters."""
         config, per_task = self.config, self.adaptation is not None
         clocks, groups = ("fast", "slow") if per_task else self.clocks, groups_that_learn(self.clocks)
         spent = spending(config.scales, config.ppo, config.steps, ticks, config.num_envs, groups)
@@ -248,14 +232,10 @@ class Trainer(Learner):
 
 
 def train(
-    config: TrainConfig | None = None,
-    *,
-    folder: str | Path | None = None,
-    progress: bool = True,
-    bank: LevelBank | None = None,
-    held_out: LevelBank | None = None,
+    config: TrainConfig | None = None, *, folder: str | Path | None = None, progress: bool = True,
+    bank: LevelBank | None = None, held_out: LevelBank | None = None,
     on_report: Callable[[dict[str, Any]], None] | None = None,
-) -> Run:
+) -> Run:  # fmt: skip
     """Train an agent; with a folder, survive being killed.
 
     Args:
@@ -305,19 +285,6 @@ def train(
         return Run(config, trainer.agent, kept.metrics, kept.path, finished, lost=lost)
 
 
-def warn_of_large_states(trainer: Trainer, line: dict[str, Any]) -> None:
-    """One log line a run when the controller's state grows beyond all use: long before the loss is not finite."""
-    top = max((value for key, value in line.items() if key.endswith("/largest_h")), default=0.0)
-    if top > LARGE_STATE and not trainer.warned:
-        trainer.warned = True
-        log.warning(
-            "the largest |h| is %.3g after %s frames, where a healthy run has less than 10: it may diverge; choose "
-            "agent.output_gate='bounded' or lower rates",
-            top,
-            f"{line['frames']:,}",
-        )
-
-
 def next_report(trainer: Trainer, held_out: LevelBank | None, loop: Loop) -> dict[str, Any]:
     """Ticks up to the next report; returns its line of metrics."""
     config, counters, first = trainer.config, trainer.counters, trainer.counters["frames"]
@@ -341,7 +308,6 @@ def next_report(trainer: Trainer, held_out: LevelBank | None, loop: Loop) -> dic
         result = evaluate(trainer.agent, held_out, min(levels, len(held_out)))
         line["held_out_success"] = result.success.value
         line |= {"held_out_seen": result.seen} if result.seen else {}
-    warn_of_large_states(trainer, line)
     told = {k.split("/")[-1]: f"{v:.3f}" for k, v in line.items() if k.endswith(("success", "accuracy"))}
     loop.bar.set_postfix(told)
     return line
