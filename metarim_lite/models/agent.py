@@ -108,14 +108,9 @@ class Agent(nn.Module):
         self.critic = _head(self.controller.output_size, c.head_size, 1, gain=1.0)
 
     def forward(
-        self,
-        observation: Any,
-        state: ControllerState | None = None,
-        resets: Bool[Tensor, "T B"] | None = None,
-        *,
-        record: bool = False,
-        interventions: Any = None,
-    ) -> tuple[AgentOutput, ControllerState]:
+        self, observation: Any, state: ControllerState | None = None, resets: Bool[Tensor, "T B"] | None = None, *,
+        record: bool = False, interventions: Any = None,
+    ) -> tuple[AgentOutput, ControllerState]:  # fmt: skip
         """Read T steps of B worlds.
 
         Args:

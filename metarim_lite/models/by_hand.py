@@ -86,3 +86,8 @@ def derive_again(span: Any, resets: Tensor | None, tensors: Sequence[Tensor], gr
     wanted, results = [x for x in tensors if x.requires_grad], span.run(resets, False, False, *tensors)[:3]
     found = iter(torch.autograd.grad(results, wanted, grads, create_graph=True, allow_unused=True))
     return [next(found) if x.requires_grad else None for x in tensors]
+
+
+def mixed_precision(x: Tensor) -> bool:
+    """Whether `torch.autocast` is on where x is. What is differentiated by hand cannot follow it."""
+    return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError, unknown
-from .controller import mixed_precision
+from .by_hand import mixed_precision
 
 SIZES = (
     "input_size", "hidden_size", "num_modules", "active", "key_size", "value_size", "input_heads", "comm_key_size",
@@ -26,19 +26,22 @@ SWITCHES = {
 }
 
 
-def check_rim(rim: Any) -> None:
-    """Raises UserError where the sizes or switches of a RIM are impossible."""
-    check_sizes(**{name: getattr(rim, name) for name in SIZES})
-    check_active(rim.active, rim.num_modules)
-    for name in SWITCHES:
-        check_switch(name, getattr(rim, name))
-    check_cell_clip(rim.cell_clip)
-    if rim.cell_clip is not None and rim.cell != "lstm":
-        raise UserError(
-            f"cell_clip={rim.cell_clip!r} bounds the cells of LSTM modules; with cell={rim.cell!r} use None"
-        )
-    if not _above_0(rim.message_scale):
-        raise UserError(f"message_scale={rim.message_scale!r} must be a number above 0: 1 is the usual spread")
+def check_arguments(controller: Any) -> None:
+    """Raises UserError where a size, switch or bound of a controller, which are its attributes, is impossible."""
+    given = vars(controller)
+    check_sizes(**{name: given[name] for name in SIZES if name in given})
+    if "active" in given:
+        check_active(given["active"], given["num_modules"])
+    for name, known in SWITCHES.items():
+        if name in given and given[name] not in known:
+            raise unknown(name, given[name], known)
+    clip, cell = given["cell_clip"], given.get("cell", "lstm")
+    if clip is not None and not _above_0(clip):
+        raise UserError(f"cell_clip={clip!r} must be a number above 0, or None for cells without a bound")
+    if clip is not None and cell != "lstm":
+        raise UserError(f"cell_clip={clip!r} bounds the cells of LSTM modules; with cell={cell!r} use None")
+    if "message_scale" in given and not _above_0(given["message_scale"]):
+        raise UserError(f"message_scale={given['message_scale']!r} must be a number above 0: 1 is the usual spread")
 
 
 def check_sizes(**sizes: int) -> None:
@@ -54,25 +57,13 @@ def check_active(k: int, N: int) -> None:
         raise UserError(f"active={k} is more than num_modules={N}: choose k between 1 and {N}")
 
 
-def check_switch(name: str, value: str) -> None:
-    """Raises UserError unless the switch of this name knows the value."""
-    if value not in SWITCHES[name]:
-        raise unknown(name, value, SWITCHES[name])
-
-
-def check_cell_clip(cell_clip: float | None) -> None:
-    """Raises UserError unless it is None or a number above 0."""
-    if cell_clip is not None and not _above_0(cell_clip):
-        raise UserError(f"cell_clip={cell_clip!r} must be a number above 0, or None for cells without a bound")
-
-
 def _above_0(x: Any) -> bool:
     return isinstance(x, Real) and not isinstance(x, bool) and 0 < x < math.inf
 
 
 def check_span(
     inputs: Tensor, state: Any, resets: Tensor | None, like: Tensor, input_size: int,
-    sizes: tuple[tuple[int, ...], tuple[int, ...]], dims: tuple[int, ...] = (3,),
+    sizes: tuple[tuple[int, ...], tuple[int, ...]], dims: tuple[int, ...],
 ) -> None:  # fmt: skip
     """Refuses what is no span: inputs are [T,B,(E,)input_size] of a parameter's type, resets [T,B], h and c [B,*sizes].
 

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from .checks import check_span
+
 
 class ControllerState(NamedTuple):
     """What a controller remembers between spans. The batch is always the first axis.
@@ -43,11 +45,37 @@ class Diagnostics(NamedTuple):
         return cls(*(torch.stack(x).detach() for x in zip(*steps, strict=True)))
 
 
+class Controller(nn.Module):
+    """What an `LSTM` and a `RIM` have in common: which state they go on from, and what they refuse to read."""
+
+    input_size: int
+    """D."""
+    output_size: int
+    state_sizes: tuple[tuple[int, ...], tuple[int, ...]]
+    """Of h and of c, without the batch."""
+    input_dims: tuple[int, ...] = (3,)
+    """How many axes inputs may have."""
+
+    def initial_state(
+        self, batch: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> ControllerState:
+        """The cleared state of so many sequences: zeros, like the parameters unless said otherwise."""
+        like = next(self.parameters())
+        like = torch.zeros((), device=device or like.device, dtype=dtype or like.dtype)
+        return ControllerState(*(like.new_zeros(batch, *size) for size in self.state_sizes))
+
+    def begin(
+        self, inputs: Float[Tensor, "T B *E D"], state: ControllerState | None, resets: Bool[Tensor, "T B"] | None
+    ) -> ControllerState:
+        """The state that a span begins from.
+
+        Raises:
+            UserError: inputs, state or resets that do not fit.
+        """
+        check_span(inputs, state, resets, next(self.parameters()), self.input_size, self.state_sizes, self.input_dims)
+        return self.initial_state(inputs.shape[1], inputs.device) if state is None else state
+
+
 def count_parameters(module: nn.Module) -> int:
     """How many numbers a module learns."""
     return sum(p.numel() for p in module.parameters())
-
-
-def mixed_precision(x: Tensor) -> bool:
-    """Whether `torch.autocast` is on where x is. What is differentiated by hand cannot follow it."""
-    return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)

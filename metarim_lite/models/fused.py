@@ -171,10 +171,8 @@ def run_span(
     the last h and c, diagnostics if they are to be recorded."""
     T, B, _ = x.shape
     most = max(1, AT_ONCE // (B * rim.num_modules * rim.W_in.shape[-1]))
-    if (
-        T > most and not torch.is_grad_enabled()
-    ):  # in pieces, since what is computed beforehand is much larger than what is asked for
-        pieces = []
+    if T > most and not torch.is_grad_enabled():
+        pieces = []  # since what is computed beforehand is much larger than what is asked for
         for some in (slice(t, t + most) for t in range(0, T, most)):
             *piece, h, c, seen = run_span(rim, x[some], h, c, None if resets is None else resets[some], record)
             pieces.append((*piece, *(seen or ())))

@@ -6,18 +6,19 @@ import math
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .by_hand import ByHand, walk
-from .checks import check_cell_clip, check_sizes, check_span, check_switch
-from .controller import ControllerState, count_parameters, mixed_precision
+from .by_hand import ByHand, mixed_precision, walk
+from .checks import check_arguments
+from .controller import Controller, ControllerState, count_parameters
 from .fused import sigmoid_backward, tanh_backward
 from .interventions import Interventions
 from .rim import RIM
 
 
-class LSTM(nn.Module):
+class LSTM(Controller):
     """`nn.LSTM` with episodes: resets clear the state in the middle of a span.
 
     >>> lstm = LSTM(input_size=128, hidden_size=192)
@@ -42,44 +43,29 @@ class LSTM(nn.Module):
         self, input_size: int, hidden_size: int = 192, *, cell_clip: float | None = None, kernel: str = "fused"
     ) -> None:
         super().__init__()
-        check_sizes(input_size=input_size, hidden_size=hidden_size)
-        check_cell_clip(cell_clip)
-        check_switch("kernel", kernel)
         self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, hidden_size
         self.cell_clip, self.kernel = cell_clip, kernel
+        check_arguments(self)
+        self.state_sizes = (hidden_size,), (hidden_size,)
         self.lstm = nn.LSTM(int(input_size), int(hidden_size))  # torch takes no others, numpy's say
-
-    def initial_state(
-        self, batch: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> ControllerState:
-        """The cleared state: h and c [B,H] of zeros."""
-        weight = self.lstm.weight_hh_l0
-        zeros = torch.zeros(batch, self.hidden_size, device=device or weight.device, dtype=dtype or weight.dtype)
-        return ControllerState(zeros, zeros.clone())
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """All weights are "modules": an LSTM has no attention."""
         return {"modules": list(self.parameters()), "attention": []}
 
     def forward(
-        self,
-        inputs: Tensor,
-        state: ControllerState | None = None,
-        resets: Tensor | None = None,
-        *,
-        interventions: Interventions | None = None,
-        record: bool = True,
-    ) -> tuple[Tensor, ControllerState, None]:
-        """Run a span: inputs [T,B,D], resets bool [T,B] -> outputs [T,B,H], state, None (no diagnostics).
+        self, inputs: Float[Tensor, "T B D"], state: ControllerState | None = None,
+        resets: Bool[Tensor, "T B"] | None = None, *, interventions: Interventions | None = None, record: bool = True,
+    ) -> tuple[Float[Tensor, "T B H"], ControllerState, None]:  # fmt: skip
+        """Run a span: outputs, the state after it, and None (no diagnostics).
 
         Raises:
             UserError: interventions are given; an LSTM has no modules to intervene on. Inputs, state or resets that
                 do not fit.
         """
-        check_span(inputs, state, resets, self.lstm.bias_hh_l0, self.input_size, ((self.hidden_size,),) * 2)
+        h, c = self.begin(inputs, state, resets)
         if interventions is not None and interventions != Interventions():
             raise UserError("interventions need modules, and an LSTM has none: use a RIM controller")
-        h, c = self.initial_state(inputs.shape[1], inputs.device) if state is None else state
         weights = self.lstm
         # Under autocast, too: nn.LSTM fails there on CPUs that do not know half precision.
         plain = self.kernel == "plain" or torch._C._are_functorch_transforms_active() or mixed_precision(inputs)

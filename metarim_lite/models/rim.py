@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from ..errors import UserError
 from . import fused
 from .attention import communicate, eagerness, share_out
-from .by_hand import walk
-from .checks import check_rim, check_sizes, check_span
-from .controller import ControllerState, Diagnostics, mixed_precision
+from .by_hand import mixed_precision, walk
+from .checks import check_arguments, check_sizes
+from .controller import Controller, ControllerState, Diagnostics
 from .interventions import Interventions, Masks
 
 PerModule = Float[Tensor, "N B H"]
@@ -28,7 +28,7 @@ Flags = Bool[Tensor, "N B 1"]
 Keys, Values, Read = Float[Tensor, "B 1+E A d_k"], Float[Tensor, "B 1+E A d_v"], Float[Tensor, "N B A*d_v"]
 
 
-class RIM(nn.Module):
+class RIM(Controller):
     """N modules of H units, of which k are active at a step.
 
     >>> rim = RIM(input_size=128, hidden_size=32, num_modules=6, active=4)
@@ -86,15 +86,11 @@ class RIM(nn.Module):
         self.num_modules, self.active = num_modules, active
         self.key_size, self.value_size, self.input_heads = key_size, value_size, input_heads
         self.comm_key_size, self.comm_value_size, self.comm_heads = comm_key_size, comm_value_size, comm_heads
-        self.cell, self.inactive_offer, self.softmax_over, self.cell_clip = (
-            cell,
-            inactive_offer,
-            softmax_over,
-            cell_clip,
-        )
-        self.output_gate, self.message_scale, self.kernel = output_gate, message_scale, kernel
-        check_rim(self)
-        self.output_size = num_modules * hidden_size
+        self.cell, self.cell_clip, self.softmax_over, self.kernel = cell, cell_clip, softmax_over, kernel
+        self.inactive_offer, self.output_gate, self.message_scale = inactive_offer, output_gate, message_scale
+        check_arguments(self)
+        self.output_size, self.input_dims = num_modules * hidden_size, (3, 4)
+        self.state_sizes = (num_modules, hidden_size), (num_modules, hidden_size if cell == "lstm" else 0)
 
         D, H, N, gates = input_size, hidden_size, num_modules, (4 if cell == "lstm" else 3) * hidden_size
         read, comm_read = input_heads * value_size, comm_heads * comm_value_size
@@ -181,18 +177,16 @@ class RIM(nn.Module):
         Raises:
             UserError: inputs, state, resets or interventions that do not fit.
         """
-        N, H, C = self.num_modules, self.hidden_size, self.hidden_size if self.cell == "lstm" else 0
-        check_span(inputs, state, resets, self.b, self.input_size, ((N, H), (N, C)), dims=(3, 4))
+        h, c = self.begin(inputs, state, resets)
         interventions = Interventions() if interventions is None else interventions
         if not isinstance(interventions, Interventions):
             raise UserError(f"interventions are {interventions!r}; write Interventions(off=(1,)), say")
-        h, c = self.initial_state(inputs.shape[1], inputs.device) if state is None else state
         h, c = h.transpose(0, 1), c.transpose(0, 1)  # [B,N,H] -> [N,B,H]
         x = inputs if inputs.dim() == 4 else inputs.unsqueeze(2)  # [T,B,D] -> [T,B,E=1,D]
         if self.runs_fused(x, interventions):
             outputs, h, c, seen = fused.run_span(self, x[:, :, 0], h, c, resets, record)
         else:
-            masks = interventions.masks(N, self.active, x)
+            masks = interventions.masks(self.num_modules, self.active, x)
             h, c = (s.masked_fill(~masks.alive[:, None, None], 0) for s in (h, c))
             # Null joins the input. Keys and values do not depend on the state: once for all T·B.
             x = torch.cat((torch.zeros_like(x[:, :, :1]), x), 2)  # [T,B,1+E,D]
@@ -260,14 +254,6 @@ class RIM(nn.Module):
         self.b.zero_()
         if self.cell == "lstm":
             self.b[..., self.hidden_size : 2 * self.hidden_size] = 1  # forget gates start open
-
-    def initial_state(
-        self, batch: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> ControllerState:
-        """The cleared state: h [B,N,H] and c [B,N,H] ([B,N,0] with GRU modules) of zeros."""
-        shape = batch, self.num_modules, self.hidden_size
-        h = torch.zeros(shape, device=device or self.b.device, dtype=dtype or self.b.dtype)
-        return ControllerState(h, h.clone() if self.cell == "lstm" else h[..., :0])
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """θ_M, the cells' weights, and θ_A, both attentions' weights: disjoint and exhaustive."""
