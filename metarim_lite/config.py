@@ -23,6 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from .errors import UserError, unknown
 from .files import user_path
 
@@ -206,6 +210,22 @@ def whole_number(name: str, value: Any, **bounds: Any) -> int:
         return value
     words = limits.in_words(int) if bounds else "be a whole number"
     raise UserError(f"{name} must {words}, got {given!r}")
+
+
+def whole_numbers(name: str, values: Any) -> Tensor:
+    """Whole numbers of any kind and in any container that torch reads, as int64.
+
+    Raises:
+        UserError: fractions, which torch would cut off, or true and false.
+    """
+    if isinstance(values, Tensor):
+        whole = not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
+    else:
+        values = np.asarray(values)
+        whole = values.dtype.kind in "iu" or values.size == 0
+    if not whole:
+        raise UserError(f"{name} must be whole numbers, got {values.dtype} {tuple(values.shape)}")
+    return torch.as_tensor(values).long()
 
 
 def seed_number(value: Any) -> int:

@@ -79,7 +79,7 @@ def test_next_step_returns_the_last_observation_and_then_ignores_one_action(bank
             assert same(observation, {k: v.numpy() for k, v in fresh._asdict().items()}, over)
             assert not reward[over].any() and not terminated[over].any() and not truncated[over].any()
         if not over.all():
-            before._finished.fill_(False)
+            before._memory.finished.fill_(False)
             expected = before.step(torch.from_numpy(a))
             assert same(observation, {k: v.numpy() for k, v in expected.observation._asdict().items()}, ~over)
             assert np.array_equal(terminated[~over], expected.terminated.numpy()[~over])

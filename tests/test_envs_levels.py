@@ -9,8 +9,8 @@ import torch
 from metarim_lite import cache as kept
 from metarim_lite.bots import demonstrate
 from metarim_lite.envs import GridWorlds, LevelBank, encode_mission, make_minigrid, storage, supported
-from metarim_lite.envs.catalogue import registered
 from metarim_lite.envs.facts import level_table, level_table_markdown, quirks
+from metarim_lite.envs.generation import registered
 from metarim_lite.errors import UserError
 
 

@@ -246,7 +246,7 @@ def test_finished_worlds_stay_as_they_are_where_only_the_others_are_stepped(bank
     for a in random_actions(150, 8):
         before, step = worlds.state_dict(), worlds.step_unfinished(a)
         assert torch.equal(worlds.state.grid[held], before["grid"][held])
-        assert torch.equal(worlds._registers[:, held], before["registers"][:, held])
+        assert torch.equal(worlds._memory.registers[:, held], before["registers"][:, held])
         assert step.terminated[held].all() and not (step.reward[held].any() or step.success[held].any())
         others.renew(others.finished)
         other = others.step(a)
@@ -291,7 +291,7 @@ def test_where_looking_would_mean_waiting_finished_worlds_stay_as_they_are():
         before, step = worlds.state_dict(), worlds.step(a)
         held += int(over.sum())
         assert torch.equal(worlds.state.grid[over], before["grid"][over])
-        assert torch.equal(worlds._registers[:, over], before["registers"][:, over])
+        assert torch.equal(worlds._memory.registers[:, over], before["registers"][:, over])
         assert not step.reward[over].any() and not step.success[over].any() and step.terminated[over].all()
         moving.renew(moving.finished)  # the same actions where nothing is held: worlds not over agree with these
         other = moving.step(a)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import metarim_lite as ml
-from metarim_lite.envs.catalogue import check_level_id
+from metarim_lite.envs.generation import check_level_id
 from metarim_lite.experiments import claims, conditions
 from metarim_lite.experiments.claims import BESIDE, CLAIMS, MEASURES, Claim, Comparison, judge, rules_digest, seeds_of
 from metarim_lite.experiments.conditions import CONDITIONS, SEEDS, SETTINGS, TUNED, TUNING_SEEDS, setting, with_changes

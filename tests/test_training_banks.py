@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import metarim_lite as ml
-from metarim_lite.envs.fingerprints import fingerprints
+from metarim_lite.envs.storage import fingerprints
 from metarim_lite.experiments import ContinualConfig, train_continually
 from metarim_lite.experiments.shipped import trained_on
 from metarim_lite.experiments.transfer import transfer, transfer_table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..envs.cells import ACTIONS, DOOR_STATES, MARGIN, TYPE, kind, row_stride, slot, state
+from ..envs.cells import ACTIONS, DOOR_STATES, TYPE, inside, kind, slot, state
 from ..envs.generation import make_minigrid, objects_of
 
 if TYPE_CHECKING:
@@ -57,9 +57,7 @@ class Bot:
     def copy_state(self) -> None:
         """Make the minigrid environment equal to our world."""
         env, s, b = self.env, self.worlds.state, self.b
-        stride = row_stride(self.worlds.bank.width)
-        rows = s.grid[b, MARGIN * stride : (MARGIN + env.height) * stride].view(env.height, stride)
-        cells = rows[:, MARGIN : MARGIN + env.width].flatten().tolist()
+        cells = inside(s.grid[b], self.worlds.bank.width, env.width, env.height).flatten().tolist()
         for thing in self.things:
             thing.cur_pos = (-1, -1)
         for index, cell in enumerate(cells):

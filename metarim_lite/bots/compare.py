@@ -10,8 +10,7 @@ import numpy as np
 import torch
 
 from ..envs import GridWorlds, Observation
-from ..envs.catalogue import check_level_id, supported
-from ..envs.generation import make_minigrid
+from ..envs.generation import check_level_id, make_minigrid, supported
 from ..envs.levels import LevelBank
 from ..envs.missions import decode_mission
 from ..errors import UserError

@@ -9,11 +9,9 @@ Every level with its rooms, step limit and kinds of instruction, every quirk of 
 is refused and why: LEVELS.md beside this file.
 """
 
-from .catalogue import supported
 from .cells import ACTIONS, COLOURS, TYPES
 from .engine import GridWorlds
-from .facts import level_table, level_table_markdown
-from .generation import make_minigrid
+from .generation import make_minigrid, supported
 from .levels import LevelBank
 from .missions import MISSION_LENGTH, VOCABULARY, decode_mission, encode_mission
 from .simulation import Observation, Step
@@ -30,8 +28,6 @@ __all__ = [
     "Step",
     "decode_mission",
     "encode_mission",
-    "level_table",
-    "level_table_markdown",
     "make_minigrid",
     "supported",
 ]

@@ -109,3 +109,10 @@ def padded_cells(width: int, height: int) -> int:
 def flat_index(x, y, width: int):
     """Where cell (x, y) of a grid lies in its padded, flattened form. Works on ints and tensors."""
     return (y + MARGIN) * row_stride(width) + x + MARGIN
+
+
+def inside(grid, bank_width: int, width: int, height: int):
+    """A view of a level's own cells [..., height, width] in padded, flattened grids [..., P] of a bank's widest."""
+    stride = row_stride(bank_width)
+    rows = grid[..., MARGIN * stride : (MARGIN + height) * stride].unflatten(-1, (height, stride))
+    return rows[..., MARGIN : MARGIN + width]

@@ -11,19 +11,18 @@ import torch
 from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
-from ..config import whole_number
+from ..config import seed_number, whole_number, whole_numbers
 from ..errors import UserError, unknown
 from ..machine import check_device
-from .cells import ACTIONS, COLOURS, MARGIN, TYPES, flat_index, make_cell, row_stride
-from .levels import LevelBank, whole_numbers
+from ..recording import record
+from .cells import ACTIONS, COLOURS, MARGIN, TYPES, flat_index, inside, make_cell, row_stride
+from .levels import LevelBank
 from .lottery import make_lottery, make_salt
-from .missions import decode_mission, mission_kinds
-from .recorded import RecordedWorlds
+from .missions import mission_kinds
 from .rendering import draw_view, draw_world
-from .rules import find_features, make_places
-from .simulation import Observation, Step, Tables, advance, look
-from .state import State, pack_starts, unpack
-from .vision import make_image, make_vision, view_cells
+from .simulation import Observation, Step, advance, look, make_fixed
+from .state import Memory, unpack
+from .vision import make_image, view_cells
 
 logger = logging.getLogger(__name__)
 
@@ -68,28 +67,31 @@ class GridWorlds:
     ):
         if not isinstance(bank, LevelBank):
             raise UserError(f"worlds need a LevelBank, got {bank!r}; make one with LevelBank.generate")
-        num_envs = whole_number("num_envs", num_envs, at_least=1, at_most=2**31 - 1)
-        seed = whole_number("seed", seed, at_least=-(2**63), at_most=2**63 - 1)
-        self.bank, self.num_envs, self.seed, self.autoreset = bank, num_envs, seed, autoreset
-        self.device = check_device(device)
-        self.features = find_features(bank.tables)
-        self._kinds = mission_kinds(bank.tables).to(self.device)
-        self._starts = starts = pack_starts(bank.tables, self.device)
-        cells, vision = starts.grid.shape[1], make_vision(bank.width, self.device)
-        self._tables = Tables(make_places(num_envs, cells, bank.width, self.device), vision, starts)
-        self._salt = make_salt(seed, num_envs, self.device, whole_number("first", first, at_least=0))
-        self._lottery = make_lottery(bank.task, whole_number("visits", visits, at_least=1), self.device)
-        self._registers = torch.zeros(len(starts.registers), num_envs, dtype=torch.int64, device=self.device)
-        grid = torch.zeros(num_envs, cells, dtype=torch.int32, device=self.device)
-        self._episode = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
-        self._finished = torch.ones(num_envs, dtype=torch.bool, device=self.device)
-        self.state: State = unpack(grid, self._registers)
+        self.num_envs = B = whole_number("num_envs", num_envs, at_least=1, at_most=2**31 - 1)
+        self.bank, self.seed, self.autoreset = bank, seed_number(seed), autoreset
+        self.device = device = check_device(device)
+        self._fixed = make_fixed(bank.tables, B, device)
+        self._kinds = mission_kinds(bank.tables).to(device)
+        self._salt = make_salt(self.seed, B, device, whole_number("first", first, at_least=0))
+        self._lottery = make_lottery(bank.task, whole_number("visits", visits, at_least=1), device)
+        starts = self._fixed.starts
+        self._live_in(
+            Memory(
+                grid=torch.zeros(B, starts.grid.shape[1], dtype=torch.int32, device=device),
+                registers=torch.zeros(len(starts.registers), B, dtype=torch.int64, device=device),
+                episode=torch.zeros(B, dtype=torch.int64, device=device),
+                finished=torch.ones(B, dtype=torch.bool, device=device),
+            )
+        )
         self._begun = False
         # On an accelerator the host runs ahead of the device, and reading any value would make it wait: there nothing
         # is counted or checked by value, and finished worlds are replaced under a mask instead of row by row.
         self._may_look = self.device.type == "cpu"
         self._advance: Callable[..., tuple[Tensor, ...]] = advance
         self._look: Callable[..., Observation] = look
+
+    def _live_in(self, memory: Memory) -> None:
+        self._memory, self.state = memory, unpack(memory.grid, memory.registers)
 
     def reset(self, levels: Int[Tensor, "B"] | None = None) -> Observation:
         """Begin a new episode in every world.
@@ -101,15 +103,10 @@ class GridWorlds:
         Raises:
             UserError: levels that are no whole numbers, of the wrong shape or out of range.
         """
-        if levels is None:
-            levels = self._lottery.draw(self._salt, self._episode)
-        else:
+        if levels is not None:
             levels = self._check_levels(levels)
-        self._episode += 1
-        self.state.grid.copy_(self._starts.grid.index_select(0, levels))
-        self._registers.copy_(self._starts.registers.index_select(1, levels))
-        self._finished.fill_(False)
         self._begun = True
+        self._begin(torch.ones_like(self._memory.finished), levels)
         return self.observe()
 
     def step(self, actions: Int[Tensor, "B"]) -> Step:
@@ -124,14 +121,11 @@ class GridWorlds:
                 finished with autoreset off. Nothing has changed then.
         """
         self.check_actions(actions)
-        if self.autoreset:
-            return self._step(actions, None)
-        if not self._may_look:
-            return self._step(actions, self._finished)
-        if self._finished.any():
-            b = int(self._finished.nonzero()[0])
+        refuse = self._may_look and not self.autoreset
+        if refuse and self._memory.finished.any():
+            b = int(self._memory.finished.nonzero()[0])
             raise UserError(f"world {b} is finished and autoreset is off; call reset() before the next step()")
-        return self._step(actions, None)
+        return self._step(actions, None if refuse or self.autoreset else self._memory.finished)
 
     def step_unfinished(self, actions: Int[Tensor, "B"]) -> Step:
         """`step` with autoreset off, where finished worlds are no error: they stay as they are, whatever their
@@ -141,18 +135,15 @@ class GridWorlds:
             UserError: as `step`, but for finished worlds.
         """
         self.check_actions(actions)
-        return self._step(actions, self._finished)
+        return self._step(actions, self._memory.finished)
 
     def _step(self, actions: Tensor, held: Tensor | None) -> Step:
         if held is not None:
             actions = torch.where(held, ACTIONS.index("done"), actions)  # writes to no grid
-        changed, done, reward, terminated, truncated, success = self._advance(
-            self.state, actions, self._tables, self.features
-        )
-        registers, atoms = self._registers[: len(changed)], self.state.done[: len(done)]
+        changed, done, reward, terminated, truncated, success = self._advance(self.state, actions, self._fixed)
+        registers, atoms = self._memory.registers[: len(changed)], self.state.done[: len(done)]
         if held is not None:
-            changed = torch.where(held, registers, changed)
-            done = torch.where(held, atoms, done)
+            changed, done = torch.where(held, registers, changed), torch.where(held, atoms, done)
             reward, success = reward * ~held, success & ~held
             terminated = terminated | held
         registers.copy_(changed)
@@ -160,7 +151,7 @@ class GridWorlds:
         if self.autoreset:
             self._renew(terminated | truncated)
         else:
-            self._finished.copy_(terminated | truncated)
+            self._memory.finished.copy_(terminated | truncated)
         return Step(self.observe(), reward, terminated, truncated, success)
 
     def compile(self, mode: str | None = None) -> bool:
@@ -201,19 +192,18 @@ class GridWorlds:
 
     def observe(self) -> Observation:
         """What the agents see now."""
-        return self._look(self.state, self._tables, self.features)
+        return self._look(self.state, self._fixed)
 
     def fork(self) -> GridWorlds:
         """An independent copy of the worlds as they are now: same levels ahead, same answers to the same actions."""
         other = copy.copy(self)
-        other._registers = self._registers.clone()
-        other._episode, other._finished = self._episode.clone(), self._finished.clone()
-        other.state = unpack(self.state.grid.clone(), other._registers)
+        other._live_in(Memory(*(tensor.clone() for tensor in self._memory)))
         return other
 
     def state_dict(self) -> dict[str, Tensor]:
         """The worlds' state as plain tensors (copies), for a checkpoint. The bank is not in it."""
-        return {name: tensor.clone() for name, tensor in self._memory().items()} | {"begun": torch.tensor(self._begun)}
+        memory = {name: tensor.clone() for name, tensor in self._memory._asdict().items()}
+        return memory | {"begun": torch.tensor(self._begun)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go back to a state that `state_dict` gave, of worlds with the same bank and number.
@@ -228,14 +218,9 @@ class GridWorlds:
                     f"the saved worlds have {found} as {name!r}, expected {tuple(tensor.shape)} {tensor.dtype}; "
                     "load them into worlds with the same bank and num_envs"
                 )
-        for name, tensor in self._memory().items():
+        for name, tensor in self._memory._asdict().items():
             tensor.copy_(state[name])
         self._begun = bool(state["begun"])
-
-    def _memory(self) -> dict[str, Tensor]:
-        """The tensors that steps change, themselves."""
-        own = {"registers": self._registers, "episode": self._episode, "finished": self._finished}
-        return {"grid": self.state.grid} | own
 
     @property
     def levels(self) -> Int[Tensor, "B"]:
@@ -254,7 +239,7 @@ class GridWorlds:
             UserError: there is no such world.
         """
         self.check_world(b)
-        return decode_mission(self._starts.mission[self.state.level[b]])
+        return self.bank.mission_text(self.state.level[b])
 
     def check_world(self, b: int) -> None:
         """Raises UserError where there is no world b."""
@@ -269,9 +254,7 @@ class GridWorlds:
     def cells(self, b: int) -> UInt8[Tensor, "w h 3"]:
         """The whole grid of world b as (type, colour, state), as minigrid's `grid.encode()`: cells[x, y]."""
         width, height = self.bank.tables["size"][int(self.state.level[b])].tolist()
-        stride = row_stride(self.bank.width)
-        rows = self.state.grid[b, MARGIN * stride : (MARGIN + height) * stride].view(height, stride)
-        cells = rows[:, MARGIN : MARGIN + width].t().contiguous()  # (w, h)
+        cells = inside(self.state.grid[b], self.bank.width, width, height).t().contiguous()  # (w, h)
         return cells.view(torch.uint8).view(width, height, 4)[..., :3].clone().cpu()
 
     def edit(self, b: int, x: int, y: int, kind: str = "empty", colour: str = "red", state: int = 0) -> None:
@@ -300,7 +283,7 @@ class GridWorlds:
         """
         self.check_world(b)
         whole_number("tile_size", tile_size, at_least=1)
-        s, one, vision = self.state, slice(b, b + 1), self._tables.vision
+        s, one, vision = self.state, slice(b, b + 1), self._fixed.vision
         seen, lit = view_cells(s.grid[one], s.position[one], s.direction[one], vision, s.see_through[one].bool())
         if agent_view:
             return draw_view(make_image(seen, lit, s.carrying[one], vision)[0], int(lit), tile_size)
@@ -319,12 +302,12 @@ class GridWorlds:
     @property
     def visit_begins(self) -> Bool[Tensor, "B"]:
         """Worlds whose episode is the first of a visit. Without longer visits, all."""
-        return (self._episode - 1) % self._lottery.visits == 0
+        return (self._memory.episode - 1) % self._lottery.visits == 0
 
     @property
     def finished(self) -> Bool[Tensor, "B"]:
         """Worlds that wait for a reset (with autoreset off)."""
-        return self._finished.clone()
+        return self._memory.finished.clone()
 
     def renew(self, which: Bool[Tensor, "B"]) -> None:
         """Begin the next episode in these worlds only.
@@ -334,31 +317,37 @@ class GridWorlds:
         """
         if which.dtype != torch.bool or which.shape != (self.num_envs,) or which.device.type != self.device.type:
             raise UserError(f"renew needs a bool tensor of shape ({self.num_envs},) on {self.device}, got {which!r}")
-        self._renew(which)
-        self._finished.logical_and_(~which)
+        self._begin(which)
 
-    def _renew(self, ended: Bool[Tensor, "B"]) -> None:
-        """Begin the next episode where one ended."""
-        if self._may_look:
-            rows = ended.nonzero()[:, 0]
-            levels = self._lottery.draw(self._salt[rows], self._episode[rows])
-            self.state.grid.index_copy_(0, rows, self._starts.grid.index_select(0, levels))
-            self._registers.index_copy_(1, rows, self._starts.registers.index_select(1, levels))
+    def _begin(self, which: Bool[Tensor, "B"], levels: Int[Tensor, "B"] | None = None) -> None:
+        self._renew(which, levels)
+        self._memory.finished.logical_and_(~which)
+
+    def _renew(self, ended: Bool[Tensor, "B"], levels: Int[Tensor, "B"] | None = None) -> None:
+        """Begin the next episode where one ended: of these levels, if all did, or of drawn ones."""
+        grid, registers, episode, _ = self._memory
+        starts, salt = self._fixed.starts, self._salt
+        rows = ended.nonzero()[:, 0] if self._may_look else None
+        if levels is None and rows is None:
+            levels = self._lottery.draw(salt, episode)
+        elif levels is None:
+            levels = self._lottery.draw(salt[rows], episode[rows])
+        fresh = starts.grid.index_select(0, levels), starts.registers.index_select(1, levels)
+        if rows is None:
+            grid.copy_(torch.where(ended[:, None], fresh[0], grid))
+            registers.copy_(torch.where(ended, fresh[1], registers))
         else:
-            levels = self._lottery.draw(self._salt, self._episode)
-            fresh = self._starts.grid.index_select(0, levels)
-            self.state.grid.copy_(torch.where(ended[:, None], fresh, self.state.grid))
-            fresh = self._starts.registers.index_select(1, levels)
-            self._registers.copy_(torch.where(ended, fresh, self._registers))
-        self._episode += ended
+            grid.index_copy_(0, rows, fresh[0])
+            registers.index_copy_(1, rows, fresh[1])
+        episode += ended
 
     def check_actions(self, actions: Tensor) -> None:
         """Raises UserError for what `step` refuses, but for finished worlds."""
         if not isinstance(actions, Tensor) or actions.dtype != torch.int64 or actions.shape != (self.num_envs,):
             found = f"{actions.dtype} {tuple(actions.shape)}" if isinstance(actions, Tensor) else repr(actions)
             raise UserError(f"actions must be an int64 tensor of shape ({self.num_envs},), got {found}")
-        if actions.device != self._registers.device:
-            raise UserError(f"actions are on {actions.device}, the worlds on {self._registers.device}; move them there")
+        if actions.device != self._salt.device:
+            raise UserError(f"actions are on {actions.device}, the worlds on {self._salt.device}; move them there")
         if self._may_look:
             lowest, highest = actions.aminmax()
             if lowest < 0 or highest >= len(ACTIONS):
@@ -374,3 +363,31 @@ class GridWorlds:
         if levels.min() < 0 or levels.max() >= len(self.bank):
             raise UserError(f"levels must be in 0..{len(self.bank) - 1}, got {int(levels.min())}..{int(levels.max())}")
         return levels.to(self.device)
+
+
+class RecordedWorlds:
+    """What `GridWorlds.record` gives: the same worlds, stepped by a graph.
+
+    `reset`, `renew`, `edit` and `load_state_dict` of the worlds change what the graph works on, and so may be called
+    at any time. A fork of the worlds is other memory: record it anew.
+    """
+
+    def __init__(self, worlds: GridWorlds) -> None:
+        self.worlds = worlds
+        self._actions = torch.zeros(worlds.num_envs, dtype=torch.int64, device=worlds.device)
+        start = worlds.state_dict()
+        if not start["begun"]:
+            worlds.reset()
+        self._replay = record("steps of worlds", lambda: worlds.step(self._actions), worlds.device)
+        worlds.load_state_dict(start)
+
+    def step(self, actions: Int[Tensor, "B"]) -> Step:
+        """`GridWorlds.step`. On a GPU all that it gives holds until the next call, which overwrites it: clone what is
+        to be kept.
+
+        Raises:
+            UserError: what `GridWorlds.step` raises.
+        """
+        self.worlds.check_actions(actions)
+        self._actions.copy_(actions)
+        return self._replay()

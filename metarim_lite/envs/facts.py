@@ -6,8 +6,7 @@ import functools
 from pathlib import Path
 from typing import NamedTuple
 
-from .catalogue import REFUSED, supported
-from .generation import generate_levels, make_minigrid
+from .generation import REFUSED, generate_levels, make_minigrid, supported
 from .levels import LevelBank
 from .missions import KINDS, RULES
 

@@ -1,27 +1,69 @@
-"""Levels come from minigrid's own generators: make an environment quietly, reset it, pack what it made."""
+"""Levels come from minigrid's own generators: which are supported; make an environment quietly, reset it, pack what it
+made."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import io
+import os
 import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, unknown
 from ..machine import in_processes
 from . import missions
-from .catalogue import check_level_id
 from .cells import EMPTY, MAX_SLOTS, make_cell
 from .missions import NO_RULE, OPEN, PICK_UP, Atom, Program, encode_mission, pack_instruction, program
-from .tables import TABLES
+from .storage import TABLES
+
+REFUSED = {
+    "MiniGrid-Dynamic-Obstacles": "its obstacles move by themselves, with random numbers drawn at every step",
+    "MiniGrid-WFC": "it is made by wave function collapse, which needs packages that minigrid does not install",
+}
 
 NOWHERE = (-1, -1)
-
 MOST_DRAWS = 500_000  # of random numbers in one reset; the longest that ends needs a few thousand
+
+
+@functools.cache
+def registered() -> tuple[str, ...]:
+    """Every id that minigrid registers, sorted."""
+    import gymnasium
+    import minigrid  # noqa: F401  (importing it registers its levels)
+
+    return tuple(sorted(i for i in gymnasium.registry if i.startswith(("BabyAI-", "MiniGrid-"))))
+
+
+def refusal(level_id: str) -> str | None:
+    """Why a registered level is not supported; None when it is."""
+    return next((reason for prefix, reason in REFUSED.items() if level_id.startswith(prefix)), None)
+
+
+def supported(prefix: str = "") -> tuple[str, ...]:
+    """The ids of the supported levels that start with `prefix`.
+
+    >>> len(supported("BabyAI-"))
+    96
+    """
+    return tuple(i for i in registered() if i.startswith(prefix) and refusal(i) is None)
+
+
+def check_level_id(level_id: str) -> None:
+    """
+    Raises:
+        UserError: an id that minigrid does not register (with the nearest that it does), or one that is not supported
+            (with the reason); BABYAI_DONE_ACTIONS is set.
+    """
+    if os.environ.get("BABYAI_DONE_ACTIONS"):
+        raise UserError("BABYAI_DONE_ACTIONS is set, which changes when minigrid's missions succeed; unset it")
+    if level_id not in registered():
+        raise unknown("level", level_id, supported())
+    if reason := refusal(level_id):
+        raise UserError(f"level {level_id!r} is not supported: {reason}; see metarim_lite.envs.supported()")
 
 
 class EndlessReset(UserError):
@@ -78,7 +120,7 @@ def objects_of(env: Any) -> list[Any]:
 
 
 def pack_level(env: Any) -> dict[str, np.ndarray]:
-    """What minigrid made at the last reset of `env`: tables of one row (tables.py), but for task and seed.
+    """What minigrid made at the last reset of `env`: tables of one row (storage.py), but for task and seed.
 
     Raises:
         UserError: the level holds something that the simulation does not know.

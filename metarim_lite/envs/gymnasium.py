@@ -12,10 +12,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from ..config import whole_numbers
 from ..errors import UserError
 from .cells import ACTIONS
 from .engine import GridWorlds
-from .levels import LevelBank, whole_numbers
+from .levels import LevelBank
 from .missions import MISSION_LENGTH, VOCABULARY
 from .vision import VIEW
 

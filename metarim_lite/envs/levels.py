@@ -13,14 +13,11 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from ..config import whole_number
+from ..config import whole_number, whole_numbers
 from ..errors import UserError
-from .catalogue import check_level_id
-from .fingerprints import fingerprints
-from .generation import generate_many
+from .generation import check_level_id, generate_many
 from .missions import decode_mission
-from .storage import SEEDS_PER_FILE, load_tables, read_cache, save_tables, write_cache
-from .tables import join
+from .storage import SEEDS_PER_FILE, fingerprints, join, load_tables, read_cache, save_tables, write_cache
 
 
 class LevelBank:
@@ -35,7 +32,7 @@ class LevelBank:
         level_ids: the distinct levels (tasks) in the bank.
         task: int64 [n], which of `level_ids` each level belongs to.
         seeds: int64 [n], the seed that made each level.
-        tables: the levels themselves, a dict of tensors with n rows (see tables.py).
+        tables: the levels themselves, a dict of tensors with n rows (see storage.py).
         seen: bool [n], which levels are known to be identical to a training level; None: nobody compared them. It is
             not kept in files.
     """
@@ -122,7 +119,7 @@ class LevelBank:
         return None if self.seen is None else float(self.seen.double().mean())
 
     def fingerprints(self) -> Int[Tensor, "n"]:
-        """A number for each level, whatever its seed: equal where two levels are identical (see fingerprints.py)."""
+        """A number for each level, whatever its seed: equal where two levels are identical (see storage.py)."""
         return fingerprints(self.tables)
 
     def save(self, path: str | Path) -> None:
@@ -205,22 +202,6 @@ class LevelBank:
     def width(self) -> int:
         """Cells from left to right of the widest level."""
         return self.tables["cells"].shape[2]
-
-
-def whole_numbers(name: str, values: Any) -> Int[Tensor, "..."]:
-    """Whole numbers of any kind and in any container that torch reads, as int64.
-
-    Raises:
-        UserError: fractions, which torch would cut off, or true and false.
-    """
-    if isinstance(values, Tensor):
-        whole = not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
-    else:
-        values = np.asarray(values)
-        whole = values.dtype.kind in "iu" or values.size == 0
-    if not whole:
-        raise UserError(f"{name} must be whole numbers, got {values.dtype} {tuple(values.shape)}")
-    return torch.as_tensor(values).long()
 
 
 def _check_seeds(seeds: Any) -> list[int]:

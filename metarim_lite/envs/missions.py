@@ -15,6 +15,7 @@ from __future__ import annotations
 import difflib
 import functools
 import re
+from collections import namedtuple
 from typing import Any, NamedTuple
 
 import torch
@@ -44,7 +45,7 @@ MISSION_KINDS = (*KINDS, "sequence", "other")
 
 NO_RULE, DONE_NEAR, PUT_NEAR, REACH_OR_TRAP, RED_THEN_BLUE = range(5)
 RULES = ("reach the goal", "done beside", "put near", "reach the match", "red, then blue door")
-"""How minigrid's own levels end, where that is no instruction of BabyAI's (see `rules.minigrid_rules`)."""
+"""How minigrid's own levels end, where that is no instruction of BabyAI's (see `simulation.minigrid_rules`)."""
 
 
 @functools.lru_cache(maxsize=65536)
@@ -91,14 +92,8 @@ class Atom(NamedTuple):
     done: int = 1
 
 
-class Program(NamedTuple):
-    """A mission's instruction: four atoms, in the order stage 0 part 0, stage 0 part 1, stage 1 part 0, ..."""
-
-    kind: list[int]
-    first: list[int]
-    second: list[int]
-    strict: list[int]
-    done: list[int]
+Program = namedtuple("Program", Atom._fields)
+"""A mission: each field of four atoms, in the order stage 0 part 0, stage 0 part 1, stage 1 part 0, stage 1 part 1."""
 
 
 def program(*atoms: Atom) -> Program:

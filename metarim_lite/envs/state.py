@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-from .cells import EMPTY, MARGIN, SLOT_SHIFT, WALL, flat_index, padded_cells, row_stride
+from .cells import EMPTY, SLOT_SHIFT, WALL, flat_index, inside, padded_cells
 
 
 class State(NamedTuple):
@@ -50,6 +50,15 @@ def unpack(grid: Int[Tensor, "B P"], registers: Int[Tensor, "R B"]) -> State:
     return State(grid, *(part if len(part) == 4 else part[0] for part in parts))
 
 
+class Memory(NamedTuple):
+    """The tensors that steps change: a saved state."""
+
+    grid: Int[Tensor, "B P"]
+    registers: Int[Tensor, "R B"]
+    episode: Int[Tensor, "B"]  # how many have begun
+    finished: Bool[Tensor, "B"]  # those that wait for a reset; with autoreset, only those that never began
+
+
 class Starts(NamedTuple):
     """A bank's levels as they are copied into worlds, on one device."""
 
@@ -63,10 +72,8 @@ def pack_starts(tables: dict[str, Tensor], device: torch.device) -> Starts:
     """Lay out a bank's levels for copying: grids padded with walls, first states as register columns."""
     tables = {name: table.to(device) for name, table in tables.items()}
     n, height, width = tables["cells"].shape
-    stride = row_stride(width)
     grid = torch.full((n, padded_cells(width, height)), WALL, dtype=torch.int32, device=device)
-    rows = grid[:, MARGIN * stride : (MARGIN + height) * stride].view(n, height, stride)
-    rows[:, :, MARGIN:] = tables["cells"]
+    inside(grid, width, width, height).copy_(tables["cells"])
 
     def place(name: str) -> Tensor:
         x, y = tables[name].long()[:, :2].unbind(1)
@@ -87,5 +94,5 @@ def pack_starts(tables: dict[str, Tensor], device: torch.device) -> Starts:
 
     slots = torch.arange(tables["contents"].shape[1], device=device, dtype=torch.int32)
     contents = tables["contents"]
-    contents = torch.where(contents == EMPTY, contents + (slots << SLOT_SHIFT), contents)  # see rules.py: traces
+    contents = torch.where(contents == EMPTY, contents + (slots << SLOT_SHIFT), contents)  # see simulation.py: traces
     return Starts(grid, registers, contents, tables["mission"])

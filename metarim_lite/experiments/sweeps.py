@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from ..analysis import comparison_table
 from ..analysis.comparison import label
 from ..config import bounded, check, overlay, to_dict, whole_number
-from ..envs.catalogue import check_level_id
+from ..envs.generation import check_level_id
 from ..errors import UserError, unknown
 from ..files import make_folder
 from ..machine import choose_device
