@@ -169,7 +169,7 @@ def test_joint_training_plays_all_tasks_in_every_stage(banks):
 
 
 def test_worlds_side_by_side_do_what_each_would_do_alone(banks):
-    from metarim_lite.training.side_by_side import SideBySide
+    from metarim_lite.training.adaptation import SideBySide
 
     together = SideBySide([ml.GridWorlds(banks[0], 3, seed=1), ml.GridWorlds(banks[1], 2, seed=2)])
     alone = [ml.GridWorlds(banks[0], 3, seed=1), ml.GridWorlds(banks[1], 2, seed=2)]

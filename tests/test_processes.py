@@ -17,8 +17,8 @@ from metarim_lite.experiments import train_sequence
 from metarim_lite.processes import Place
 from metarim_lite.training import PPOConfig, TimeScales, train
 from metarim_lite.training import together as shared
+from metarim_lite.training.adaptation import task_worlds
 from metarim_lite.training.rollouts import sample_actions
-from metarim_lite.training.side_by_side import task_worlds
 from metarim_lite.training.together import throw_all_dice
 
 AGENT = ml.AgentConfig(num_modules=4, active=2, hidden_size=8, input_size=16, channels=4, head_size=8)

@@ -10,9 +10,8 @@ import torch
 import metarim_lite as ml
 from metarim_lite.models import GROUPS
 from metarim_lite.training import METHODS, PPOConfig, TimeScales, Trainer, ppo_loss, train
-from metarim_lite.training.adaptation import adapt
+from metarim_lite.training.adaptation import adapt, cut_into_tasks, task_worlds
 from metarim_lite.training.ppo import cut_into_spans
-from metarim_lite.training.side_by_side import cut_into_tasks, task_worlds
 from metarim_lite.training.timescales import find_groups, make_clocks
 
 LEVEL = "BabyAI-GoToObjS6-v1"

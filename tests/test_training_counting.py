@@ -5,9 +5,9 @@ import torch
 
 import metarim_lite as ml
 from metarim_lite.envs.missions import MISSION_KINDS
+from metarim_lite.training.adaptation import SideBySide
 from metarim_lite.training.counting import Counter
 from metarim_lite.training.rollouts import Player
-from metarim_lite.training.side_by_side import SideBySide
 
 LIMIT = 12
 

@@ -20,8 +20,8 @@ from metarim_lite.runs import folder as runs
 from metarim_lite.runs import metrics as kept_lines
 from metarim_lite.runs.tensorboard import tensorboard_reporter
 from metarim_lite.training import train
+from metarim_lite.training.adaptation import SideBySide
 from metarim_lite.training.rollouts import Player
-from metarim_lite.training.side_by_side import SideBySide
 
 AGENT = ml.AgentConfig(num_modules=4, active=2, hidden_size=8, input_size=16, channels=4, head_size=8)
 CONFIG = ml.TrainConfig(

@@ -5,8 +5,8 @@ import torch
 
 import metarim_lite as ml
 from metarim_lite.envs import Observation
+from metarim_lite.training.adaptation import SideBySide
 from metarim_lite.training.rollouts import Player, sample_actions
-from metarim_lite.training.side_by_side import SideBySide
 
 AGENT = ml.AgentConfig(
     controller="lstm", lstm_size=8, input_size=8, channels=2, mission_size=4, head_size=8, kernel="plain"

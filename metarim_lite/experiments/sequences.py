@@ -284,14 +284,7 @@ def train_sequence(
         kept.begin(trainer.counters["update"] >= config.updates, "model.safetensors")
         title = f"{config.controller} on {config.task}"
         with looping(trainer, "update", "updates", config.updates, title, progress, kept.path) as loop:
-            while trainer.counters["update"] < config.updates and not loop.stopped():
-                line = _next_report(trainer, loop)
-                kept.report(line, trainer)
-                if on_report is not None:
-                    on_report(line)
-            finished = trainer.counters["update"] >= config.updates
-            if not finished:
-                loop.say_where()
+            finished = loop.report(kept, lambda: _next_report(trainer, loop), on_report)
         if kept.path is not None and finished:
             save_sequence_model(kept.path / "model", trainer.model)
         return SequenceRun(config, trainer.model, kept.metrics, kept.path, finished)

@@ -23,11 +23,10 @@ from ..envs import GridWorlds, LevelBank
 from ..envs.missions import MISSION_LENGTH, VOCABULARY
 from ..errors import UserError
 from ..runs.checkpoints import STATE
-from ..training.adaptation import Adaptation
+from ..training.adaptation import Adaptation, SideBySide, task_worlds
 from ..training.fitting import USUAL_WORLDS
 from ..training.ppo import cut_into_spans
 from ..training.rollouts import Player
-from ..training.side_by_side import SideBySide, task_worlds
 from ..training.trainer import TrainConfig, Trainer
 from .ewc import ElasticWeights, fisher_diagonal
 

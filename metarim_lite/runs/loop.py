@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from ..errors import Diverged
 from ..processes import leads, place
-from .folder import Learner
+from .folder import Learner, RunFolder
 from .metrics import record_divergence
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ class Loop:
     learner: Learner
     count: str
     unit: str
+    total: int
     bar: Any
     stopped: Callable[[], bool]
     """Whether Ctrl-C was pressed, or SIGTERM came."""
@@ -65,6 +66,32 @@ class Loop:
         counters["seconds"] += seconds
         counters["reports"] += 1
         return means, (counters[self.count] - first) / seconds
+
+    def report(
+        self,
+        kept: RunFolder,
+        next_line: Callable[[], dict[str, Any]],
+        on_report: Callable[[dict[str, Any]], None] | None = None,
+        **more: Any,
+    ) -> bool:
+        """Lines of metrics, one after the other, each with a checkpoint: until all is counted, or somebody stops it.
+
+        Args:
+            next_line: advances up to the next report, and gives its line.
+            on_report: called with each line.
+            more: for each checkpoint, as in `RunFolder.save`.
+
+        Returns:
+            whether all was counted.
+        """
+        while (missing := self.learner.counters[self.count] < self.total) and not self.stopped():
+            line = next_line()
+            kept.report(line, self.learner, **more)
+            if on_report is not None:
+                on_report(line)
+        if missing:
+            self.say_where()
+        return not missing
 
     def say_where(self) -> None:
         """Say how to go on with a run that was stopped."""
@@ -117,7 +144,7 @@ def looping(
     done, scale = learner.counters[count], unit == "frames"
     bar = tqdm(total=total, initial=done, unit=f" {unit}", unit_scale=scale, desc=title, disable=not progress)
     with stop_at_next_tick() as stopped, bar:
-        yield Loop(learner, count, unit, bar, stopped, folder)
+        yield Loop(learner, count, unit, total, bar, stopped, folder)
 
 
 @contextmanager

@@ -61,9 +61,7 @@ def evaluate(
     """
     batch, episodes = whole_number("batch", batch, at_least=1), whole_number("episodes", episodes)
     if not 1 <= episodes <= len(bank):
-        raise UserError(
-            f"{episodes!r} episodes asked of {len(bank)} levels, each played once; ask for 1 to {len(bank)}"
-        )
+        raise UserError(f"{episodes} episodes asked of {len(bank)} levels, each played once; ask for 1 to {len(bank)}")
     if device is None:
         parameters = agent.parameters() if isinstance(agent, torch.nn.Module) else ()
         device = next((p.device for p in parameters), torch.device("cpu"))

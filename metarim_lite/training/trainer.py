@@ -22,7 +22,7 @@ from ..processes import Gathered, averaged, join, leader_first, leads, place, sh
 from ..runs.checkpoints import save_agent, start_from
 from ..runs.folder import Learner, run_folder
 from ..runs.loop import Loop, looping
-from .adaptation import Adaptation
+from .adaptation import Adaptation, task_worlds
 from .banks import HELD_OUT_SEEDS, held_out_bank, make_bank
 from .counting import per_episode
 from .evaluation import Evaluation, evaluate
@@ -32,7 +32,6 @@ from .imitation import Reader, imitation_loss
 from .methods import ScaleChanges, changes_from, method, spelled_out, spending
 from .ppo import PPOConfig, ppo_loss
 from .rollouts import Player, throw_dice
-from .side_by_side import task_worlds
 from .timescales import TimeScales, groups_that_learn, make_clocks
 from .together import SharedClock, throw_all_dice
 
@@ -84,27 +83,19 @@ class TrainConfig:
         object.__setattr__(self, "timescales", changes_from(self.timescales))
         check(self)
         if self.train_levels > HELD_OUT_SEEDS:
-            raise UserError(
-                f"TrainConfig.train_levels is {self.train_levels}; seeds from {HELD_OUT_SEEDS:,} on are held out, "
-                "train on fewer"
-            )
+            held_out = f"seeds from {HELD_OUT_SEEDS:,} on are held out"
+            raise UserError(f"TrainConfig.train_levels is {self.train_levels}; {held_out}, train on fewer")
         scales = self.scales
         if self.imitate and scales.adaptation == "per-task":
-            raise UserError(
-                f"imitation needs adaptation='online', method {self.method!r} adapts per task; choose another"
-            )
+            raise UserError(f"imitation is online, method {self.method!r} adapts per task; choose another method")
         if self.imitate and scales.memory != "episode":
-            raise UserError(
-                f"imitation reads episodes in any order, so memory {scales.memory!r} has no meaning; leave it 'episode'"
-            )
+            raise UserError(f"imitation reads episodes in any order; memory {scales.memory!r} has no meaning, omit it")
         for clock, span in (("fast", scales.fast_span), ("slow", scales.slow_span)):
             if not getattr(scales, clock):
                 continue
             played, worlds = scales.steps_of_tick(clock, self.steps), self.num_envs or USUAL_WORLDS
             if worlds * played < 2:
-                raise UserError(
-                    "one world and one step make one advantage, which has no spread; use more worlds or steps"
-                )
+                raise UserError("one world and one step make one advantage, which has no spread; use more of them")
             if played % span:
                 raise UserError(f"spans of {span} steps do not divide a rollout of {played}; choose one that does")
             sequences, minibatches = worlds * played // span, scales.minibatches(clock, self.ppo.minibatches)
@@ -270,14 +261,7 @@ def train(
         kept.begin(trainer.counters["frames"] >= config.frames, "agent.safetensors")
 
         with looping(trainer, "frames", "frames", config.frames, config.method, progress, kept.path) as loop:
-            while trainer.counters["frames"] < config.frames and not loop.stopped():
-                line = next_report(trainer, held_out, loop)
-                kept.report(line, trainer, **checksums)
-                if on_report is not None:
-                    on_report(line)
-            finished = trainer.counters["frames"] >= config.frames
-            if not finished:
-                loop.say_where()
+            finished = loop.report(kept, lambda: next_report(trainer, held_out, loop), on_report, **checksums)
         if kept.path is not None and finished and leads():
             about = {"method": config.method, "level": config.level, "train_levels": str(config.train_levels)}
             save_agent(kept.path / "agent", trainer.agent, about)
