@@ -30,6 +30,7 @@ hands back plain arrays, `compare` judges those. What an exercise expects never 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, get_args, get_type_hints
@@ -165,8 +166,8 @@ class Exercise:
 
     def _case(self, dice: Dice, fixed: dict[str, int]) -> Case:
         hints = [*self.inputs.values()]
-        words = [word for hint in hints if hasattr(hint, "dim_str") for word in hint.dim_str.split()]
-        free = [word for word in dict.fromkeys(words) if word.isidentifier() and word not in fixed]
+        words = [w for hint in hints if hasattr(hint, "dim_str") for w in re.findall(r"[A-Za-z]\w*", hint.dim_str)]
+        free = [word for word in dict.fromkeys(words) if word not in fixed]
         letters = {**fixed, **dict(zip(free, dice.sizes(len(free)), strict=True))}
         inputs = {name: self._value(name, hint, dice, letters) for name, hint in self.inputs.items()}
         if self.prepare is not None:
