@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 
 RIGHT = {}
@@ -174,3 +175,144 @@ def block_by_block(h, W):
 @right("blocks")
 def by_einsum(h, W):
     return torch.einsum("bni,nij->bnj", h, W)
+
+
+@right("lstm_step")
+def library_cell(x, h, c, W_x, W_h, b):
+    return torch.lstm_cell(x, (h, c), W_x.t(), W_h.t(), b, torch.zeros_like(b))
+
+
+@right("lstm_step")
+def gate_by_gate(x, h, c, W_x, W_h, b):
+    H = h.shape[1]
+    i, f, g, o = (x @ W_x[:, j : j + H] + h @ W_h[:, j : j + H] + b[j : j + H] for j in range(0, 4 * H, H))
+    c = c / (1 + torch.exp(-f)) + g.tanh() / (1 + torch.exp(-i))
+    return [torch.sigmoid(o) * torch.tanh(c), c]
+
+
+@right("masked_unroll")
+def world_by_world_unroll(x, h0, resets, W, U):
+    worlds = []
+    for b in range(x.shape[1]):
+        h, trail = h0[b], []
+        for t in range(x.shape[0]):
+            if resets[t, b]:
+                h = torch.zeros_like(h)
+            h = torch.tanh(x[t, b] @ W + h @ U)
+            trail.append(h)
+        worlds.append(torch.stack(trail))
+    return torch.stack(worlds, 1)
+
+
+@right("masked_unroll")
+def multiplied_unroll(x, h0, resets, W, U):
+    driven, h, trail = torch.einsum("tbd,dh->tbh", x, W), h0, []
+    for t, keep in enumerate(1.0 - resets.float()):
+        h = torch.tanh(torch.addmm(driven[t], keep[:, None] * h, U))
+        trail.append(h[None])
+    return torch.cat(trail)
+
+
+@right("gae")
+def as_sums(rewards, values, dones, last_value, gamma, lam):
+    T, B = rewards.shape
+    V, found = torch.cat([values, last_value[None]]), torch.zeros(T, B)
+    for b in range(B):
+        for t in range(T):
+            weight = 1.0
+            for s in range(t, T):
+                going = 0.0 if dones[s, b] else 1.0
+                found[t, b] += weight * (rewards[s, b] + gamma * going * V[s + 1, b] - V[s, b])
+                weight *= gamma * lam * going
+    return found
+
+
+@right("gae")
+def backwards_in_place(rewards, values, dones, last_value, gamma, lam):
+    A, next_A, next_V = torch.empty_like(rewards), 0, last_value
+    for t in range(len(rewards) - 1, -1, -1):
+        on = torch.where(dones[t], 0.0, 1.0)
+        next_A = A[t] = rewards[t] + on * (gamma * next_V + gamma * lam * next_A) - values[t]
+        next_V = values[t]
+    return A
+
+
+@right("ppo_policy_loss")
+def by_cases(log_prob, old_log_prob, advantages, clip):
+    ratio = torch.exp(log_prob) / torch.exp(old_log_prob)
+    limit = torch.where(advantages > 0, ratio.clamp(max=1 + clip), ratio.clamp(min=1 - clip))
+    return (-limit * advantages).mean()
+
+
+@right("ppo_policy_loss")
+def as_a_maximum(log_prob, old_log_prob, advantages, clip):
+    ratio = torch.exp(log_prob - old_log_prob)
+    return torch.maximum(-ratio * advantages, -advantages * torch.clip(ratio, 1 - clip, 1 + clip)).sum() / len(ratio)
+
+
+@right("cut_spans")
+def with_slices(x, states, span):
+    starts = range(0, len(x), span)
+    return torch.cat([x[t : t + span] for t in starts], dim=1), torch.cat([states[t] for t in starts])
+
+
+@right("cut_spans")
+def with_indices(x, states, span):
+    B, sequences = x.shape[1], []
+    for t in range(0, len(x), span):
+        sequences += [x[t : t + span, b] for b in range(B)]
+    return torch.stack(sequences, 1), states[torch.arange(0, len(x), span)].reshape(-1, states.shape[-1])
+
+
+@right("forgetting")
+def forgetting_in_loops(R):
+    S = len(R)
+    best = [max(R[i, j] for i in range(S - 1)) - R[S - 1, j] for j in range(S - 1)]
+    return sum(R[S - 1]) / S, np.array([R[j, j] - R[S - 1, j] for j in range(S)]), np.array(best)
+
+
+@right("forgetting")
+def forgetting_in_single_precision(R):
+    R = R.astype(np.float32)
+    return R[-1].mean(), np.diag(R) - R[-1], np.max(R[:-1, :-1], axis=0) - R[-1, :-1]
+
+
+@right("transfer")
+def transfer_in_loops(R, area, alone):
+    S = len(R)
+    backward = sum(R[S - 1, j] - R[j, j] for j in range(S - 1)) / (S - 1)
+    return backward, np.array([R[j - 1, j] for j in range(1, S)]), 1 - (1 - area) / (1 - alone)
+
+
+@right("transfer")
+def transfer_by_indexing(R, area, alone):
+    j = np.arange(1, len(R))
+    backward = np.mean(R[-1, j - 1] - R[j - 1, j - 1])
+    return torch.tensor(backward), R[j - 1, j], np.divide(area - alone, 1.0 - alone)
+
+
+@right("ewc_penalty")
+def as_quadratic_form(theta, anchor, gradients, strength):
+    fisher, moved = (gradients**2).sum(0) / len(gradients), theta - anchor
+    return fisher, 0.5 * strength * moved @ torch.diag(fisher) @ moved
+
+
+@right("ewc_penalty")
+def sample_by_sample(theta, anchor, gradients, strength):
+    fisher = sum(g * g for g in gradients) / gradients.shape[0]
+    return fisher, strength * sum(f * (t - a) ** 2 for f, t, a in zip(fisher, theta, anchor, strict=True)) / 2
+
+
+@right("rehearse")
+def row_after_row(new, old, share, order_new, order_old):
+    r = math.floor(share * len(new))
+    rows = [new[i] for i in order_new.tolist()[: len(new) - r]] + [old[i] for i in order_old.tolist()[:r]]
+    return torch.stack(rows), len(new) - r
+
+
+@right("rehearse")
+def overwritten_copy(new, old, share, order_new, order_old):
+    r, batch = int(share * new.shape[0]), new[order_new]
+    if r:
+        batch[-r:] = old.index_select(0, order_old[:r])
+    return batch, torch.tensor(len(batch) - r)

@@ -234,7 +234,7 @@ class Exercise:
         return None
 
     def _values(self, function: Callable[..., Any], case: Case) -> tuple[Any, ...] | None:
-        result = function(**case.copied())
+        result = function(*case.copied().values())
         return None if result is None else as_values(result, case, self.outputs, ours=True)
 
     def _close(self, a: Any, b: Any) -> bool:

@@ -1,11 +1,12 @@
-"""The exercises of the course, one file a lesson, in the order of the lessons."""
+"""The exercises of the course, one file a lesson or two, in the order of the lessons."""
 
 from ..declaring import Exercise
-from . import lesson3, lesson4
+from . import lesson2, lesson3, lesson3_competition, lesson4, lesson5
 
+LESSONS = (lesson2, lesson3, lesson3_competition, lesson4, lesson5)
 ALL = tuple(
     e
-    for lesson in (lesson3, lesson4)
+    for lesson in LESSONS
     for e in vars(lesson).values()
     if isinstance(e, Exercise) and e.reference.__module__ == lesson.__name__
 )

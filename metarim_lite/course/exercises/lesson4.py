@@ -17,7 +17,8 @@ from ...models.attention import choose_active, eagerness
 from ...models.controller import ControllerState
 from ...models.controller import count_parameters as count
 from ..declaring import exercise
-from .lesson3 import _said, active_set, input_attention
+from .lesson3 import input_attention
+from .lesson3_competition import _said, active_set
 
 exercise_4 = partial(exercise, lesson="04_recurrent_independent_mechanisms")
 
