@@ -17,7 +17,8 @@ import tyro
 
 from .cli_course import build, check, exercises, ship
 from .cli_look import bench, compare_minigrid, demo, evaluate, replay, report, transfer
-from .cli_many import continual, forgetting, study, sweep
+from .cli_many import continual, forgetting, sweep
+from .cli_study import study
 from .cli_train import adapt, from_file, imitate, train, train_command
 from .errors import UserError
 from .files import user_path

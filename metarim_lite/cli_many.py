@@ -1,4 +1,4 @@
-"""The commands that run or compare many agents: continual, forgetting, sweep and study."""
+"""The commands that run or compare many agents: continual, forgetting and sweep (study: cli_study.py)."""
 
 from __future__ import annotations
 
@@ -95,35 +95,3 @@ def sweep(
     if done.failures:
         print(f"{len(done.failures)} of {len(config.runs())} runs failed; the others are kept", file=sys.stderr)
         raise SystemExit(1)
-
-
-def study(
-    name: Words[str],
-    folder: Path | None = None,
-    seeds: tuple[int, ...] = (0, 1, 2),
-    workers: int = 1,
-    ship: bool = False,
-    shipped: bool = False,
-) -> None:
-    """Make one of the RIM paper's tables on sequence tasks again: several settings, several seeds. Takes hours.
-
-    A study that was stopped goes on where it was.
-
-    Args:
-        name: copying, adding, bouncing-balls or digits.
-        folder: where the runs are kept; default runs/study-NAME.
-        seeds: of each setting; others that the folder's table has stay in it.
-        workers: processes that share the cores.
-        ship: put the table, and a model where the study names one, among the data that come with the package.
-        shipped: run nothing, print the table that came with the package.
-    """
-    from .experiments.studies import run_study, ship_study, shipped_study
-
-    if shipped:
-        print(shipped_study(name))
-        return
-    folder = folder or Path("runs") / f"study-{name}"
-    table = run_study(name, folder, seeds, workers)
-    if ship:
-        ship_study(table, folder)
-    print(table)

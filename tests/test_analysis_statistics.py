@@ -9,6 +9,7 @@ from metarim_lite.analysis import (
     curves,
     interquartile_mean,
     mean_interval,
+    performance_profile,
     probability_of_improvement,
     stratified_bootstrap,
     wilson,
@@ -245,3 +246,12 @@ def test_area_and_frames_of_a_curve_worked_out_by_hand():
     assert curves.frames_to([0, 100], [0.1, 0.89], 0.9) is None
     with pytest.raises(UserError, match="run of 300"):
         curves.area(frames, success, planned=300)
+
+
+def test_a_profile_is_the_share_of_runs_above_each_threshold_averaged_over_levels():
+    """By hand: of one level 2 of 4 runs lie above 0.5, of the other 1 of 2; a run at the threshold is not above it."""
+    value, low, high = performance_profile(
+        (0.0, 0.5, 0.9), np.array([0.1, 0.5, 0.6, 1.0]), np.array([0.4, 0.8]), rng=np.random.default_rng(0)
+    )
+    assert value.tolist() == [1.0, 0.5, 0.125]
+    assert (low <= value).all() and (value <= high).all() and (low[0], high[0]) == (1, 1) and high[1] > low[1]

@@ -11,6 +11,9 @@
     sequences.py         the RIM paper's sequence tasks: one supervised run
     studies.py           the RIM paper's tables on them; study_settings.py says what they compare
     search.py            how the defaults were found
+    meta_study.py        the study of fast modules and slow attention: conditions.py says what is compared, claims.py by
+                         which rules, meta_plan.py which runs that takes, meta_run.py what one of them does (with
+                         modules_at_play.py), meta_tuning.py finds rates before, meta_shipped.py is what came out
     shipped.py           agents that come with the package
     commands.py          the command line that makes a run, printed beside its numbers
 

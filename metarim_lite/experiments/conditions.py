@@ -70,7 +70,8 @@ CONDITIONS: dict[str, Condition] = {
                       (GO_TO, PUT_NEXT), 3_000_000),
     "shift": Condition("After the pair: pick up, whose words and goal are new, whose acts are not; by the method's own "
                        "clocks.", (PICK_UP,), 200_000, "adapt", "pair"),
-    "mix-long-memory": Condition("The mix, with a memory that lives across the episodes of a task.", MIX, 4_000_000,
+    "mix-long-memory": Condition("The mix, with a memory that lives across the episodes of a task (in training: levels "
+                                 "to be judged on are played once each, with a memory that is empty).", MIX, 4_000_000,
                                  changes=(("timescales.memory", "task"),)),
     "doors": Condition("Find the key, unlock the door.", (DOORS,), 2_000_000),
     "sequence": Condition("Three small levels, one after the other; a mission ends by another act in each.",

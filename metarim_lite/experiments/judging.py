@@ -38,12 +38,16 @@ def train_and_judge(folder: Path, progress: bool, config: dict[str, Any], episod
         return {"diverged": str(error)} | _line(asked, lines, None)
     if not run.finished:
         raise KeyboardInterrupt
-    return _line(asked, run.metrics, _judge(run, episodes)) | ({"lost": run.lost} if run.lost else {})
+    judged, by_level = _judge(run, episodes)
+    line = _line(asked, run.metrics, judged) | {"by_level": by_level}
+    return line | ({"lost": run.lost} if run.lost else {})
 
 
-def _judge(run: Run, episodes: int) -> Evaluation:
+def _judge(run: Run, episodes: int) -> tuple[Evaluation, dict[str, float]]:
+    """On all held-out levels together; and success on those of each id."""
     held_out = held_out_bank(run.config.levels, episodes, run.config.train_levels)
-    return evaluate(run.agent, held_out, len(held_out))
+    judged, level = evaluate(run.agent, held_out, len(held_out)), held_out.task.cpu().numpy()
+    return judged, {name: float(judged.successes[level == n].mean()) for n, name in enumerate(held_out.level_ids)}
 
 
 def _before(config: TrainConfig) -> float:
@@ -59,6 +63,7 @@ def _line(config: TrainConfig, lines: list[dict[str, Any]], judged: Evaluation |
     frames             played at the end, or when the last checkpoint was written before the run diverged
     planned            frames asked for
     success            value, low, high; of a run that diverged 0
+    by_level           success on the levels of each id (not of a run that diverged)
     reward, length     the same (not of a run that diverged)
     episodes           held-out levels played at the end
     seen               share of them that are identical to a training level
@@ -90,8 +95,8 @@ def _line(config: TrainConfig, lines: list[dict[str, Any]], judged: Evaluation |
         "curve": {"frames": frames, "success": success} | ({"seen": seen} if seen else {}),
         "area": area(frames, success, config.frames if judged is None else None),
         "frames_to": {str(share): frames_to(frames, success, share) for share in SHARES},
-        "updates": _by_name(last, "updates/"),
-        "frames_by_clock": _by_name(last, "frames/"),
+        "updates": counted(last, "updates/"),
+        "frames_by_clock": counted(last, "frames/"),
         "training_success": last.get("success"),
         "threads": config.threads,
         "seconds": last["seconds"],
@@ -100,5 +105,6 @@ def _line(config: TrainConfig, lines: list[dict[str, Any]], judged: Evaluation |
     }
 
 
-def _by_name(line: dict[str, Any], prefix: str) -> dict[str, Any]:
+def counted(line: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Counters of a line of metrics whose names begin so, without that beginning."""
     return {key.removeprefix(prefix): value for key, value in line.items() if key.startswith(prefix)}

@@ -115,6 +115,7 @@ class Results:
         scheduler: str | None = None,
         progress: bool = True,
         title: str = "runs",
+        on_line: Callable[[dict[str, Any]], None] | None = None,
     ) -> dict[str, str]:
         """Finish these runs, and keep a line of each as it ends.
 
@@ -126,6 +127,7 @@ class Results:
                 bar for each.
             scheduler: address of a Dask scheduler, such as tcp://host:8786. Every thread of its workers takes a run.
             progress: show a bar over runs, with the time left.
+            on_line: told each line when it is kept.
 
         Returns:
             The runs that could not be finished: name -> why.
@@ -145,6 +147,8 @@ class Results:
             for run, answer in answers:
                 if "line" in answer:
                     self.keep({"run": run.name, **run.about, **answer["line"]})
+                    if on_line is not None:
+                        on_line(self.lines[run.name])
                     told = answer["line"].get("diverged")
                 else:
                     told = failures[run.name] = answer.get("error", "it was stopped from outside; start again")
