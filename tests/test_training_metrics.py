@@ -18,6 +18,8 @@ from metarim_lite.experiments.continual import train_continually
 from metarim_lite.experiments.sequences import train_sequence
 from metarim_lite.runs import folder as runs
 from metarim_lite.runs import metrics as kept_lines
+from metarim_lite.runs.folder import Learner
+from metarim_lite.runs.loop import looping
 from metarim_lite.runs.tensorboard import tensorboard_reporter
 from metarim_lite.training import train
 from metarim_lite.training.adaptation import SideBySide
@@ -259,3 +261,17 @@ def test_a_state_that_grows_beyond_all_use_is_said_once_long_before_the_loss_is_
         assert len(said) == (gate == "none")
     assert min(lines[0]) > 100 and said == []
     assert 0 < max(lines[1]) < 2
+
+
+def test_large_states_are_said_once_of_a_learner_however_often_its_loop_begins_anew(caplog):
+    """As where somebody watches: each report has a loop of its own."""
+    learners = Learner(), Learner()
+    for learner in learners:
+        learner.counters = {"frames": 5, "reports": 0, "seconds": 0.0}
+        for _ in range(3):
+            with looping(learner, "frames", "frames", 10, "", False, None) as loop:
+                loop.advance(lambda: {"fast/largest_h": torch.tensor(123.0)}, lambda: True)
+    said = [
+        record.getMessage() for record in caplog.records if "largest |h| is 123 after 5 frames" in record.getMessage()
+    ]
+    assert len(said) == len(learners)

@@ -38,21 +38,14 @@ class Interventions(NamedTuple):
         for kind, modules in self._asdict().items():
             listed = isinstance(modules, (tuple, list, set, frozenset, range))
             if not listed or not all(isinstance(n, Integral) and not isinstance(n, bool) for n in modules):
-                raise UserError(
-                    f"{kind}={modules!r} must be a tuple of indices, whole numbers: write {kind}=(2,) for module 2"
-                )
-            for n in modules:
-                if not 0 <= n < num_modules:
-                    raise UserError(
-                        f"{kind}={tuple(modules)} names module {n}, but there are {num_modules} modules: "
-                        f"use indices from 0 to {num_modules - 1}"
-                    )
+                raise UserError(f"{kind}={modules!r} must be a tuple of whole numbers: write {kind}=(2,) for module 2")
+            if missing := set(modules) - set(range(num_modules)):
+                there = f"there are {num_modules} modules: use indices from 0 to {num_modules - 1}"
+                raise UserError(f"{kind}={tuple(modules)} names module {min(missing)}, but {there}")
         off, forced = set(self.off), set(self.forced)
         if len(forced) > active:
-            raise UserError(
-                f"forced={tuple(self.forced)} asks for {len(forced)} modules, but only {active} are active at a step: "
-                f"force at most {active}"
-            )
+            asked = f"forced={tuple(self.forced)} asks for {len(forced)} modules"
+            raise UserError(f"{asked}, but only {active} are active at a step: force at most {active}")
         if len(off) == num_modules:
             raise UserError(f"off={tuple(self.off)} leaves no module at all: keep at least one")
         if off & forced:

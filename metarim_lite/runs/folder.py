@@ -117,6 +117,8 @@ class Learner:
 
     counters: dict[str, Any]
     dice: torch.Generator
+    warned = False
+    """Whether it was said that its states are large (loop.py)."""
 
     def parts(self) -> dict[str, Any]:
         """By name: optimizers, and whatever has a flat `state_dict` of tensors and a `load_state_dict`."""

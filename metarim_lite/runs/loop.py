@@ -41,8 +41,6 @@ class Loop:
     """Whether Ctrl-C was pressed, or SIGTERM came."""
     folder: Path | None
     """That of the run, if it has one."""
-    warned: bool = False
-    """Whether it was said that states are large."""
 
     def advance(self, tick: Callable[[], dict[str, Tensor]], due: Callable[[], bool]) -> tuple[dict[str, float], float]:
         """Ticks up to the next report: (means of the numbers they watched, counts per second).
@@ -103,8 +101,8 @@ class Loop:
     def _warn_of_large_states(self, means: dict[str, float]) -> None:
         """One log line a run when a controller's state grows beyond all use: long before the loss is not finite."""
         top = max((value for key, value in means.items() if key.endswith("/largest_h")), default=0.0)
-        if top > LARGE_STATE and not self.warned:
-            self.warned = True
+        if top > LARGE_STATE and not self.learner.warned:
+            self.learner.warned = True
             log.warning(
                 "the largest |h| is %.3g after %s %s, where a healthy run has less than 10: it may diverge; choose "
                 "agent.output_gate='bounded' or lower rates",

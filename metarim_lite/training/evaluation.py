@@ -90,9 +90,9 @@ def _play(agent: Any, bank: LevelBank, levels: torch.Tensor, generator: torch.Ge
     success, length = torch.zeros_like(playing), torch.zeros_like(levels)
     reward = torch.zeros_like(levels, dtype=torch.float32)
     while playing.any():
-        *_, step = player.play(agent, greedy)
+        *_, step, done = player.play(agent, greedy)
         success |= step.success & playing
         reward += step.reward * playing
         length += playing
-        playing &= ~(step.terminated | step.truncated)
+        playing &= ~done
     return success, reward, length

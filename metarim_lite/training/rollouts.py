@@ -81,8 +81,9 @@ class Player:
     def _see(self) -> Observation:
         return self.observation._replace(mission=self.observation.mission[:, : self.words])
 
-    def play(self, agent: Any, greedy: bool = False) -> tuple[AgentOutput, Tensor, Tensor, Step]:
-        """One step of every world: what the agent said, its actions, their log-probabilities, and what came of it.
+    def play(self, agent: Any, greedy: bool = False) -> tuple[AgentOutput, Tensor, Tensor, Step, Tensor]:
+        """One step of every world: what the agent said, its actions, their log-probabilities, what came of it, and
+        whether the episode is over.
 
         Args:
             greedy: take the likeliest actions instead of drawing them; then they have no log-probabilities, but 0.
@@ -93,8 +94,9 @@ class Player:
         else:
             actions, log_probs = sample_actions(out.logits, self.generator, self.throw)
         step = self.worlds.step(actions)
-        self.observation, self.resets = step.observation, (step.terminated | step.truncated) & self.worlds.visit_begins
-        return out, actions, log_probs, step
+        done = step.terminated | step.truncated
+        self.observation, self.resets = step.observation, done & self.worlds.visit_begins
+        return out, actions, log_probs, step, done
 
     @torch.no_grad()
     def collect(self, agent: Any, T: int, span: int) -> Rollout:
@@ -110,8 +112,7 @@ class Player:
             if t % span == 0:
                 states.append(self.state)
             seen, resets, kind = self._see(), self.resets, self.worlds.mission_kind
-            out, actions, log_probs, step = self.play(agent)
-            done = step.terminated | step.truncated
+            out, actions, log_probs, step, done = self.play(agent)
             kept.append((*seen, resets, actions, log_probs, out.value, step.reward, done, kind, step.success))
 
         out, _ = act(agent, self._see(), self.state, self.resets)

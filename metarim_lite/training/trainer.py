@@ -25,7 +25,7 @@ from ..runs.loop import Loop, looping
 from .adaptation import Adaptation, task_worlds
 from .banks import HELD_OUT_SEEDS, held_out_bank, make_bank
 from .counting import per_episode
-from .evaluation import Evaluation, evaluate
+from .evaluation import evaluate
 from .fitting import USUAL_WORLDS, fitted, with_worlds
 from .graphs import Recorder
 from .imitation import Reader, imitation_loss
@@ -126,7 +126,6 @@ class Run:
     folder: Path | None
     finished: bool
     """False when it was stopped by Ctrl-C before all frames were played."""
-    held_out: Evaluation | None = None
     lost: int = 0
     """Reports whose line is not in `metrics`, since a power cut took it."""
 
