@@ -1,15 +1,13 @@
 """Banks of levels: what minigrid made, packed, split, joined, saved and cached."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from level_facts import LEVELS, level_table, level_table_markdown, quirks
 
 from metarim_lite import cache as kept
 from metarim_lite.bots import demonstrate
 from metarim_lite.envs import GridWorlds, LevelBank, encode_mission, make_minigrid, storage, supported
-from metarim_lite.envs.facts import level_table, level_table_markdown, quirks
 from metarim_lite.envs.generation import registered
 from metarim_lite.errors import UserError
 
@@ -249,8 +247,7 @@ def test_the_table_of_levels_says_what_the_levels_are():
 
 
 def test_the_documented_table_is_the_generated_one():
-    text = (Path(__file__).parents[1] / "metarim_lite" / "envs" / "LEVELS.md").read_text()
-    assert text.endswith(level_table_markdown())
+    assert LEVELS.read_text(encoding="utf-8").endswith(level_table_markdown())
 
 
 def test_every_documented_quirk_is_of_levels_that_there_are():

@@ -389,6 +389,25 @@ def test_an_edited_cell_is_seen_and_acts_like_what_it_holds():
             worlds.edit(*arguments)
 
 
+def test_an_edited_cell_acts_also_where_no_level_has_such_a_thing():
+    """A closed door, a locked one, lava and a goal in a room that has none; forks, and worlds beside, as they were."""
+    bank = LevelBank.generate("BabyAI-GoToObj-v0", range(4), cache=False)
+    for thing, state, actions in (("door", 1, (5, 2)), ("lava", 0, (2,)), ("goal", 0, (2,)), ("door", 2, (5, 2))):
+        worlds = GridWorlds(bank, 2, autoreset=False)
+        worlds.reset(torch.tensor([0, 0]))
+        fork = worlds.fork()
+        x, y, direction = worlds.agent_place(0)
+        ahead = x + cells.DIRECTIONS[direction][0], y + cells.DIRECTIONS[direction][1]
+        assert worlds.cells(0)[ahead].tolist()[0] == cells.TYPE["empty"]
+        worlds.edit(0, *ahead, thing, state=state)
+        for action in actions:
+            step, plain = worlds.step(torch.tensor([action] * 2)), fork.step(torch.tensor([action] * 2))
+        on_it = worlds.agent_place(0)[:2] == ahead
+        assert on_it == (state != 2), thing
+        assert bool(step.terminated[0]) == (thing in ("lava", "goal")) and bool(step.success[0]) == (thing == "goal")
+        assert not (plain.terminated.any() or step.terminated[1]) and torch.equal(worlds.cells(1), fork.cells(1))
+
+
 def test_a_cells_bits_have_names_that_say_what_they_were_made_of():
     """Every door in every state, as ints and as a tensor; opening is what turns one state's cell into another's."""
     names = ("open", "closed", "locked")

@@ -136,7 +136,7 @@ def test_steps_of_worlds_do_not_know_who_makes_levels():
         ahead += imported_files(path, PACKAGE) - needed
     names = {path.stem for path in needed if path.parent.name == "envs"}
     assert {"missions", "vision", "state", "cells"} <= names
-    assert not names & {"generation", "levels", "storage", "facts", "engine"}
+    assert not names & {"generation", "levels", "storage", "engine"}
 
 
 def test_importing_the_package_is_light():

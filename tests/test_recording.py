@@ -5,7 +5,7 @@ import torch
 from tape import capture
 
 from metarim_lite import recording
-from metarim_lite.envs import GridWorlds, LevelBank
+from metarim_lite.envs import GridWorlds, LevelBank, cells
 from metarim_lite.errors import UserError
 
 MIXED = ("BabyAI-GoToLocal-v0", "BabyAI-MiniBossLevel-v0", "BabyAI-PutNextS5N2Carrying-v0", "MiniGrid-LavaGapS5-v0")
@@ -112,6 +112,22 @@ def test_where_nothing_can_be_recorded_steps_are_plain_and_one_line_says_so(bank
     assert all(same(*pair) for pair in kept)
     with pytest.raises(UserError, match="action 7 is out of range"):
         recorded.step(torch.full((B,), 7))
+
+
+def test_a_thing_that_no_level_had_acts_in_recorded_worlds_too(bank, taped):
+    """In worlds without doors: the recorded step knows nothing of them."""
+    plain_bank = bank.select((bank.task == 0).nonzero()[:, 0])
+    worlds, plain = worlds_of(plain_bank), worlds_of(plain_bank)
+    worlds.reset(), plain.reset()
+    recorded = worlds.record()
+    for b in range(B):
+        x, y, direction = worlds.agent_place(b)
+        dx, dy = cells.DIRECTIONS[direction]
+        worlds.edit(b, x + dx, y + dy, "door", state=1), plain.edit(b, x + dx, y + dy, "door", state=1)
+    for action in (5, 2):
+        assert same(recorded.step(torch.full((B,), action)), plain.step(torch.full((B,), action)))
+        assert same_state(worlds, plain)
+    assert (plain.cells(0)[plain.agent_place(0)[:2]] == torch.tensor([4, 0, 0])).all(), "through the open door"
 
 
 def test_work_that_waits_cannot_be_recorded(taped, caplog):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Int, UInt8
@@ -15,13 +14,13 @@ from ..config import seed_number, whole_number, whole_numbers
 from ..errors import UserError, unknown
 from ..machine import check_device
 from ..recording import record
-from .cells import ACTIONS, COLOURS, MARGIN, TYPES, flat_index, inside, make_cell, row_stride
+from .cells import ACTIONS, COLOURS, MARGIN, TYPE, TYPES, flat_index, inside, make_cell, row_stride
 from .levels import LevelBank
 from .lottery import make_lottery, make_salt
 from .missions import mission_kinds
 from .rendering import draw_view, draw_world
 from .simulation import Observation, Step, advance, look, make_fixed
-from .state import Memory, unpack
+from .state import Memory, blank_memory, unpack
 from .vision import make_image, view_cells
 
 logger = logging.getLogger(__name__)
@@ -74,15 +73,7 @@ class GridWorlds:
         self._kinds = mission_kinds(bank.tables).to(device)
         self._salt = make_salt(self.seed, B, device, whole_number("first", first, at_least=0))
         self._lottery = make_lottery(bank.task, whole_number("visits", visits, at_least=1), device)
-        starts = self._fixed.starts
-        self._live_in(
-            Memory(
-                grid=torch.zeros(B, starts.grid.shape[1], dtype=torch.int32, device=device),
-                registers=torch.zeros(len(starts.registers), B, dtype=torch.int64, device=device),
-                episode=torch.zeros(B, dtype=torch.int64, device=device),
-                finished=torch.ones(B, dtype=torch.bool, device=device),
-            )
-        )
+        self._live_in(blank_memory(self._fixed.starts, B))
         self._begun = False
         # On an accelerator the host runs ahead of the device, and reading any value would make it wait: there nothing
         # is counted or checked by value, and finished worlds are replaced under a mask instead of row by row.
@@ -103,10 +94,8 @@ class GridWorlds:
         Raises:
             UserError: levels that are no whole numbers, of the wrong shape or out of range.
         """
-        if levels is not None:
-            levels = self._check_levels(levels)
+        self.renew(torch.ones_like(self._memory.finished), levels)
         self._begun = True
-        self._begin(torch.ones_like(self._memory.finished), levels)
         return self.observe()
 
     def step(self, actions: Int[Tensor, "B"]) -> Step:
@@ -149,7 +138,7 @@ class GridWorlds:
         registers.copy_(changed)
         atoms.copy_(done)
         if self.autoreset:
-            self._renew(terminated | truncated)
+            self.renew(terminated | truncated)
         else:
             self._memory.finished.copy_(terminated | truncated)
         return Step(self.observe(), reward, terminated, truncated, success)
@@ -274,6 +263,9 @@ class GridWorlds:
             if value not in known:
                 raise unknown(f"{name} of cell", value, known)
         self.state.grid[b, flat_index(x, y, self.bank.width)] = make_cell(kind, colour, state)
+        features = self._fixed.features
+        if TYPE[kind] not in features.types:  # until now, steps had nothing to do with such things
+            self._fixed = self._fixed._replace(features=features._replace(types=features.types | {TYPE[kind]}))
 
     def frame(self, b: int, tile_size: int = 32, agent_view: bool = False) -> UInt8[Tensor, "h w 3"]:
         """A picture of world b, pixel for pixel minigrid's `get_frame` (with `agent_view`, `agent_pov=True`).
@@ -309,37 +301,30 @@ class GridWorlds:
         """Worlds that wait for a reset (with autoreset off)."""
         return self._memory.finished.clone()
 
-    def renew(self, which: Bool[Tensor, "B"]) -> None:
+    def renew(self, which: Bool[Tensor, "B"], levels: Int[Tensor, "B"] | None = None) -> None:
         """Begin the next episode in these worlds only.
 
+        Args:
+            levels: which level of the bank each of these worlds plays (the other numbers are not used); None draws.
+
         Raises:
-            UserError: not a bool tensor [B] on the worlds' device.
+            UserError: not a bool tensor [B] on the worlds' device; levels as in `reset`.
         """
         if which.dtype != torch.bool or which.shape != (self.num_envs,) or which.device.type != self.device.type:
             raise UserError(f"renew needs a bool tensor of shape ({self.num_envs},) on {self.device}, got {which!r}")
-        self._begin(which)
-
-    def _begin(self, which: Bool[Tensor, "B"], levels: Int[Tensor, "B"] | None = None) -> None:
-        self._renew(which, levels)
-        self._memory.finished.logical_and_(~which)
-
-    def _renew(self, ended: Bool[Tensor, "B"], levels: Int[Tensor, "B"] | None = None) -> None:
-        """Begin the next episode where one ended: of these levels, if all did, or of drawn ones."""
-        grid, registers, episode, _ = self._memory
-        starts, salt = self._fixed.starts, self._salt
-        rows = ended.nonzero()[:, 0] if self._may_look else None
-        if levels is None and rows is None:
-            levels = self._lottery.draw(salt, episode)
-        elif levels is None:
-            levels = self._lottery.draw(salt[rows], episode[rows])
-        fresh = starts.grid.index_select(0, levels), starts.registers.index_select(1, levels)
-        if rows is None:
-            grid.copy_(torch.where(ended[:, None], fresh[0], grid))
-            registers.copy_(torch.where(ended, fresh[1], registers))
+        grid, registers, episode, finished = self._memory
+        levels = self._lottery.draw(self._salt, episode) if levels is None else self._check_levels(levels)
+        starts = self._fixed.starts
+        if self._may_look:
+            rows = which.nonzero()[:, 0]
+            levels = levels[rows]
+            grid.index_copy_(0, rows, starts.grid.index_select(0, levels))
+            registers.index_copy_(1, rows, starts.registers.index_select(1, levels))
         else:
-            grid.index_copy_(0, rows, fresh[0])
-            registers.index_copy_(1, rows, fresh[1])
-        episode += ended
+            grid.copy_(torch.where(which[:, None], starts.grid.index_select(0, levels), grid))
+            registers.copy_(torch.where(which, starts.registers.index_select(1, levels), registers))
+        episode += which
+        finished.logical_and_(~which)
 
     def check_actions(self, actions: Tensor) -> None:
         """Raises UserError for what `step` refuses, but for finished worlds."""
@@ -356,7 +341,7 @@ class GridWorlds:
         if not self._begun:
             raise UserError("the worlds were never reset; call reset() before step()")
 
-    def _check_levels(self, levels: Any) -> Tensor:
+    def _check_levels(self, levels: Tensor) -> Tensor:
         levels = whole_numbers("levels", levels)
         if levels.shape != (self.num_envs,):
             raise UserError(f"levels must be an int64 tensor of shape ({self.num_envs},), got {tuple(levels.shape)}")
@@ -373,7 +358,7 @@ class RecordedWorlds:
     """
 
     def __init__(self, worlds: GridWorlds) -> None:
-        self.worlds = worlds
+        self.worlds, self._fixed = worlds, worlds._fixed
         self._actions = torch.zeros(worlds.num_envs, dtype=torch.int64, device=worlds.device)
         start = worlds.state_dict()
         if not start["begun"]:
@@ -390,4 +375,6 @@ class RecordedWorlds:
         """
         self.worlds.check_actions(actions)
         self._actions.copy_(actions)
+        if self.worlds._fixed is not self._fixed:  # a thing was put in that the recorded step knows nothing of
+            return self.worlds.step(self._actions)
         return self._replay()

@@ -38,18 +38,13 @@ def registered() -> tuple[str, ...]:
     return tuple(sorted(i for i in gymnasium.registry if i.startswith(("BabyAI-", "MiniGrid-"))))
 
 
-def refusal(level_id: str) -> str | None:
-    """Why a registered level is not supported; None when it is."""
-    return next((reason for prefix, reason in REFUSED.items() if level_id.startswith(prefix)), None)
-
-
 def supported(prefix: str = "") -> tuple[str, ...]:
     """The ids of the supported levels that start with `prefix`.
 
     >>> len(supported("BabyAI-"))
     96
     """
-    return tuple(i for i in registered() if i.startswith(prefix) and refusal(i) is None)
+    return tuple(i for i in registered() if i.startswith(prefix) and not i.startswith(tuple(REFUSED)))
 
 
 def check_level_id(level_id: str) -> None:
@@ -62,7 +57,7 @@ def check_level_id(level_id: str) -> None:
         raise UserError("BABYAI_DONE_ACTIONS is set, which changes when minigrid's missions succeed; unset it")
     if level_id not in registered():
         raise unknown("level", level_id, supported())
-    if reason := refusal(level_id):
+    for reason in (why for prefix, why in REFUSED.items() if level_id.startswith(prefix)):
         raise UserError(f"level {level_id!r} is not supported: {reason}; see metarim_lite.envs.supported()")
 
 

@@ -10,7 +10,6 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from torch import Tensor
 
 from ..config import whole_numbers
 from ..errors import UserError
@@ -18,7 +17,10 @@ from .cells import ACTIONS
 from .engine import GridWorlds
 from .levels import LevelBank
 from .missions import MISSION_LENGTH, VOCABULARY
+from .simulation import Observation
 from .vision import VIEW
+
+Seen, Info = dict[str, np.ndarray], dict[str, Any]
 
 
 class VectorWorlds(VectorEnv):
@@ -44,7 +46,7 @@ class VectorWorlds(VectorEnv):
         UserError: what GridWorlds raises; a mode that is none of the three.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}
+    metadata: Info = {"render_modes": ["rgb_array"], "render_fps": 10}
 
     def __init__(
         self,
@@ -74,9 +76,7 @@ class VectorWorlds(VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
-    def reset(
-        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def reset(self, *, seed: int | Sequence[int] | None = None, options: Info | None = None) -> tuple[Seen, Info]:
         """Begin new episodes.
 
         Args:
@@ -90,36 +90,33 @@ class VectorWorlds(VectorEnv):
             self.worlds = GridWorlds(self.bank, self.num_envs, self.device, seed, autoreset=False)
         if options.get("reset_mask") is not None:
             self.worlds.renew(torch.as_tensor(options["reset_mask"], device=self.worlds.device))
-            return self._numpy(self.worlds.observe()), {}
-        return self._numpy(self.worlds.reset(options.get("levels"))), {}
+            return _numpy(self.worlds.observe()), {}
+        return _numpy(self.worlds.reset(options.get("levels"))), {}
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[Seen, np.ndarray, np.ndarray, np.ndarray, Info]:
         """One action in every world; see the class for what happens where an episode ends.
 
         Raises:
             UserError: what `GridWorlds.step` raises; actions that are no whole numbers.
         """
         worlds, actions = self.worlds, whole_numbers("actions", actions).to(self.worlds.device)
-        waited = worlds.finished if self.mode == AutoresetMode.NEXT_STEP else None
-        step = worlds.step(actions) if waited is None else worlds.step_unfinished(actions)
-        terminated, truncated = step.terminated, step.truncated
-        observation, success = self._numpy(step.observation), step.success.cpu().numpy()
+        next_step = self.mode == AutoresetMode.NEXT_STEP
+        waited = worlds.finished & next_step
+        step = worlds.step_unfinished(actions) if next_step else worlds.step(actions)
+        terminated, truncated = step.terminated & ~waited, step.truncated & ~waited
+        observation, success = _numpy(step.observation), step.success.cpu().numpy()
         info = {"success": success, "_success": np.ones_like(success)}
-        if waited is not None:
-            terminated, truncated = terminated & ~waited, truncated & ~waited
-            renewed = waited
-        elif self.mode == AutoresetMode.SAME_STEP:
+        renewed = waited
+        if self.mode == AutoresetMode.SAME_STEP:
             renewed = terminated | truncated
             info |= self._final(renewed.cpu().numpy(), observation, success)
-        if self.mode != AutoresetMode.DISABLED and bool(renewed.any()):
+        if bool(renewed.any()):
             worlds.renew(renewed)
-            observation = self._numpy(worlds.observe())
+            observation = _numpy(worlds.observe())
         reward = step.reward.cpu().numpy().astype(np.float64)
         return observation, reward, terminated.cpu().numpy(), truncated.cpu().numpy(), info
 
-    def _final(self, ended: np.ndarray, observation: dict[str, np.ndarray], success: np.ndarray) -> dict[str, Any]:
+    def _final(self, ended: np.ndarray, observation: Seen, success: np.ndarray) -> Info:
         """What gymnasium says of episodes that ended, each with the mask of the worlds that it speaks of."""
         if not ended.any():
             return {}
@@ -133,6 +130,6 @@ class VectorWorlds(VectorEnv):
         """A picture of every world."""
         return tuple(self.worlds.frame(b).numpy() for b in range(self.num_envs))
 
-    @staticmethod
-    def _numpy(observation: tuple[Tensor, ...]) -> dict[str, np.ndarray]:
-        return {name: getattr(observation, name).cpu().numpy() for name in ("image", "direction", "mission")}
+
+def _numpy(observation: Observation) -> Seen:
+    return {name: value.cpu().numpy() for name, value in observation._asdict().items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 import zlib
 from collections.abc import Iterable, Sequence
@@ -15,9 +16,10 @@ from torch import Tensor
 
 from ..config import whole_number, whole_numbers
 from ..errors import UserError
+from ..files import replace_file, user_path
 from .generation import check_level_id, generate_many
 from .missions import decode_mission
-from .storage import SEEDS_PER_FILE, fingerprints, join, load_tables, read_cache, save_tables, write_cache
+from .storage import SEEDS_PER_FILE, Damaged, fingerprints, from_bytes, join, read_cache, to_bytes, write_cache
 
 
 class LevelBank:
@@ -49,12 +51,7 @@ class LevelBank:
 
     @classmethod
     def generate(
-        cls,
-        level_id: str,
-        seeds: Iterable[int],
-        progress: bool = False,
-        workers: int | None = None,
-        cache: bool = True,
+        cls, level_id: str, seeds: Iterable[int], progress: bool = False, workers: int | None = None, cache: bool = True
     ) -> LevelBank:
         """Reset minigrid's environment once with every seed and keep what it made.
 
@@ -128,7 +125,10 @@ class LevelBank:
         Raises:
             UserError: the file cannot be written.
         """
-        save_tables(path, self._all_tables(), self.level_ids)
+        path = user_path(path)
+        with contextlib.suppress(OSError):  # then it cannot be written either
+            path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, to_bytes(self._all_tables(), self.level_ids), mend="choose another place")
 
     @classmethod
     def load(cls, path: str | Path) -> LevelBank:
@@ -137,7 +137,12 @@ class LevelBank:
         Raises:
             UserError: no such file, or a damaged or foreign one (with the field that is wrong).
         """
-        tables, level_ids = load_tables(path)
+        try:
+            tables, level_ids, _ = from_bytes(user_path(path).read_bytes())
+        except OSError as error:
+            raise UserError(f"cannot read a bank from {str(path)!r}: {error.strerror}") from error
+        except Damaged as error:
+            raise UserError(f"{str(path)!r} is not a usable bank of levels: {error}; generate it again") from error
         return cls._of(tables, *level_ids)
 
     @classmethod

@@ -44,7 +44,6 @@ MISSION_KINDS = (*KINDS, "sequence", "other")
 """Kinds of whole missions: a single atom, several of them, or a goal of minigrid's own that is no instruction."""
 
 NO_RULE, DONE_NEAR, PUT_NEAR, REACH_OR_TRAP, RED_THEN_BLUE = range(5)
-RULES = ("reach the goal", "done beside", "put near", "reach the match", "red, then blue door")
 """How minigrid's own levels end, where that is no instruction of BabyAI's (see `simulation.minigrid_rules`)."""
 
 

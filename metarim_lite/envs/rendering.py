@@ -37,7 +37,7 @@ def draw_view(image: UInt8[Tensor, "7 7 3"], lit: int, tile_size: int) -> UInt8[
 
 
 def _seen(lit: int) -> Bool[np.ndarray, "7 7"]:
-    return np.array([[bool(lit >> (8 * i + j) & 1) for j in range(VIEW)] for i in range(VIEW)])
+    return np.unpackbits(np.array([lit]).view(np.uint8), bitorder="little").reshape(8, 8)[:VIEW, :VIEW].astype(bool)
 
 
 def _draw(

@@ -55,7 +55,7 @@ def advance(s: State, actions: Int[Tensor, "B"], fixed: Fixed) -> tuple[Tensor, 
     if fixed.features.rules:
         ended, well = minigrid_rules(after, deed, fixed)
         success, failed = success | (ended & well), failed | (ended & ~well)
-    if fixed.features.exits:
+    if {TYPE["goal"], TYPE["lava"]} & fixed.features.types:
         onto = kind(deed.faced)
         success = success | (deed.entered & (onto == TYPE["goal"]))
         failed = failed | (deed.entered & (onto == TYPE["lava"]))
@@ -117,7 +117,7 @@ def act(s: State, actions: Int[Tensor, "B"], fixed: Fixed) -> tuple[State, Deed]
     dropped = drop & (type_ == TYPE["empty"]) & ~empty_hands
     made = torch.where(picked | dropped, s.carrying, faced)  # picking up leaves EMPTY, which is what was carried
     carrying = torch.where(picked, faced, torch.where(dropped, EMPTY, s.carrying))
-    if features.doors:
+    if TYPE["door"] in features.types:
         flips = toggle & (type_ == TYPE["door"]) & (cells.fits(s.carrying, faced) | ~cells.is_locked(faced))
         made = torch.where(flips, cells.flipped(faced), made)
     opened = toggle & (type_ == TYPE["box"])
@@ -286,11 +286,10 @@ def minigrid_rules(s: State, deed: Deed, fixed: Fixed) -> tuple[Bool[Tensor, "B"
 class Features(NamedTuple):
     """What the levels of a bank contain. Work for what none of them contains is left out."""
 
-    doors: bool
+    types: frozenset[int]  # of what lies in the cells
     contents: bool
     carried: bool
     see_through: bool
-    exits: bool  # goals or lava
     rules: bool  # rules of minigrid's own levels
     kinds: frozenset[int]
     strict: bool
@@ -299,14 +298,12 @@ class Features(NamedTuple):
 
 def find_features(tables: dict[str, Tensor]) -> Features:
     """What there is in a bank's tables."""
-    types = kind(tables["cells"])
     used = tables["done"] == 0
     return Features(
-        doors=bool((types == TYPE["door"]).any()),
+        types=frozenset(kind(tables["cells"]).flatten().bincount().nonzero()[:, 0].tolist()),
         contents=bool((tables["contents"] != EMPTY).any()),
         carried=bool((tables["carried_from"] >= 0).any()),
         see_through=bool(tables["see_through"].any()),
-        exits=bool(((types == TYPE["goal"]) | (types == TYPE["lava"])).any()),
         rules=bool((tables["rule"] != 0).any()),
         kinds=frozenset(tables["kind"][used].unique().tolist()),
         strict=bool(tables["strict"].any()),

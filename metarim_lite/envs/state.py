@@ -59,6 +59,13 @@ class Memory(NamedTuple):
     finished: Bool[Tensor, "B"]  # those that wait for a reset; with autoreset, only those that never began
 
 
+def blank_memory(starts: Starts, B: int) -> Memory:
+    """Of B worlds that wait for their first reset."""
+    grid = starts.grid.new_zeros(B, starts.grid.shape[1])
+    registers = starts.registers.new_zeros(len(starts.registers), B)
+    return Memory(grid, registers, registers.new_zeros(B), registers.new_ones(B, dtype=torch.bool))
+
+
 class Starts(NamedTuple):
     """A bank's levels as they are copied into worlds, on one device."""
 

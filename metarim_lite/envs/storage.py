@@ -9,7 +9,6 @@ one wins.
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import json
 import zlib
@@ -22,8 +21,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ..cache import cached_path, read_cached, write_cached
-from ..errors import UserError
-from ..files import replace_file, user_path
 from .cells import EMPTY, WALL
 
 # name -> (dtype, axes after the first); None is an axis of any length. Places are (x, y), (-1, -1) for nowhere.
@@ -115,31 +112,6 @@ def from_bytes(content: bytes) -> tuple[dict[str, Tensor], tuple[str, ...], str]
     if not len(tensors["task"]) or not 0 <= int(tensors["task"].min()) <= int(tensors["task"].max()) < len(ids):
         raise Damaged("fields 'level_ids' and 'task' do not belong together")
     return {name: tensors[name] for name in TABLES}, ids, str(header.get("minigrid"))
-
-
-def save_tables(path: str | Path, tables: dict[str, Tensor], level_ids: tuple[str, ...]) -> None:
-    """
-    Raises:
-        UserError: the file cannot be written.
-    """
-    path = user_path(path)
-    with contextlib.suppress(OSError):  # then it cannot be written either
-        path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, to_bytes(tables, level_ids), mend="choose another place")
-
-
-def load_tables(path: str | Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """
-    Raises:
-        UserError: no such file, or a damaged or foreign one (with the field that is wrong).
-    """
-    try:
-        tables, level_ids, _ = from_bytes(user_path(path).read_bytes())
-    except OSError as error:
-        raise UserError(f"cannot read a bank from {str(path)!r}: {error.strerror}") from error
-    except Damaged as error:
-        raise UserError(f"{str(path)!r} is not a usable bank of levels: {error}; generate it again") from error
-    return tables, level_ids
 
 
 def cache_path(level_id: str, block: int) -> Path | None:

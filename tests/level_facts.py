@@ -1,4 +1,7 @@
-"""What each level is like, looked up in levels that minigrid makes; and where minigrid surprises (LEVELS.md)."""
+"""What each level is like, looked up in levels that minigrid makes; and where minigrid surprises.
+
+python tests/level_facts.py          # the tables that metarim_lite/envs/LEVELS.md ends with
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,18 @@ import functools
 from pathlib import Path
 from typing import NamedTuple
 
-from .generation import REFUSED, generate_levels, make_minigrid, supported
-from .levels import LevelBank
-from .missions import KINDS, RULES
+from metarim_lite.envs import LevelBank, make_minigrid, supported
+from metarim_lite.envs.generation import REFUSED, generate_levels
+from metarim_lite.envs.missions import KINDS
+
+LEVELS = Path(__file__).parents[1] / "metarim_lite" / "envs" / "LEVELS.md"
+RULES = (
+    "reach the goal",
+    "done beside",
+    "put near",
+    "reach the match",
+    "red, then blue door",
+)  # see missions.NO_RULE ...
 
 
 class LevelFacts(NamedTuple):
@@ -52,8 +64,7 @@ def _facts(level_id: str, seeds: int) -> LevelFacts:
 @functools.cache
 def quirks() -> tuple[tuple[tuple[str, ...], str, str], ...]:
     """The table of quirks in LEVELS.md: (beginnings of the levels' ids, the quirk, what is done here)."""
-    text = Path(__file__).with_name("LEVELS.md").read_text(encoding="utf-8")
-    table = text.partition("quirk of minigrid")[2].partition("\n\n")[0]
+    table = LEVELS.read_text(encoding="utf-8").partition("quirk of minigrid")[2].partition("\n\n")[0]
     rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
     return tuple((tuple(ids.split(", ")), text, here) for ids, text, here in rows)
 
@@ -65,3 +76,7 @@ def level_table_markdown(prefix: str = "", seeds: int = 20) -> str:
     lines += ["", "| not supported | reason |", "|---|---|"]
     lines += [f"| {prefix}… | {reason} |" for prefix, reason in REFUSED.items()]
     return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(level_table_markdown(), end="")
