@@ -38,7 +38,7 @@ from .training import (
 keep_freed_memory()
 fit_threads_to_cores()
 
-_LATER = {"Trace": "lens", "XRay": "lens", "Stepper": "lens", "watch": "lens", "check": "course"}  # they draw
+_LATER = dict.fromkeys(("Trace", "XRay", "Stepper", "WhatIf", "watch"), "lens") | {"check": "course"}  # they draw
 
 
 def __getattr__(name: str) -> Any:
@@ -68,6 +68,7 @@ __all__ = [
     "TrainConfig",
     "UniformAgent",
     "UserError",
+    "WhatIf",
     "XRay",
     "check",
     "encode_mission",

@@ -16,7 +16,7 @@ from typing import Any
 import tyro
 
 from .cli_course import build, check, exercises, ship
-from .cli_look import bench, compare_minigrid, demo, evaluate, replay, report, transfer
+from .cli_look import bench, compare_minigrid, demo, evaluate, play, replay, report, transfer
 from .cli_many import continual, forgetting, sweep
 from .cli_study import study
 from .cli_train import adapt, from_file, imitate, train, train_command
@@ -35,6 +35,7 @@ COMMANDS: dict[str, Any] = {
     "transfer": transfer,
     "study": study,
     "replay": replay,
+    "play": play,
     "bench": bench,
     "compare-minigrid": compare_minigrid,
     "report": report,

@@ -97,6 +97,23 @@ def replay(
         print("\n".join(caption(trace, t, second) for t in range(last_step(trace, second) + 1)))
 
 
+def play(level: Words[str] = "BabyAI-GoToLocal-v0", /, seed: int = 0, agent: str | None = None) -> None:
+    """Play a mission in the terminal; type letters for moves.
+
+    Args:
+        level: which level.
+        seed: seed of the level.
+        agent: file, run folder, or name of a shipped agent that says what it would do, and moves when asked.
+    """
+    from .lens.game import Game
+    from .lens.terminal import play as play_in_terminal
+    from .runs import load_agent
+
+    game = Game(level, seed)
+    game.ask(load_agent(agent) if agent else None)
+    play_in_terminal(game)
+
+
 def report(runs: Words[tuple[Path, ...]], out: Path = Path("curves.png")) -> None:
     """Print a table of runs and draw their learning curves.
 

@@ -24,7 +24,10 @@ MAY_IMPORT = {
     "lens": {"envs", "models", "analysis"},
     "course": {"envs", "models", "training", "runs", "bots", "tasks", "experiments", "analysis", "lens", "data"},
 }
-DRIVES = {"lens/watching.py": {"training", "runs", "experiments"}}  # `watch` shows a training while it drives it
+DRIVES = {
+    "lens/watching.py": {"training", "runs", "experiments"},  # `watch` shows a training while it drives it
+    "lens/choosing.py": {"training", "runs"},  # agents by name, levels that are held out
+}
 
 
 def imported_rooms(source: str, depth: int) -> set[str]:

@@ -1,17 +1,24 @@
 """The widgets: every button does what it says, and nothing a student does ends in a traceback."""
 
+import asyncio
 import base64
+import re
 
 import ipywidgets
 import numpy as np
 import pytest
+import torch
 from lens_traces import make_trace
 from minigrid.utils.baby_ai_bot import BabyAIBot
 
 import metarim_lite as ml
-from metarim_lite.envs import make_minigrid
+from metarim_lite.envs import COLOURS, TYPES, make_minigrid
 from metarim_lite.errors import UserError
-from metarim_lite.lens import describe, step_svg
+from metarim_lite.lens import describe
+from metarim_lite.lens.controls import guarded
+from metarim_lite.lens.game import Game, why_nothing
+from metarim_lite.lens.page import picture_html
+from metarim_lite.lens.xray import largest_drop, next_change
 
 LEVEL = "BabyAI-GoToObjS6-v1"
 NAMES = ("left", "right", "forward", "pickup", "drop", "toggle", "done")
@@ -92,7 +99,7 @@ def test_new_level_deals_the_level_of_the_next_seed():
 def test_a_mistake_is_shown_as_a_sentence_and_the_game_goes_on(monkeypatch):
     stepper = ml.Stepper(LEVEL, seed=0)
 
-    def fail(seed):
+    def fail(*_):
         raise UserError("no level today")
 
     monkeypatch.setattr(stepper.game, "deal", fail)
@@ -100,6 +107,121 @@ def test_a_mistake_is_shown_as_a_sentence_and_the_game_goes_on(monkeypatch):
     assert "no level today" in stepper.screen.value
     stepper.buttons["left"].click()
     assert "no level today" not in stepper.screen.value and stepper.game.steps == 1
+
+
+def test_undo_takes_moves_back_one_by_one_to_the_beginning():
+    stepper = ml.Stepper("BabyAI-GoToLocal-v0", seed=3)
+    screens = [stepper.game.frame()]
+    for name in ("left", "forward", "right", "pickup"):
+        stepper.buttons[name].click()
+        screens.append(stepper.game.frame())
+    for expected in screens[-2::-1]:
+        stepper.buttons["undo"].click()
+        np.testing.assert_array_equal(stepper.game.frame(), expected)
+    assert stepper.game.steps == 0
+    stepper.buttons["undo"].click()
+    assert "nothing to undo" in stepper.screen.value
+
+
+def test_undo_brings_back_an_episode_that_was_over():
+    stepper = ml.Stepper(LEVEL, seed=0)
+    for _ in range(36):
+        stepper.buttons["drop"].click()
+    stepper.buttons["undo"].click()
+    assert not stepper.game.over and stepper.game.steps == 35
+    stepper.buttons["left"].click()
+    assert stepper.game.over
+
+
+def test_the_opinion_is_what_the_agent_says_after_all_that_was_seen():
+    """Asked in one span over the whole episode, whatever was chosen, undone, and whenever it began to look on."""
+    agent = ml.load_agent("meta-rim-gotolocal")
+    stepper = ml.Stepper(LEVEL, seed=4, agents={"mine": agent})
+    stepper.buttons["left"].click()
+    stepper.choice["agent"].value = "mine"
+    for name in ("forward", "right", "undo", "left"):
+        stepper.buttons[name].click()
+    seen = [moment.seen for moment in stepper.game.history]
+    span = type(seen[0])(*(torch.stack(column) for column in zip(*seen, strict=True)))  # (T, 1, …)
+    with torch.no_grad():
+        out, _ = agent(span)
+    for moment, logits, value in zip(stepper.game.history, out.logits, out.value, strict=True):
+        np.testing.assert_allclose(moment.opinion.probabilities, logits[0].softmax(-1), atol=1e-5)
+        assert moment.opinion.value == pytest.approx(float(value), abs=1e-5)
+    assert f"value {float(out.value[-1]):.2f}" in stepper.screen.value and stepper.screen.value.count("<svg") == 2
+    stepper.choice["agent"].value = "nobody"
+    assert stepper.game.opinion is None and stepper.screen.value.count("<svg") == 1
+
+
+def test_handed_over_the_agent_plays_to_the_end_and_the_player_takes_back_by_any_move():
+    stepper = ml.Stepper("BabyAI-GoToLocal-v0", seed=3)
+    stepper.buttons["hand over"].click()  # without a running loop: at once
+    assert stepper.game.over and stepper.game.success and stepper.choice["agent"].value == "meta-rim-gotolocal"
+    stepper.buttons["restart"].click()
+
+    async def take_back():
+        stepper.ticker.start(stepper._playing(), stepper._taken_back, pause=0)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert stepper.ticker.busy and stepper.game.steps > 0 and "The agent chose" in stepper.screen.value
+        before = stepper.game.steps
+        stepper.buttons["left"].click()
+        await asyncio.sleep(0)
+        assert not stepper.ticker.busy and stepper.game.steps == before + 1
+
+    asyncio.run(take_back())
+
+
+def test_level_and_seed_are_chosen_in_the_widget_and_a_wrong_one_changes_nothing():
+    stepper = ml.Stepper(LEVEL, seed=0)
+    stepper.choice["level"].value, stepper.choice["seed"].value = "BabyAI-GoToLocal-v0", 7
+    stepper.buttons["play it"].click()
+    assert (stepper.game.level_id, stepper.game.seed) == ("BabyAI-GoToLocal-v0", 7)
+    stepper.choice["seed"].value = -1
+    stepper.buttons["play it"].click()
+    assert "-1" in stepper.screen.value and stepper.game.seed == 7
+    stepper.buttons["left"].click()
+    assert stepper.game.steps == 1
+
+
+@pytest.mark.parametrize(
+    ("action", "ahead", "hands", "reason"),
+    [
+        ("forward", ("wall", "grey", 0), None, "a wall is in the way"),
+        ("forward", ("door", "red", 1), None, "a closed red door is in the way"),
+        ("forward", ("ball", "blue", 0), None, "a blue ball is in the way"),
+        ("pickup", ("empty", "red", 0), None, "there is nothing in front of you"),
+        ("pickup", ("wall", "grey", 0), None, "there is a wall in front of you, which cannot be picked up"),
+        ("pickup", ("ball", "blue", 0), ("key", "red", 0), "your hands are full with the red key"),
+        ("drop", ("empty", "red", 0), None, "you carry nothing"),
+        ("drop", ("wall", "grey", 0), ("key", "red", 0), "there is a wall in front of you, and no room"),
+        ("toggle", ("door", "red", 2), None, "the door is locked, and opens to one who carries the red key"),
+        ("toggle", ("ball", "red", 0), None, "there is a red ball in front of you, and only doors and boxes open"),
+        ("done", ("empty", "red", 0), None, "only says that you are done"),
+    ],
+)
+def test_a_move_that_changes_nothing_says_why(action, ahead, hands, reason):
+    view = np.ones((7, 7, 3), np.uint8)
+    for place, (kind, colour, state) in {(3, 5): ahead, (3, 6): hands or ("empty", "red", 0)}.items():
+        view[place] = TYPES.index(kind), COLOURS.index(colour), state
+    assert reason in why_nothing(action, view)
+
+
+def test_exactly_the_moves_that_change_nothing_are_explained():
+    """Against minigrid: 120 random moves in a room with doors; same picture from above before and after, or not."""
+    level, rng, silent = "BabyAI-UnlockLocal-v0", np.random.default_rng(0), 0
+    env, game = make_minigrid(level), Game(level, seed=2)
+    env.reset(seed=2)
+    for action in rng.integers(0, 7, 120):
+        before, held = env.get_frame(tile_size=8), env.unwrapped.carrying
+        *_, terminated, truncated, _ = env.step(int(action))
+        game.act(NAMES[action])
+        if terminated or truncated:
+            break
+        same = np.array_equal(before, env.get_frame(tile_size=8)) and held is env.unwrapped.carrying
+        assert ("Nothing happened" in game.message) == same
+        silent += same
+    assert silent > 20
 
 
 def test_an_unknown_level_is_refused_when_the_stepper_is_made():
@@ -130,15 +252,113 @@ def test_xray_shows_exactly_what_the_drawing_gives_for_each_step():
     xray = ml.XRay(trace)
     for t in (0, 2, 4, 1):
         xray.slider.value = t
-        assert xray.screen.value == step_svg(trace, t)
+        assert xray.screen.value == picture_html(trace, t)
         assert describe(trace, t) in xray.caption.value.replace("&quot;", '"')
     xray.t = 3
-    assert xray.screen.value == step_svg(trace, 3)
+    assert xray.screen.value == picture_html(trace, 3)
 
 
 def test_xray_refuses_a_step_outside_the_episode():
     with pytest.raises(UserError, match="step 9"):
         ml.XRay(make_trace(T=4), t=9)
+
+
+def test_xray_jumps_to_the_next_change_of_the_active_modules_until_there_is_none():
+    active = np.array([[1, 0], [1, 0], [0, 1], [0, 1], [1, 0]], bool)
+    trace = make_trace(T=5, N=2, k=1, active=active)
+    assert [next_change(trace, t) for t in range(5)] == [2, 2, 4, 4, None]
+    assert next_change(make_trace(controller="lstm"), 0) is None
+    xray = ml.XRay(trace)
+    for t in (2, 4):
+        xray.buttons["change"].click()
+        assert xray.t == t
+    xray.buttons["change"].click()
+    assert xray.t == 4 and "does not change any more" in xray.caption.value
+
+
+def test_xray_jumps_to_where_the_value_fell_most():
+    values = np.array([0.5, 0.4, 0.9, 0.3, 0.2], np.float32)
+    assert largest_drop(make_trace(T=5, values=values)) == 3
+    xray = ml.XRay(make_trace(T=5, values=values))
+    xray.buttons["drop"].click()
+    assert xray.t == 3
+    rising = ml.XRay(make_trace(T=3, values=np.array([0.1, 0.2, 0.3], np.float32)))
+    rising.buttons["drop"].click()
+    assert rising.t == 0 and "never falls" in rising.caption.value
+    assert largest_drop(make_trace(T=1)) is None
+
+
+def test_xray_has_one_button_with_an_arrow_to_play_and_it_plays_to_the_end_and_pauses():
+    xray = ml.XRay(make_trace(T=4))
+    assert [b.description for b in xray.buttons.values() if "▶" in b.description] == ["▶ play"]
+    assert all(len(b.description) > 2 for b in xray.buttons.values())  # words are what a screen reader says
+    xray.buttons["play"].click()  # without a running loop: at once
+    assert xray.t == 4 and xray.buttons["play"].description == "▶ play"
+
+    async def play_and_pause():
+        xray.ticker.start(xray._playing(), xray._paused, pause=0)
+        xray.go(1)
+        xray.buttons["play"].click()  # it was playing: pause
+        await asyncio.sleep(0)
+        assert not xray.ticker.busy and xray.t == 1
+        xray.buttons["play"].click()
+        await asyncio.sleep(0)
+        assert xray.ticker.busy and xray.buttons["play"].description == "pause"
+        xray.buttons["play"].click()
+        await asyncio.sleep(0)
+        assert xray.buttons["play"].description == "▶ play"
+
+    asyncio.run(play_and_pause())
+
+
+def test_xray_records_another_agent_beside_the_first_with_the_same_level_and_dice(small_bank):
+    trace = ml.Trace.record(ml.UniformAgent(), small_bank, level=5, seed=2)
+    xray = ml.XRay(trace)
+    xray.choice["beside"].value = "meta-rim-gotolocal"
+    xray.slider.value = trace.num_steps
+    xray.buttons["record"].click()
+    assert xray.t == 0 and xray.trace.actions.tolist() == trace.actions.tolist()
+    assert xray.beside.controller == "rim" and (xray.beside.seed, xray.beside.index) == (2, 5)
+    np.testing.assert_array_equal(xray.beside.images[0], trace.images[0])
+    assert xray.screen.value == picture_html(xray.trace, 0, xray.beside)
+    assert xray.slider.max == max(xray.trace.num_steps, xray.beside.num_steps)
+    xray.choice["beside"].value, xray.choice["level"].value, xray.choice["seed"].value = "nobody", LEVEL, 9
+    xray.buttons["record"].click()
+    assert xray.beside is None and xray.trace.seed == 9
+    assert xray.trace.mission == ml.LevelBank.generate(LEVEL, seeds=[9]).mission_text(0)
+
+
+def test_xray_says_what_went_wrong_and_goes_on():
+    xray = ml.XRay(make_trace(T=4))  # nobody is known who could play it; the shipped agents can be chosen
+    xray.choice["seed"].value = -3
+    xray.buttons["record"].click()
+    assert 'role="alert"' in xray.caption.value and "-3" in xray.caption.value
+    xray.buttons["next"].click()
+    assert xray.t == 1 and "alert" not in xray.caption.value
+    xray.pictures = None
+    xray.buttons["next"].click()
+    assert "Something went wrong inside (TypeError" in xray.caption.value
+    with pytest.raises(UserError, match="whole numbers"):
+        xray.go(1.5)
+
+
+def test_an_interrupt_in_the_middle_of_a_callback_is_said():
+    said = []
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    guarded(interrupted, said.append)()
+    assert said == ["The kernel was interrupted in the middle; nothing is lost, try again."]
+
+
+def test_the_keys_press_buttons_that_are_there():
+    for viewer in (ml.XRay(make_trace(T=2)), ml.Stepper(LEVEL)):
+        strip = next(w.value for w in viewer.widget.children if "metarim-keys" in getattr(w, "value", ""))
+        asked = set(re.findall(r"&#x27;[^&]*&#x27;:&#x27;(\w+)&#x27;", strip))
+        classes = {c for b in viewer.buttons.values() for c in b._dom_classes}
+        assert asked and {f"metarim-key-{name}" for name in asked} <= classes
+        assert "metarim-widget" in viewer.widget._dom_classes and "data-lm-suppress-shortcuts" in strip
 
 
 @pytest.mark.parametrize("make", [lambda: ml.Stepper(LEVEL), lambda: ml.XRay(make_trace(T=2))])

@@ -4,11 +4,13 @@ from importlib import import_module
 from typing import Any
 
 from .drawing import describe, frame_png, step_svg
-from .interventions import ModulesFrozen, ModulesOff, SwapMission
+from .interventions import EditCell, ModulesDeaf, ModulesForced, ModulesFrozen, ModulesOff, SwapMission
 from .trace import Trace
 from .view import describe_view, view_svg
 
-_WIDGETS = {"Stepper": "widgets", "XRay": "widgets", "watch": "watching"}  # ipywidgets takes a second to import
+_WIDGETS = {  # ipywidgets takes a second to import
+    "Stepper": "stepper", "XRay": "xray", "WhatIf": "what_if_widget", "watch": "watching",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
@@ -18,11 +20,15 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "EditCell",
+    "ModulesDeaf",
+    "ModulesForced",
     "ModulesFrozen",
     "ModulesOff",
     "Stepper",
     "SwapMission",
     "Trace",
+    "WhatIf",
     "XRay",
     "describe",
     "describe_view",

@@ -38,6 +38,44 @@ class ModulesFrozen:
 
 
 @dataclass(frozen=True)
+class ModulesForced:
+    """From step `start` on these modules are always among the active ones; the others compete for the rest."""
+
+    modules: tuple[int, ...]
+    start: int = 0
+
+    def __str__(self) -> str:
+        return f"{_listed(self.modules)} forced{_since(self.start)}"
+
+
+@dataclass(frozen=True)
+class ModulesDeaf:
+    """From step `start` on these modules read nothing from the others: communication is silent for them."""
+
+    modules: tuple[int, ...]
+    start: int = 0
+
+    def __str__(self) -> str:
+        return f"{_listed(self.modules)} deaf{_since(self.start)}"
+
+
+@dataclass(frozen=True)
+class EditCell:
+    """At step `start` a thing stands in cell (x, y) of the world: what if it were there? No mission speaks of it."""
+
+    x: int
+    y: int
+    kind: str = "empty"
+    """"empty" takes away what is there."""
+    colour: str = "red"
+    start: int = 0
+
+    def __str__(self) -> str:
+        what = "emptied" if self.kind == "empty" else f"{self.colour} {self.kind} put there"
+        return f"cell ({self.x}, {self.y}): {what}{_since(self.start)}"
+
+
+@dataclass(frozen=True)
 class SwapMission:
     """Another mission is shown to the agent from step `start` on; the world still judges its own mission."""
 
@@ -48,7 +86,9 @@ class SwapMission:
         return f"mission swapped{_since(self.start)}"  # the headline of a drawing shows the text itself
 
 
-Intervention = ModulesOff | ModulesFrozen | SwapMission
+OnModules = ModulesOff | ModulesFrozen | ModulesForced | ModulesDeaf
+Intervention = OnModules | SwapMission | EditCell
+KINDS = {ModulesOff: "off", ModulesFrozen: "frozen", ModulesForced: "forced", ModulesDeaf: "deaf"}
 
 
 def check(interventions: Sequence[Intervention], num_modules: int | None) -> tuple[Intervention, ...]:
@@ -61,11 +101,11 @@ def check(interventions: Sequence[Intervention], num_modules: int | None) -> tup
     checked = []
     for one in interventions:
         if not isinstance(one, Intervention):
-            raise UserError(f"{one!r} is not an intervention; use ModulesOff, ModulesFrozen or SwapMission")
+            raise UserError(f"{one!r} is not an intervention; use ModulesOff, ModulesFrozen or SwapMission, say")
         start = as_whole(one.start)
         if start is None or start < 0:
             raise UserError(f"an intervention starts at step 0 or later, a whole number, not at {one.start!r}")
-        plain = {} if isinstance(one, SwapMission) else {"modules": _check_modules(one, num_modules)}
+        plain = {} if not isinstance(one, OnModules) else {"modules": _check_modules(one, num_modules)}
         checked.append(replace(one, start=start, **plain))
     return tuple(checked)
 
@@ -73,11 +113,12 @@ def check(interventions: Sequence[Intervention], num_modules: int | None) -> tup
 def in_force(interventions: Sequence[Intervention], t: int) -> Interventions | None:
     """What the agent's controller is handed at step t: all that has begun, without its date; None when its modules are
     left alone."""
-    off, frozen = (
-        tuple(sorted({m for one in interventions if isinstance(one, kind) and t >= one.start for m in one.modules}))
-        for kind in (ModulesOff, ModulesFrozen)
-    )
-    return Interventions(off=off, frozen=frozen) if off or frozen else None
+    begun = [one for one in interventions if t >= one.start]
+    chosen = {
+        name: tuple(sorted({m for one in begun if isinstance(one, kind) for m in one.modules}))
+        for kind, name in KINDS.items()
+    }
+    return Interventions(**chosen) if any(chosen.values()) else None
 
 
 def mission_at(interventions: Sequence[Intervention], t: int) -> str | None:
@@ -86,7 +127,7 @@ def mission_at(interventions: Sequence[Intervention], t: int) -> str | None:
     return max(swaps, key=lambda one: one.start).text if swaps else None
 
 
-def _check_modules(one: ModulesOff | ModulesFrozen, num_modules: int | None) -> tuple[int, ...]:
+def _check_modules(one: OnModules, num_modules: int | None) -> tuple[int, ...]:
     """The modules that it names, as Python's own numbers."""
     if num_modules is None:
         raise UserError(f"{type(one).__name__} needs an agent made of modules, and this one has an LSTM; use a RIM")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .interventions import KINDS
 from .svg import BLUE, BLUE_TINT, FAINT, GREY_TINT, INK, ORANGE, PAPER, QUIET, disc, line, number, path, rect, text
 
 CARD_HEIGHT = 92
@@ -49,10 +50,10 @@ def _columns(count: int, left: float, width: float) -> list[tuple[float, float]]
 
 
 def _marks(trace, n: int, t: int) -> str:
-    """What an intervention does to module n at step t: "off", "frozen" or nothing."""
+    """What an intervention does to module n at step t: "off", "frozen", "forced", "deaf" or nothing."""
     for one in trace.interventions:
         if t >= one.start and n in getattr(one, "modules", ()):
-            return "off" if type(one).__name__ == "ModulesOff" else "frozen"
+            return KINDS[type(one)]
     return ""
 
 
@@ -84,7 +85,7 @@ def _card(n: int, column: tuple[float, float], on: bool, much: float, mark: str)
     drawn.append(disc(mark_x, mark_y, 6, fill=BLUE if on else PAPER, stroke=BLUE if on else QUIET))
     word = mark or ("active" if on else "inactive")
     if w < 40:  # the disc says it too
-        word = {"off": "off", "frozen": "ice"}.get(mark, "")
+        word = {"frozen": "ice", "forced": "on"}.get(mark, mark)
     if word:
         drawn.append(text(x + pad, CARDS_Y + 45, word, size=small, bold=on or bool(mark), fill=BLUE if on else QUIET))
     bar = w - 2 * pad

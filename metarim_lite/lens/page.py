@@ -33,7 +33,7 @@ DARK = {
     RED_TINT: "#43291B",
 }  # fmt: skip
 _IN_THE_DARK = ":is(body[data-jp-theme-light=false],body.vscode-dark,html[theme=dark],.metarim-dark) .metarim-room"
-_ROOM = "max-height:max(340px,calc(100vh - var(--metarim-below,292px)))"
+_ROOM = "max-height:max(340px,calc(100vh - var(--metarim-below,316px)))"
 STYLE = (
     ".metarim-room{container-type:inline-size}.metarim-room svg{display:block;margin:auto}"
     f".metarim-wide svg,.metarim-pair svg{{{_ROOM}}}.metarim-narrow{{display:none}}"
@@ -41,6 +41,17 @@ STYLE = (
     ".metarim-pair>div{flex:1 1 380px;min-width:0;max-width:600px}"
     "@container(max-width:640px){.metarim-wide{display:none}.metarim-narrow{display:block}"
     ".metarim-pair svg{max-height:none}}"
+    f".metarim-panel{{--ink:{INK};--quiet:{QUIET};--paper:{PAPER};--tint:{BLUE_TINT};--edge:{BLUE};"
+    "background:var(--paper);color:var(--ink);line-height:1.35;border:1px solid #8a939c55;border-radius:12px;"
+    "padding:10px 16px;max-width:1080px}.metarim-panel svg{max-height:330px}"
+    ".metarim-quiet{font-size:13px;color:var(--quiet);margin:2px 0 4px}"
+    ".metarim-status{font-size:16px;font-weight:650;margin:4px 0 0;padding:5px 12px;border-radius:6px;"
+    "background:var(--tint);border-left:5px solid var(--edge)}"
+    f".metarim-good{{--tint:{GREEN_TINT};--edge:{GREEN}}}.metarim-alarm{{--tint:{RED_TINT};--edge:{VERMILLION}}}"
+    f"{_IN_THE_DARK}.metarim-panel{{--ink:{DARK[INK]};--quiet:{DARK[QUIET]};--paper:{DARK[PAPER]}}}"
+    f"{_IN_THE_DARK} .metarim-plain{{--tint:{DARK[BLUE_TINT]};--edge:{DARK[BLUE]}}}"
+    f"{_IN_THE_DARK} .metarim-good{{--tint:{DARK[GREEN_TINT]};--edge:{DARK[GREEN]}}}"
+    f"{_IN_THE_DARK} .metarim-alarm{{--tint:{DARK[RED_TINT]};--edge:{DARK[VERMILLION]}}}"
     + "".join(
         f'{_IN_THE_DARK} [{kind}="{light}"]{{{kind}:{dark}}}'
         for light, dark in DARK.items()

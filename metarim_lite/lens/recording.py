@@ -14,7 +14,7 @@ from ..envs import GridWorlds, LevelBank, encode_mission
 from ..errors import UserError
 from ..models import act
 from . import interventions as changes
-from .interventions import Intervention, SwapMission
+from .interventions import EditCell, Intervention, SwapMission
 
 
 def draw_action(probabilities: np.ndarray, luck: float) -> int:
@@ -48,6 +48,12 @@ def play(
     over = False
     while not over:
         t = len(steps)
+        edits = [one for one in interventions if isinstance(one, EditCell) and one.start == t]
+        for edit in edits:
+            worlds.edit(0, edit.x, edit.y, edit.kind, edit.colour)
+        if edits:
+            seen = worlds.observe()
+            copies[-1], views[-1] = worlds.fork(), seen
         swapped = changes.mission_at(interventions, t)
         told = seen.mission if swapped is None else swaps[swapped]  # (1, L)
         starts = torch.tensor([t == 0], device=device)

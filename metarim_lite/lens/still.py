@@ -86,7 +86,7 @@ def _draw_path(element: ET.Element, n: dict[str, float], pen: ImageDraw.ImageDra
 
 
 def path_points(d: str) -> list[tuple[list[Point], bool]]:
-    """The lines of a path as points, and whether each is closed. It knows M, L, C, and l, h, v, z.
+    """The lines of a path as points, and whether each is closed. It knows M, L, C, and m, l, h, v, z.
 
     >>> path_points("M1 2h3v4z")
     [([(1.0, 2.0), (4.0, 2.0), (4.0, 6.0)], True)]
@@ -99,6 +99,9 @@ def path_points(d: str) -> list[tuple[list[Point], bool]]:
             continue
         points, _ = lines[-1]
         px, py = points[-1]
+        if letter == "m":
+            lines.append(([(px + v[0], py + v[1])], False))
+            continue
         if letter == "z":
             lines[-1] = (points, True)
         elif letter == "C":

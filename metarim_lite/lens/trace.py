@@ -88,7 +88,7 @@ class Trace:
             agent: an Agent, on any device.
             bank: where the level comes from; `level` counts from 0 within it.
             seed: of the random numbers that draw the actions.
-            interventions: ModulesOff, ModulesFrozen or SwapMission.
+            interventions: ModulesOff, ModulesFrozen, ModulesForced, ModulesDeaf, SwapMission, EditCell.
             greedy: take the most probable action instead of drawing one.
 
         Raises UserError when the bank has no such level or an intervention does not fit the agent.

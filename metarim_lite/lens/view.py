@@ -20,12 +20,16 @@ def view_svg(image: np.ndarray) -> str:
     Args: `image` uint8 [7, 7, 3], column first, as in minigrid.
     """
     size = VIEW * CELL + 16
+    return document(size, size, view_elements(image), "what the agent sees", describe_view(image))
+
+
+def view_elements(image: np.ndarray) -> list[str]:
+    """The elements of `view_svg`."""
     drawn = [rect(8, 8, VIEW * CELL, VIEW * CELL, fill=GREY_TINT)]
     for column in range(VIEW):
         for row in range(VIEW):
-            drawn += _cell(*_names(image[column, row]), 8 + column * CELL, 8 + row * CELL)
-    drawn += _agent(*_names(image[AGENT_COLUMN, AGENT_ROW])[:2])
-    return document(size, size, drawn, "what the agent sees", describe_view(image))
+            drawn += _cell(*names_of(image[column, row]), 8 + column * CELL, 8 + row * CELL)
+    return drawn + _agent(*names_of(image[AGENT_COLUMN, AGENT_ROW])[:2])
 
 
 def describe_view(image: np.ndarray) -> str:
@@ -33,20 +37,20 @@ def describe_view(image: np.ndarray) -> str:
     found = []
     for column in range(VIEW):
         for row in range(VIEW):
-            kind, colour, state = _names(image[column, row])
+            kind, colour, state = names_of(image[column, row])
             if kind in ("unseen", "empty", "wall", "floor") or (column, row) == (AGENT_COLUMN, AGENT_ROW):
                 continue
             ahead, aside = AGENT_ROW - row, column - AGENT_COLUMN
             name = f"{state} {colour} door" if kind == "door" else f"{colour} {kind}"
             found.append((ahead + abs(aside), f"{name} {_place(ahead, aside)}"))
     sentence = "In view: " + ("; ".join(words for _, words in sorted(found)) or "no objects")
-    held, colour, _ = _names(image[AGENT_COLUMN, AGENT_ROW])
+    held, colour, _ = names_of(image[AGENT_COLUMN, AGENT_ROW])
     if held in PORTABLE:
         sentence += f"; carried: {colour} {held}"
     return sentence + "."
 
 
-def _names(cell: np.ndarray) -> tuple[str, str, str]:
+def names_of(cell: np.ndarray) -> tuple[str, str, str]:
     """minigrid's three numbers of a cell as (type, colour, state of a door)."""
     kind, colour, state = (int(v) for v in cell)
     return TYPES[kind], COLOURS[colour], DOOR_STATES[state] if TYPES[kind] == "door" else ""

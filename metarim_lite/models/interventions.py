@@ -1,7 +1,7 @@
-"""Experiments on single modules of a RIM, during one span: cut out, frozen, or always active.
+"""Experiments on single modules of a RIM, during one span: cut out, frozen, always active, or deaf to the others.
 
-`metarim_lite.lens` asks "what if, from step 30 on?": its `ModulesOff` and `ModulesFrozen` have a first step, and from
-there on become the `Interventions` that a controller is handed.
+`metarim_lite.lens` asks "what if, from step 30 on?": its `ModulesOff` and its like have a first step, and from there
+on become the `Interventions` that a controller is handed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ class Interventions(NamedTuple):
     frozen: the module competes as usual but neither h nor c changes, even where it wins. Others read the
         state it was frozen in. A reset still clears it.
     forced: always among the k active ones; the rest compete for the remaining places.
+    deaf: it reads nothing from the others (its weights in communication are 0), and no message is added to its state.
     """
 
     off: tuple[int, ...] = ()
     frozen: tuple[int, ...] = ()
     forced: tuple[int, ...] = ()
+    deaf: tuple[int, ...] = ()
 
     def check(self, num_modules: int, active: int) -> None:
         """Raises UserError for a module that does not exist, or forced modules that cannot all be active."""
@@ -58,13 +60,15 @@ class Interventions(NamedTuple):
             UserError: see `check`.
         """
         self.check(num_modules, active)
-        masks = Masks(like.new_zeros(num_modules, 1), *like.new_ones(2, num_modules, dtype=torch.bool))
+        masks = Masks(like.new_zeros(num_modules, 1), *like.new_ones(3, num_modules, dtype=torch.bool))
         for n in self.forced:
             masks.rivalry[n] = math.inf
         for n in self.off:
             masks.rivalry[n], masks.alive[n] = -math.inf, False
         for n in self.frozen:
             masks.thawed[n] = False
+        for n in self.deaf:
+            masks.hears[n] = False
         return masks
 
 
@@ -74,6 +78,7 @@ class Masks(NamedTuple):
     rivalry: Float[Tensor, "N 1"]  # +inf for forced modules, -inf for those switched off, else 0
     alive: Bool[Tensor, "N"]  # not switched off
     thawed: Bool[Tensor, "N"]  # not frozen
+    hears: Bool[Tensor, "N"]  # not deaf
 
     def choose(self, eagerness: Float[Tensor, "N B"], k: int) -> Bool[Tensor, "N B"]:
         """Who is active: the k most eager, forced modules before all others, of those that are alive."""
@@ -83,3 +88,8 @@ class Masks(NamedTuple):
     def thaw(self, chosen: Bool[Tensor, "N B"]) -> Bool[Tensor, "N B"]:
         """The chosen ones without those that are frozen."""
         return chosen & self.thawed.unsqueeze(-1)
+
+    def silence(self, heard: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """What was heard [N,B,·], and with which weights [B,A,N,N]: nothing by those that are deaf.
+        (No message comes of hearing zeros, whatever the output gate.)"""
+        return torch.where(self.hears[:, None, None], heard, 0), torch.where(self.hears[:, None], weights, 0)

@@ -127,7 +127,7 @@ class RIM(Controller):
         # 4. Communicate: each active module reads from the states of all modules, by attention again.
         sizes = (self.comm_key_size, self.comm_key_size, self.comm_value_size)
         query, key, value = torch.bmm(offered, self.C_qkv).unflatten(-1, (self.comm_heads, -1)).split(sizes, -1)
-        heard, weights = communicate(query, key, value, masks.alive)  # [N,B,A·d_v], [B,A,N,N]
+        heard, weights = masks.silence(*communicate(query, key, value, masks.alive))  # [N,B,A·d_v], [B,A,N,N]
         h = torch.where(writes, candidate + self.message(heard), h)
         return h, c, Diagnostics(active[..., 0].t(), on_input.t(), weights * writes.transpose(0, 1).unsqueeze(1))
 

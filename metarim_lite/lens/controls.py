@@ -1,0 +1,165 @@
+"""What the widgets share: buttons whose mistakes are shown, work done bit by bit, keys, still pictures."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable, Iterator
+from html import escape
+from typing import Any
+
+import ipywidgets
+
+from ..errors import UserError
+from .page import sentence_html
+
+Show = Callable[[str], None]
+
+
+def row(*parts: Any, width: str = "100%") -> Any:
+    """The parts side by side, in several lines where one is too short."""
+    return ipywidgets.HBox(parts, layout={"flex_flow": "row wrap", "align_items": "center", "width": width})
+
+
+def guarded(act: Callable[..., Any], show: Show) -> Callable[..., None]:
+    """`act`, whose errors are shown as a sentence by `show`: a widget's callback loses none, and the widget goes on."""
+
+    def acting(*values: Any) -> None:
+        try:
+            act(*values)
+        except UserError as error:
+            show(str(error))
+        except KeyboardInterrupt:
+            show("The kernel was interrupted in the middle; nothing is lost, try again.")
+        except Exception as error:
+            show(f"Something went wrong inside ({type(error).__name__}: {error}); the widget still works.")
+
+    return acting
+
+
+def button(label: str, tip: str, act: Callable[[], None], show: Show, width: str = "auto", key: str = "") -> Any:
+    """A button that acts. `key`: the name by which `keyboard` finds it."""
+    made = ipywidgets.Button(description=label, tooltip=tip, layout={"width": width, "padding": "0 9px"})
+    if key:
+        made.add_class(f"metarim-key-{key}")
+    run = guarded(act, show)
+    made.on_click(lambda _: run())
+    return made
+
+
+def chooser(label: str, options: Any, value: Any, width: str = "230px") -> Any:
+    return ipywidgets.Dropdown(
+        description=label, options=options, value=value, layout={"width": width}, style={"description_width": "auto"}
+    )
+
+
+def keyboard(keys: dict[str, str], words: str) -> Any:
+    """A strip that takes the focus, and presses the buttons of its widget (`button(key=…)`) when keys are pressed.
+
+    ipywidgets know nothing of keys, so this is a script in the strip itself; JupyterLab hands keys on to an element
+    that asks for them (data-lm-suppress-shortcuts). Where a front end runs no such script, the words stay and buttons
+    work.
+
+    Args:
+        keys: name of a key (as in JavaScript's event.key) -> key of a button.
+        words: what the strip says.
+    """
+    table = ",".join(f"'{key}':'{name}'" for key, name in keys.items())
+    script = (
+        f"const n={{{table}}}[event.key];if(!n||event.ctrlKey||event.altKey||event.metaKey)return;"
+        "event.preventDefault();event.stopPropagation();"
+        "const b=this.closest('.metarim-widget').querySelector('.metarim-key-'+n);if(b)b.click();"
+    )
+    strip = ipywidgets.HTML(
+        f'<div class="metarim-keys" tabindex="0" role="group" aria-label="{escape(words)}" '
+        f'data-lm-suppress-shortcuts="true" onkeydown="{escape(script)}" '
+        f'style="font-size:13px;line-height:1.4;padding:1px 8px;border:1px dashed #8a939c;border-radius:6px">'
+        f"⌨ {escape(words)}</div>"
+    )
+    strip.layout.width = "100%"
+    return strip
+
+
+class Ticker:
+    """Work done bit by bit in the kernel's own loop, so that cells and buttons answer in between.
+
+    Without a running loop (a script, a test) all of it is done at once. `steps` is a generator; what it does between
+    two `yield`s is one bit.
+    """
+
+    def __init__(self, show: Show) -> None:
+        self.show, self.task = show, None
+
+    @property
+    def busy(self) -> bool:
+        return self.task is not None and not self.task.done()
+
+    def start(self, steps: Iterator[Any], ended: Callable[[], None], pause: float = 0.0) -> None:
+        """Begin; `ended` is called at the end, whether it came by itself, by `stop` or by an error (which is shown)."""
+        self.stop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            guarded(lambda: [None for _ in steps], self.show)()
+            ended()
+            return
+        self.task = loop.create_task(self._run(steps, ended, pause))
+
+    def stop(self) -> None:
+        if self.busy:
+            self.task.cancel()
+        self.task = None
+
+    async def _run(self, steps: Iterator[Any], ended: Callable[[], None], pause: float) -> None:
+        more = True
+
+        def step() -> None:
+            nonlocal more
+            more = False
+            next(steps)
+            more = True
+
+        try:
+            while True:
+                guarded(_until_end(step), self.show)()
+                if not more:
+                    return
+                await asyncio.sleep(pause)
+        finally:
+            ended()
+
+
+def _until_end(step: Callable[[], None]) -> Callable[[], None]:
+    """`step`, for which the end of its generator is no error."""
+
+    def stepping() -> None:
+        try:
+            step()
+        except StopIteration:
+            return
+
+    return stepping
+
+
+def whole(widget_parts: list[Any]) -> Any:
+    """The parts below each other, as one widget that `keyboard` finds its buttons in."""
+    box = ipywidgets.VBox(widget_parts)
+    box.add_class("metarim-widget")
+    return box
+
+
+def bundle(widget: Any, sentence: str, png: bytes, options: dict[str, Any]) -> dict[str, Any]:
+    """The widget for front ends that have widgets, a still picture or a sentence for those that have none.
+
+    The picture is a PNG because JupyterLab strips drawings (SVG) from notebooks that were not run yet.
+    """
+    shown = widget._repr_mimebundle_(**options)
+    view = "application/vnd.jupyter.widget-view+json"
+    data = shown[0] if isinstance(shown, tuple) else shown
+    still = base64.b64encode(png).decode()
+    sentence = f"{sentence} (A still picture: run this cell to get buttons.)"
+    return {"text/plain": sentence, "image/png": still} | ({view: data[view]} if view in data else {})
+
+
+def alarm(words: str) -> str:
+    return sentence_html(words, alarm=True)
