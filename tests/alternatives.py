@@ -316,3 +316,305 @@ def overwritten_copy(new, old, share, order_new, order_old):
     if r:
         batch[-r:] = old.index_select(0, order_old[:r])
     return batch, torch.tensor(len(batch) - r)
+
+
+@right("split_parameters")
+def in_two_passes(names, fast, slow):
+    clock = torch.zeros(len(names), dtype=torch.long)
+    for parts in (False, True):  # a part comes later and overwrites its group
+        for number, entries in ((1, fast), (2, slow)):
+            for entry in entries:
+                for i, name in enumerate(names):
+                    if ("." in entry) == parts and (name.startswith(entry) if parts else name.split(".")[0] == entry):
+                        clock[i] = number
+    return clock
+
+
+@right("split_parameters")
+def longest_entry(names, fast, slow):
+    clock = {entry: 1 for entry in fast} | {entry: 2 for entry in slow}
+    found = [max((e for e in clock if name.startswith(e)), key=len, default="") for name in names]
+    return torch.tensor([clock.get(entry, 0) for entry in found], dtype=torch.int32)
+
+
+@right("fast_update")
+def chosen_with_where(theta, gradient, m, v, is_fast, step, lr):
+    new_m, new_v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+    move = lr * (new_m / (1 - 0.9**step)) / (torch.sqrt(new_v / (1 - 0.999**step)) + 1e-5)
+    return tuple(torch.where(is_fast, n, o) for n, o in ((theta - move, theta), (new_m, m), (new_v, v)))
+
+
+@right("fast_update")
+def number_by_number(theta, gradient, m, v, is_fast, step, lr):
+    theta, m, v = theta.clone(), m.clone(), v.clone()
+    for p in range(len(theta)):
+        if is_fast[p]:
+            m[p] = 0.9 * m[p] + 0.1 * gradient[p]
+            v[p] = 0.999 * v[p] + 0.001 * gradient[p] ** 2
+            theta[p] -= lr * m[p] / (1 - 0.9**step) / ((v[p] / (1 - 0.999**step)) ** 0.5 + 1e-5)
+    return theta, m, v
+
+
+@right("slow_update")
+def masked_slow_update(theta, gradients, is_slow, fresh, span, slow_span, max_norm, beta):
+    use = (fresh & (span == slow_span)).float()
+    gradient = (use @ gradients) / use.sum() * is_slow
+    return theta - beta * gradient * torch.clamp(max_norm / gradient.norm(), max=1.0)
+
+
+@right("slow_update")
+def slow_update_in_a_loop(theta, gradients, is_slow, fresh, span, slow_span, max_norm, beta):
+    used = [g for g, f, s in zip(gradients, fresh, span, strict=True) if f and s == slow_span]
+    gradient, theta = (sum(used) / len(used))[is_slow], theta.clone()
+    norm = gradient.square().sum().sqrt()
+    theta[is_slow] -= beta * (gradient * max_norm / norm if norm > max_norm else gradient)
+    return theta
+
+
+@right("whose_rate")
+def task_by_task(theta_A, gradients, alpha, beta):
+    ends = []
+    for rate in (beta, alpha):
+        theta = theta_A
+        for g in gradients:
+            theta = theta - rate * g
+        ends.append(theta)
+    return *ends, torch.tensor(alpha) / beta
+
+
+@right("whose_rate")
+def by_the_distance(theta_A, gradients, alpha, beta):
+    direction = torch.ones(len(gradients)) @ gradients
+    right, printed = torch.add(theta_A, direction, alpha=-beta), torch.add(theta_A, direction, alpha=-alpha)
+    return right, printed, float(alpha * direction.norm() / (beta * direction.norm()))
+
+
+@right("through_adaptation")
+def by_hand(w, a, x, y, x_query, y_query, alpha):
+    K, Q = len(y), len(y_query)
+    slope = 2 / K * a * (x.T @ (x @ (a * w) - y))
+    moved = w - alpha * slope
+    back = 2 / Q * (x_query.T @ (x_query @ (a * moved) - y_query))  # for a ⊙ w'
+    jacobian = 2 / K * (torch.diag(x.T @ (x @ (a * w) - y)) + a[:, None] * (x.T @ x) * w)  # d slope / d a
+    return back * moved - alpha * (back * a) @ jacobian, back * moved
+
+
+@right("through_adaptation")
+def by_finite_differences(w, a, x, y, x_query, y_query, alpha):
+    w, a, x, y, x_query, y_query = (t.double() for t in (w, a, x, y, x_query, y_query))
+
+    def adapted(a):
+        return w - alpha * 2 / len(y) * a * (x.T @ (x @ (a * w) - y))
+
+    def judged(w, a):
+        return ((x_query @ (a * w) - y_query) ** 2).mean()
+
+    moved, through, first_order = adapted(a), torch.zeros(len(a)), torch.zeros(len(a))
+    for d in range(len(a)):
+        e = torch.zeros_like(a)
+        e[d] = 1e-5
+        through[d] = (judged(adapted(a + e), a + e) - judged(adapted(a - e), a - e)) / 2e-5
+        first_order[d] = (judged(moved, a + e) - judged(moved, a - e)) / 2e-5
+    return through, first_order
+
+
+@right("slow_or_low")
+def adam_by_hand(gradients, lr, every):
+    def end(gradients, lr):
+        theta, m, v = 0.0, 0.0, 0.0
+        for t, g in enumerate(gradients, start=1):
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+            theta = theta - lr * (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
+        return theta.abs()
+
+    return end(gradients[every - 1 :: every], lr), end(gradients, lr / every)
+
+
+@right("slow_or_low")
+def side_by_side(gradients, lr, every):
+    slow, low = torch.zeros_like(gradients[0], requires_grad=True), torch.zeros_like(gradients[0], requires_grad=True)
+    clocks = torch.optim.Adam([slow], lr), torch.optim.Adam([low], lr / every)
+    for t in range(len(gradients)):
+        slow.grad, low.grad = gradients[t].clone(), gradients[t].clone()
+        clocks[1].step()
+        if (t + 1) % every == 0:
+            clocks[0].step()
+    return slow.detach().abs(), low.detach().abs()
+
+
+@right("interquartile_mean")
+def popped_from_a_list(scores):
+    runs = sorted(scores.tolist())
+    for _ in range(len(runs) // 4):
+        runs.pop(0), runs.pop()
+    return sum(runs) / len(runs)
+
+
+@right("interquartile_mean")
+def by_argsort(scores):
+    ranks = scores.argsort().argsort()
+    return scores[(ranks >= len(scores) // 4) & (ranks < len(scores) - len(scores) // 4)].mean()
+
+
+@right("bootstrap_interval")
+def interval_in_loops(scores, picks):
+    numbers = [popped_from_a_list(np.concatenate([row[p] for row, p in zip(scores, d, strict=True)])) for d in picks]
+    return np.percentile(numbers, 2.5), np.percentile(numbers, 97.5)
+
+
+@right("bootstrap_interval")
+def interval_without_loops(scores, picks):
+    pooled = np.sort(scores[np.arange(len(scores))[:, None], picks].reshape(len(picks), -1), axis=1)
+    cut = pooled.shape[1] // 4
+    return tuple(np.quantile(pooled[:, cut : pooled.shape[1] - cut].mean(1), [0.025, 0.975]))
+
+
+@right("probability_of_improvement")
+def signs(ours, theirs):
+    return (np.sign(ours[:, None] - theirs[None]).mean() + 1) / 2
+
+
+@right("probability_of_improvement")
+def pair_after_pair(ours, theirs):
+    return sum(1.0 if o > t else 0.5 if o == t else 0.0 for o in ours for t in theirs) / (len(ours) * len(theirs))
+
+
+def information_by_entropies(active, situation):
+    def entropy(*columns):
+        _, counts = np.unique(np.stack(columns, 1), axis=0, return_counts=True)
+        return -sum(c / len(situation) * math.log(c / len(situation)) for c in counts)
+
+    return np.array([entropy(a) + entropy(situation) - entropy(a, situation) for a in active.T.astype(int)])
+
+
+@right("specialisation")
+def by_entropies(active, situation, orders):
+    found = information_by_entropies(active, situation)
+    chance = sum(information_by_entropies(active, situation[o]) for o in orders) / len(orders)
+    return found, found - chance
+
+
+@right("specialisation")
+def by_counting(active, situation, orders):
+    def information(s):
+        found = np.zeros(active.shape[1])
+        for n in range(active.shape[1]):
+            for a in (False, True):
+                for value in set(s.tolist()):
+                    both = np.mean((active[:, n] == a) & (s == value))
+                    if both:
+                        found[n] += both * np.log(both / np.mean(active[:, n] == a) / np.mean(s == value))
+        return found
+
+    found = information(situation)
+    return found, np.mean([found - information(situation[o]) for o in orders], axis=0)
+
+
+@right("verdict")
+def in_words(value, low, high, smallest):
+    if high < smallest:
+        return "undecided" if low > 0 and value >= smallest else "not supported"
+    return "supported" if min(low, value - smallest + 1e-300) > 0 else "undecided"
+
+
+@right("verdict")
+def from_a_table(value, low, high, smallest):
+    table = {(True, False): "supported", (False, True): "not supported"}
+    return table.get((bool(low > 0 and value >= smallest), bool(high < smallest)), "undecided")
+
+
+@right("egocentric_view")
+def cropped_and_turned(grid, x, y, direction):
+    padded = torch.nn.functional.pad(grid, (6, 6, 6, 6), value=2)[x : x + 13, y : y + 13]  # the agent in the middle
+    for _ in range((3 - direction) % 4):  # until it looks up
+        padded = padded.t().flip(1)
+        padded = padded.flip(0).flip(1)
+    return padded[3:10, :7].clone()
+
+
+@right("egocentric_view")
+def cell_by_cell(grid, x, y, direction):
+    fx, fy = ((1, 0), (0, 1), (-1, 0), (0, -1))[direction]
+    view = torch.full((7, 7), 2, dtype=torch.int32)
+    for i in range(7):
+        for j in range(7):
+            ahead, right_of = 6 - j, i - 3
+            u, v = x + ahead * fx - right_of * fy, y + ahead * fy + right_of * fx
+            if 0 <= u < grid.shape[0] and 0 <= v < grid.shape[1]:
+                view[i, j] = grid[u, v]
+    return view
+
+
+@right("success_reward")
+def reward_in_a_loop(success, steps, limit):
+    rows = zip(success.tolist(), steps.tolist(), limit.tolist(), strict=True)
+    return torch.tensor([1 - 0.9 * t / most if good else 0.0 for good, t, most in rows])
+
+
+@right("success_reward")
+def reward_by_masking(success, steps, limit):
+    reward = torch.lerp(torch.ones(len(steps)), torch.full((len(steps),), 0.1), steps.float() / limit.float())
+    return reward.masked_fill(~success, 0)
+
+
+TURNS = ((1, 0), (0, 1), (-1, 0), (0, -1))
+
+
+@right("explore")
+def flood_from_the_goal(image, direction, mission, memory):
+    """Distances from all goals at once, then downhill; another map, another order of directions."""
+    words, colours = mission.split(), ("red", "green", "blue", "purple", "yellow", "grey")
+    kind = {"key": 5, "ball": 6, "box": 7}[words[-1]]
+    colour = colours.index(words[-2]) if words[-2] in colours else None
+    world, (x, y) = memory.setdefault("world", {}), memory.get("at", (0, 0))
+    fx, fy = TURNS[direction]
+    for i in range(7):
+        for j in range(7):
+            what = tuple(image[i, j, :2].tolist())
+            if what[0] and (i, j) != (3, 6):
+                a, r = 6 - j, i - 3
+                world[x + a * fx - r * fy, y + a * fy + r * fx] = what
+    world[x, y] = (1, 0)
+    goals = [p for p, (k, c) in world.items() if k == kind and colour in (None, c)]
+    if not goals:
+        free = [p for p, (k, _) in world.items() if k == 1]
+        goals = list({(u + dx, v + dy) for u, v in free for dx, dy in TURNS} - set(world))
+    distance, edge = dict.fromkeys(goals, 0), goals
+    while edge:
+        following = []
+        for u, v in edge:
+            for dx, dy in TURNS:
+                p = (u + dx, v + dy)
+                if p not in distance and world.get(p, (0, 0))[0] == 1:
+                    distance[p] = distance[u, v] + 1
+                    following.append(p)
+        edge = following
+    around = [(distance.get((x + dx, y + dy), 99), (d - direction) % 4) for d, (dx, dy) in enumerate(TURNS)]
+    turn = min(around)[1]
+    if turn:
+        return 0 if turn == 3 else 1
+    if world.get((x + fx, y + fy), (1, 0))[0] == 1:
+        memory["at"] = (x + fx, y + fy)
+    return 2
+
+
+@right("explore")
+def as_a_tensor(*seen):
+    return torch.tensor(flood_from_the_goal(*seen))
+
+
+@right("aliased")
+def moment_by_moment(views, missions, actions):
+    M, found = len(views), torch.zeros(len(views), len(views), dtype=torch.bool)
+    for a in range(M):
+        for b in range(M):
+            alike = torch.equal(views[a], views[b]) and torch.equal(missions[a], missions[b])
+            found[a, b] = alike and bool(actions[a] != actions[b])
+    return found
+
+
+@right("aliased")
+def by_numbering(views, missions, actions):
+    seen = torch.cat([views.flatten(1), missions], 1)
+    number = torch.unique(seen, dim=0, return_inverse=True)[1]
+    return number[:, None].eq(number) & actions[:, None].ne(actions)

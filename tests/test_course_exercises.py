@@ -23,6 +23,11 @@ COMPARED = {name: e for name, e in EXERCISES.items() if not isinstance(e, Behavi
 WRONG = [(e.name, m) for e in EXERCISES.values() for m in e.mistakes]
 
 
+def seeds(exercise, count):
+    """One is enough where an answer plays hundreds of levels."""
+    return range(1 if isinstance(exercise, Behaviour) else count)
+
+
 def ids(value):
     return getattr(getattr(value, "answer", value), "__name__", None)
 
@@ -34,7 +39,7 @@ def test_the_reference_passes_and_a_stub_is_not_attempted(name):
     def stub(*_):
         raise NotImplementedError("your code goes here")
 
-    for seed in range(3):
+    for seed in seeds(exercise, 3):
         assert judge(exercise, exercise.reference, seed).says == "passed"
     verdict = judge(exercise, stub)
     assert (verdict.passed, verdict.attempted) == (False, False) and "not attempted" in verdict.says
@@ -43,18 +48,20 @@ def test_the_reference_passes_and_a_stub_is_not_attempted(name):
 @pytest.mark.parametrize(("name", "mistake"), WRONG, ids=ids)
 def test_every_wrong_answer_fails_with_its_own_sentence(name, mistake):
     exercise, with_size = EXERCISES[name], 0
-    for seed in range(4):
+    for seed in seeds(exercise, 4):
         verdict = judge(exercise, mistake.answer, seed)
         assert not verdict.passed and verdict.attempted
         with_size += verdict.says == mistake.says
         # where it makes no sense for some sizes, its shape is wrong there
         assert verdict.says == mistake.says or "has shape" in verdict.says or "returns None" in verdict.says
-    assert with_size == 4 or mistake.says.startswith("your weights are right, but the read-out mixes keys")
+    assert with_size == len(seeds(exercise, 4)) or mistake.answer.__name__ == "keys_as_values"
+        "your weights are right, but the read-out mixes keys"
+    )
 
 
 @pytest.mark.parametrize(("name", "answer"), [(n, a) for n, answers in RIGHT.items() for a in answers], ids=ids)
 def test_right_answers_written_another_way_pass(name, answer):
-    for seed in range(5):
+    for seed in seeds(EXERCISES[name], 5):
         assert judge(EXERCISES[name], answer, seed).says == "passed"
 
 

@@ -25,9 +25,16 @@ RATES = {
 
 
 
+def _with_turns(inputs, dice):
+    """Task 0 is at its best in the end, task 1 before its own stage."""
+    success = inputs["success"].copy()
+    success[-1, 0], success[0, 1] = 1.0, 1.0
+    return {"success": success}
+
+
 @exercise_5(
     "5.1", "Forgetting", difficulty=2, importance=5, minutes=15, points=2, returns=("average", "forgetting", "from_the_best"),
-    needs="numpy", sizes=({"S": 5}, {"S": 4}, {"S": 6}), draws={"success": RATES["success"]},
+    needs="numpy", sizes=({"S": 5}, {"S": 4}, {"S": 6}), draws={"success": RATES["success"]}, prepare=_with_turns,
     formula=r"""After stage i the success on task j is $R_{ij}$; task j is trained in stage j. With S tasks,
 
 $$\text{average} = \tfrac1S \sum_j R_{S-1,j}, \qquad \text{forgetting}_j = R_{jj} - R_{S-1,j}\;[S], \qquad
