@@ -181,9 +181,9 @@ def to_zero(theta, anchor, gradients, strength):
 
 @exercise_5(
     "5.4", "Rehearsal", difficulty=2, importance=3, minutes=15, points=2, returns=("batch", "counted"), needs="indexing",
-    sizes=({"B": 7, "M": 10}, {"B": 9, "M": 12}, {"B": 5, "M": 8}), tolerance=(0, 0),
+    sizes=({"B": 8, "M": 11}, {"B": 10, "M": 12}, {"B": 6, "M": 9}), tolerance=(0, 0),
     draws={
-        "share": lambda dice, s: (dice.whole(1, s["B"] - 2) + dice.uniform(0.6, 0.9)) / s["B"],
+        "share": lambda dice, s: (dice.whole(1, s["B"] // 2 - 1) + dice.uniform(0.6, 0.9)) / s["B"],
         "order_new": lambda dice, s: dice.order(s["B"]),
         "order_old": lambda dice, s: dice.order(s["M"]),
     },
