@@ -4,12 +4,15 @@ from importlib import import_module
 from typing import Any
 
 from .drawing import describe, frame_png, step_svg
+from .field import PolicyField, policy_field
 from .interventions import EditCell, ModulesDeaf, ModulesForced, ModulesFrozen, ModulesOff, SwapMission
 from .trace import Trace
+from .use import MapOfUse, map_of_use
 from .view import describe_view, view_svg
 
 _WIDGETS = {  # ipywidgets takes a second to import
     "Stepper": "stepper", "XRay": "xray", "WhatIf": "what_if_widget", "watch": "watching",
+    "FieldView": "field_view",
 }  # fmt: skip
 
 
@@ -21,10 +24,13 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "EditCell",
+    "FieldView",
+    "MapOfUse",
     "ModulesDeaf",
     "ModulesForced",
     "ModulesFrozen",
     "ModulesOff",
+    "PolicyField",
     "Stepper",
     "SwapMission",
     "Trace",
@@ -33,6 +39,8 @@ __all__ = [
     "describe",
     "describe_view",
     "frame_png",
+    "map_of_use",
+    "policy_field",
     "step_svg",
     "view_svg",
     "watch",

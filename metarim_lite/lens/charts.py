@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from .svg import BLUE, FAINT, GREY_TINT, INK, PAPER, QUIET, disc, document, line, number, path, rect, text
+from .still import svg_png
+from .svg import BLUE, FAINT, GREY_TINT, INK, PAPER, QUIET, disc, document, line, number, path, placed, rect, text
 
 WIDTH, HEIGHT = 420, 232
 LEFT, RIGHT, TOP, BOTTOM = 46, 404, 50, 204  # the box that the curves lie in
@@ -102,6 +103,17 @@ def words_svg(title: str, words: Sequence[str]) -> str:
     drawn = [rect(14, 40, WIDTH - 28, HEIGHT - 60, fill=GREY_TINT, radius=8), text(14, 22, title, size=15, bold=True)]
     drawn += [text(WIDTH / 2, 108 + 22 * i, words, fill=INK, anchor="middle") for i, words in enumerate(words)]
     return document(WIDTH, HEIGHT, drawn, title, f"{title}: {' '.join(words)}")
+
+
+def row_png(panels: Sequence[str]) -> bytes:
+    """Panels side by side as one PNG, for pages without a kernel."""
+    drawn, across, tallest = [], 0, 0
+    for panel in panels:
+        head, _title, _description, *elements, _end = panel.split("\n")
+        width, height = (int(size) for size in head.partition('viewBox="0 0 ')[2].partition('"')[0].split())
+        drawn += placed(elements, across, 0)
+        across, tallest = across + width, max(tallest, height)
+    return svg_png(document(across, tallest, drawn, "", ""))
 
 
 def thinned(points: Sequence[tuple[float, float]], most: int = MOST_POINTS) -> list[tuple[float, float]]:

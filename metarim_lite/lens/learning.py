@@ -111,7 +111,8 @@ def status_html(learning: Learning) -> str:
         f'<div style="height:6px;background:{FAINT};border-radius:3px;margin:6px 0">'
         f'<div style="height:6px;width:{done:.1f}%;background:{edge};border-radius:3px"></div></div>'
         f'<p role="status" style="font-size:15px;margin:0;padding:6px 10px;background:{tint};'
-        f'border-left:5px solid {edge};border-radius:6px;overflow-wrap:anywhere">{escape(sentence(learning))}{more}</p></div>'
+        f'border-left:5px solid {edge};border-radius:6px;overflow-wrap:anywhere">'
+        f"{escape(sentence(learning))}{more}</p></div>"
     )
 
 
@@ -193,35 +194,5 @@ def episode_gif(trace: Any, last_only: bool = False) -> bytes:
     return file.getvalue()
 
 
-def still_png(learning: Learning) -> bytes:
-    """Success, modules and gradients as one PNG, for pages without a kernel."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 3), layout="constrained")
-    success, shares, norms = figure.subplots(1, 3)
-    for name, lines in learning.earlier.items():
-        success.plot(*_columns(lines, "success"), color=FAINT, label=name)
-    success.plot(*_columns(learning.lines, "success"), color=GREEN, linewidth=2.5, label="this run")
-    success.set(title="success", xlabel="frames", ylim=(-0.02, 1.02), xlim=(0, learning.total))
-    success.legend(frameon=False, fontsize="small")
-    if learning.shares:
-        shares.imshow(np.stack(learning.shares).T, aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
-    shares.set(title="active modules, share of worlds", xlabel="looks", ylabel="module")
-    for key in sorted({key for line in learning.lines for key in line if "/grad_norm/" in key}):
-        group = key.split("/grad_norm/")[1]
-        norms.plot(*_columns(learning.lines, key), label=group, color=OF_GROUP.get(group))
-    norms.set(title="gradient norm of each group", xlabel="frames", yscale="log")
-    if norms.lines:
-        norms.legend(frameon=False, fontsize="small")
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=70)
-    return file.getvalue()
-
-
 def _points(lines: list[Line], key: str) -> list[tuple[float, float]]:
     return [(line["frames"], line[key]) for line in lines if key in line]
-
-
-def _columns(lines: list[Line], key: str) -> tuple[list[float], list[float]]:
-    points = _points(lines, key)
-    return [x for x, _ in points], [y for _, y in points]

@@ -32,6 +32,7 @@ from ..training.banks import held_out_bank, make_bank
 from ..training.fitting import fitted
 from ..training.trainer import Trainer, next_report
 from .background import CLOSED, FAILED, FINISHED, RUNNING, Background, Budget
+from .charts import row_png
 from .learning import (
     Learning,
     episode_html,
@@ -39,7 +40,6 @@ from .learning import (
     modules_svg,
     sentence,
     status_html,
-    still_png,
     success_svg,
 )
 from .trace import Trace
@@ -272,12 +272,13 @@ class Watch:
         self._shown = display(self._bundle(), raw=True, display_id=True)
 
     def _bundle(self) -> dict[str, Any]:
-        """The widget where there is a kernel; elsewhere a sentence, and the picture where something was learnt."""
+        """The widget where there is a kernel; elsewhere a sentence and a picture, as they are now."""
         shown = self.widget._repr_mimebundle_()
         data = shown[0] if isinstance(shown, tuple) else shown
         view = "application/vnd.jupyter.widget-view+json"
         with self._lock:
-            still = {"image/png": base64.b64encode(still_png(self.learning)).decode()} if self.learning.lines else {}
+            png = row_png([draw(self.learning) for draw in (success_svg, modules_svg, gradients_svg)])
+            still = {"image/png": base64.b64encode(png).decode()}
             return {"text/plain": sentence(self.learning), view: data[view], **still}
 
 
