@@ -176,9 +176,8 @@ def spending(
         for name in ("fast", "slow") if per_task else (clock,):
             played = times * num_envs * scales.steps_of_tick(name, steps)
             spent.frames[name] = spent.frames.get(name, 0) + played
-        moved = (*scales.slow, *(scales.fast if scales.learn_start else ())) if per_task else getattr(scales, clock)
         count = ppo.epochs * scales.minibatches(clock, ppo.minibatches)
-        for group in moved:
+        for group in scales.groups_of(clock):
             if groups is None or group in groups:
                 own = count if clock == "slow" else len(range(0, count, dict(scales.seldom).get(group, 1)))
                 spent.updates[group] = spent.updates.get(group, 0) + times * own

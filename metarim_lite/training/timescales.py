@@ -103,6 +103,12 @@ class TimeScales:
             return "slow"
         return "fast"
 
+    def groups_of(self, clock: str) -> tuple[str, ...]:
+        """The groups that a clock moves: per task also the shared start of the fast ones, if it is learned."""
+        if self.adaptation == "per-task":
+            return (*self.slow, *(self.fast if self.learn_start else ()))
+        return getattr(self, clock)
+
     def steps_of_tick(self, clock: str, steps: int) -> int:
         """Steps that each world plays for a tick of this clock, in a run with `TrainConfig.steps`."""
         return self.slow_span if clock == "slow" else max(self.fast_steps or steps, self.fast_span)
@@ -122,18 +128,21 @@ class Clock:
 
     Only these groups take part in an update: the others need no gradient while it runs, so they, and the
     other clock's optimizer, come out of it bit for bit as they went in.
+
+    Args:
+        by_group: all parameters of the agent, as `find_groups` gives them.
+        name: "fast" or "slow".
     """
 
-    def __init__(
-        self, by_group: Groups, groups: tuple[str, ...], span: int, lr: float,
-        slower: dict[str, float] | None = None, seldom: dict[str, int] | None = None, minibatches: int = 0,
-    ) -> None:  # fmt: skip
-        self.groups, self.span, self.seldom, self.minibatches = groups, span, seldom or {}, minibatches
-        factor = slower or {}
-        rates = [{"params": by_group[g], "lr": lr * factor.get(g, 1.0)} for g in groups if by_group[g]]
+    def __init__(self, by_group: Groups, scales: TimeScales, name: str) -> None:
+        self.name, self.scales, self.seldom = name, scales, dict(scales.seldom)
+        self.groups = groups = scales.groups_of(name)
+        self.span, lr = (scales.fast_span, scales.fast_lr) if name == "fast" else (scales.slow_span, scales.slow_lr)
+        factor = dict(scales.slower)
         self.by_group = {g: by_group[g] for g in groups if by_group[g]}
         self.parameters: list[nn.Parameter] = [p for g in groups for p in by_group[g]]
         self.others: list[nn.Parameter] = [p for g in by_group if g not in groups for p in by_group[g]]
+        rates = [{"params": parameters, "lr": lr * factor.get(g, 1.0)} for g, parameters in self.by_group.items()]
         if not rates:
             raise UserError(
                 f"no parameter of this agent is in {groups}, so that what is played for their clock would teach "
@@ -152,8 +161,7 @@ class Clock:
         Args:
             loss: of the agent on a minibatch of spans: what to descend, and numbers to watch.
         """
-        if self.minibatches:
-            config = replace(config, minibatches=self.minibatches)
+        config = replace(config, minibatches=self.scales.minibatches(self.name, config.minibatches))
         spans = self.cut(rollout, config)
         _require_grad(self.others, False)
         try:
@@ -217,17 +225,9 @@ def make_clocks(agent: Any, scales: TimeScales, make: type[Clock] = Clock) -> di
         UserError: a part of a group that this agent does not have, two parts that overlap, or a clock that has no
             parameter to move.
     """
-    slower, by_group = dict(scales.slower), find_groups(agent, scales)
-    if scales.adaptation == "per-task":
-        groups = (*scales.slow, *(scales.fast if scales.learn_start else ()))
-        return {"slow": make(by_group, groups, scales.slow_span, scales.slow_lr)}
-    clocks = {}
-    if scales.fast:
-        seldom, batches = dict(scales.seldom), scales.fast_minibatches
-        clocks["fast"] = make(by_group, scales.fast, scales.fast_span, scales.fast_lr, slower, seldom, batches)
-    if scales.slow:
-        clocks["slow"] = make(by_group, scales.slow, scales.slow_span, scales.slow_lr)
-    return clocks
+    by_group = find_groups(agent, scales)
+    online = [name for name in ("fast", "slow") if getattr(scales, name)]
+    return {name: make(by_group, scales, name) for name in (online if scales.adaptation == "online" else ["slow"])}
 
 
 def groups_that_learn(clocks: dict[str, Clock]) -> list[str]:
