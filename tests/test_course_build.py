@@ -165,17 +165,32 @@ def test_cell_ids_survive_an_insertion_elsewhere(house):
     assert set(before) < set(after) and len(set(after)) == len(after)
 
 
-def test_every_exercise_has_all_its_cells_and_the_points_it_is_worth():
-    for exercise in EXERCISES.values():
-        source = ROOT / "solutions" / "_source" / f"{exercise.lesson}.py"
-        cells = [c for c in read(source, "exercise").cells if c.metadata.get("metarim", {}).get("exercise")]
-        mine = {c.metadata["metarim"]["role"]: c for c in cells if c.metadata["metarim"]["exercise"] == exercise.name}
-        assert set(mine) == {"header", "answer", "example", "check", "hints", "next"}
+def test_every_exercise_in_a_source_has_all_its_cells_and_the_points_it_is_worth():
+    """Header, check and hints come from the declaration. (An exercise that no source has yet is none of a notebook.)"""
+    found = {}
+    for source in (ROOT / "solutions" / "_source").glob("*.py"):
+        for cell in read(source, "exercise").cells:
+            if ours := cell.metadata.get("metarim"):
+                found.setdefault((source.stem, ours["exercise"]), {})[ours["role"]] = cell
+    assert ("03_attention_bottlenecks", "input_attention") in found
+    for (lesson, name), mine in found.items():
+        exercise = EXERCISES[name]
+        assert lesson == exercise.lesson and list(mine) == ["header", "answer", "example", "check", "hints", "next"]
         for role in ("header", "answer", "check"):
             assert mine[role].metadata["metarim"]["points"] == exercise.points
-        assert f"| {exercise.points} |" in mine["header"].source
-        assert mine["hints"].source.count("<details>") == 3
+        assert f"| {exercise.points} |" in mine["header"].source and exercise.formula in mine["header"].source
+        assert mine["check"].source == f'check("{name}", {name})'
+        assert mine["hints"].source.count("<details>") == 3 and exercise.hints[2] in mine["hints"].source
         assert "raise NotImplementedError" in mine["answer"].source and "SOLUTION" not in mine["answer"].source
+
+
+def test_a_source_may_write_header_check_or_hints_itself(house):
+    source = house / "solutions" / "_source" / "03_own.py"
+    role = '# %% metarim={"exercise": "blocks", "role": '
+    source.write_text(f'{role}"answer"}}\ndef blocks(h, W):\n    ...\n\n{role}"check"}}\nprint("own")\n')
+    cells = read(source, "solution").cells[-4:]
+    assert [c.metadata["metarim"]["role"] for c in cells] == ["header", "answer", "hints", "check"]
+    assert cells[-1].source == 'print("own")' and cells[0].id == "blocks-header"
 
 
 def test_where_the_package_is_missing_the_first_cell_says_what_to_do_or_does_it(monkeypatch):

@@ -15,7 +15,7 @@ from metarim_lite.cli_course import exercises as list_exercises
 from metarim_lite.course import check
 from metarim_lite.course.checks import EXERCISES, judge
 from metarim_lite.course.declaring import Behaviour
-from metarim_lite.course.probing import Output
+from metarim_lite.course.probing import Answered, Output, probe
 from metarim_lite.errors import UserError
 from metarim_lite.experiments.ewc import ElasticWeights
 
@@ -158,6 +158,39 @@ def test_a_dtype_or_a_shape_that_broadcasts_and_nan_are_refused(name):
         assert "NaN" in with_first(lambda x: x * float("nan"))
     elif exercise.outputs[0].entries == "flag":
         assert "True and False" in with_first(lambda x: x * 1)
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_a_judge_needs_nothing_of_an_answer_but_plain_arrays(name):
+    """So that the answer may work in another process: what it gave is sent as bytes, shape and dtype."""
+    exercise = COMPARED[name]
+
+    def sent(x):
+        if isinstance(x, (tuple, list)):
+            return tuple(map(sent, x))
+        if isinstance(x, (torch.Tensor, np.ndarray)):
+            array = x.detach().numpy() if isinstance(x, torch.Tensor) else x
+            there = np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape).copy()
+            return torch.from_numpy(there) if isinstance(x, torch.Tensor) else there
+        return x
+
+    for answer, passes in ((exercise.reference, True), (exercise.mistakes[-1].answer, False)):
+        cases = exercise.draw(torch.Generator().manual_seed(3))
+        answered = [probe(answer, case, exercise.outputs) for case in cases]
+        gradients = [{n: None if g is None else sent(g) for n, g in a.gradients.items()} for a in answered]
+        answered = [Answered(sent(a.result), g, a.cut) for a, g in zip(answered, gradients, strict=True)]
+        assert exercise.compare(cases, answered).passed == passes
+
+
+def test_objects_that_claim_to_equal_everything_are_refused():
+    class Agreeable(torch.Tensor):
+        def __eq__(self, other):
+            return torch.ones_like(self, dtype=torch.bool)
+
+    def agreeable(h, W):
+        return torch.zeros_like(h).as_subclass(Agreeable)
+
+    assert "is a Agreeable; it should be a torch.Tensor" in judge(EXERCISES["blocks"], agreeable).says
 
 
 def test_an_exercise_of_ones_own_takes_twenty_lines():

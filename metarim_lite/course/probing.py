@@ -161,13 +161,16 @@ def unwritten(function: Callable[..., Any], error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def once_written(function: Callable[..., Any]) -> Iterator[None]:
-    """For an example beside an exercise: while nobody has written `function`, a line says so, and nothing fails."""
+    """For an example beside an exercise: while `function` is not written, or fails, a line says so, and the cells below
+    go on: it is the check's part to say what is wrong."""
     try:
         yield
-    except NotImplementedError as error:
-        if not unwritten(function, error):
-            raise
-        print(f"Your {function.__name__} is not written yet.")
+    except Exception as error:
+        name = getattr(function, "__name__", "function")
+        if unwritten(function, error):
+            print(f"Your {name} is not written yet.")
+        else:
+            print(f"Your {name} does not work yet: {_first_line(error)}. The check below says more.")
 
 
 def as_values(result: Any, case: Case, outputs: tuple[Output, ...], ours: bool = False) -> tuple[Any, ...]:

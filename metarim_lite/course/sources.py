@@ -3,7 +3,8 @@
 A source is a Python file with `# %%` cells. Two conventions are ours:
 
 - `metarim={"exercise": NAME, "role": ROLE}` in a cell's header says which exercise the cell belongs to; ROLE is
-  "header", "answer", "example", "check", "hints" or "next".
+  "header", "answer", "example", "check", "hints" or "next". Around an answer to an exercise of the course, header,
+  check and hints come from its declaration (cells.py): the source does not write them.
 - `# SOLUTION-BEGIN` and `# SOLUTION-END` inside an answer cell enclose what a student writes: the notebook of
   exercises has `raise NotImplementedError(...)` there. A cell tagged `solution-only` is left out of it.
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from .cells import completed
 from .errors import SKELETON
 
 BEGIN, END = "# SOLUTION-BEGIN", "# SOLUTION-END"
@@ -57,7 +59,7 @@ def read(path: Path, kind: str) -> Any:
     install = nbformat.v4.new_code_cell(INSTALL, metadata=hidden)
     below_title = 1 if parsed.cells and parsed.cells[0].cell_type == "markdown" else 0
     cells, used = [], set()
-    for cell in [*parsed.cells[:below_title], install, *parsed.cells[below_title:]]:
+    for cell in completed([*parsed.cells[:below_title], install, *parsed.cells[below_title:]]):
         identity = _identity(cell, used)  # from the full source: the same in solution and exercise
         tags = cell.metadata.get("tags", [])
         if kind == "exercise" and "solution-only" in tags:

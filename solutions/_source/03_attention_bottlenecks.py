@@ -11,22 +11,7 @@ import torch
 
 from metarim_lite.course import check, once_written, solved_or_reference
 
-# %% [markdown] slideshow={"slide_type": "slide"} metarim={"exercise": "input_attention", "role": "header", "points": 3}
-# ## 3.1 `input_attention`
-#
-# | difficulty | importance | time | points | needs |
-# |---|---|---|---|---|
-# | 2 of 5 | 5 of 5 | 20 minutes | 3 | "The null slot" in lesson 03; `torch.einsum` or `@`, `softmax` |
-#
-# N modules attend to two elements: null, a row of zeros, and the input.
-#
-# $$X = \begin{pmatrix} 0 \\ x \end{pmatrix}\,[B,2,D], \quad K = X W^e\,[B,2,d_k], \quad V = X W^v\,[B,2,d_v],
-# \quad Q_n = h_n W^q_n\,[B,N,d_k]$$
-#
-# $$\text{weights} = \mathrm{softmax}_{\{\text{null},\,\text{input}\}}\big(Q K^\top / \sqrt{d_k}\big)\,[B,N,2],
-# \qquad \text{read-out} = \text{weights}\;V\,[B,N,d_v]$$
-
-# %% tags=["exercise"] metarim={"exercise": "input_attention", "role": "answer", "points": 3}
+# %% tags=["exercise"] metarim={"exercise": "input_attention", "role": "answer"}
 def input_attention(h, x, W_q, W_e, W_v):
     """How much of the input each module takes, and what it reads.
 
@@ -75,28 +60,6 @@ with once_written(input_attention):
         on_null, on_input = weights[0, n].tolist()
         first, second = read_out[0, n].tolist()
         print(f"module {n}: null {on_null:.2f}, input {on_input:.2f}, read-out ({first:.2f}, {second:.2f})")
-
-# %% metarim={"exercise": "input_attention", "role": "check", "points": 3}
-check("input_attention", input_attention)
-
-# %% [markdown] metarim={"exercise": "input_attention", "role": "hints"}
-# <details><summary>Hint 1: where to begin</summary>
-#
-# Build X first: `torch.zeros_like(x)` and `x`, stacked along a new axis between B and D. Everything else follows
-# from the two lines of mathematics, from left to right.
-# </details>
-#
-# <details><summary>Hint 2: each module its own query</summary>
-#
-# `W_q` has a module axis, `W_e` and `W_v` do not. In `torch.einsum`, an axis that stays keeps its letter on the
-# right, and one that is summed away loses it: h is `bnh`, W_q is `nhk`, and Q should be `bnk`.
-# </details>
-#
-# <details><summary>Hint 3: nearly all of it</summary>
-#
-# `Q @ K.transpose(1, 2)` is [B, N, d_k] @ [B, d_k, 2], so it has shape [B, N, 2]. Divide by `d_k ** 0.5`, take the
-# softmax over the **last** axis, and multiply by V with `@`.
-# </details>
 
 # %% [markdown] tags=["solution-only"]
 # **About this solution.** With one real input you may also write `on_input = torch.sigmoid(score)`; the check accepts
