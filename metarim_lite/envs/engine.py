@@ -313,16 +313,19 @@ class GridWorlds:
         if which.dtype != torch.bool or which.shape != (self.num_envs,) or which.device.type != self.device.type:
             raise UserError(f"renew needs a bool tensor of shape ({self.num_envs},) on {self.device}, got {which!r}")
         grid, registers, episode, finished = self._memory
-        levels = self._lottery.draw(self._salt, episode) if levels is None else self._check_levels(levels)
-        starts = self._fixed.starts
-        if self._may_look:
-            rows = which.nonzero()[:, 0]
-            levels = levels[rows]
-            grid.index_copy_(0, rows, starts.grid.index_select(0, levels))
-            registers.index_copy_(1, rows, starts.registers.index_select(1, levels))
+        rows = which.nonzero()[:, 0] if self._may_look else slice(None)
+        if levels is None:
+            levels = self._lottery.draw(self._salt[rows], episode[rows])
         else:
-            grid.copy_(torch.where(which[:, None], starts.grid.index_select(0, levels), grid))
-            registers.copy_(torch.where(which, starts.registers.index_select(1, levels), registers))
+            levels = self._check_levels(levels)[rows]
+        starts = self._fixed.starts
+        grids, columns = starts.grid.index_select(0, levels), starts.registers.index_select(1, levels)
+        if self._may_look:
+            grid.index_copy_(0, rows, grids)
+            registers.index_copy_(1, rows, columns)
+        else:
+            grid.copy_(torch.where(which[:, None], grids, grid))
+            registers.copy_(torch.where(which, columns, registers))
         episode += which
         finished.logical_and_(~which)
 

@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from ..config import whole_numbers
-from ..errors import UserError
+from ..errors import unknown
 from .cells import ACTIONS
 from .engine import GridWorlds
 from .levels import LevelBank
@@ -59,8 +59,7 @@ class VectorWorlds(VectorEnv):
         try:
             self.mode = AutoresetMode(autoreset_mode)
         except ValueError:
-            known = ", ".join(repr(mode.value) for mode in AutoresetMode)
-            raise UserError(f"unknown autoreset mode {autoreset_mode!r}; choose one of {known}") from None
+            raise unknown("autoreset mode", autoreset_mode, (mode.value for mode in AutoresetMode)) from None
         self.bank, self.num_envs, self.device = bank, num_envs, device
         self.worlds = GridWorlds(bank, num_envs, device, seed, autoreset=False)
         self.metadata = {**self.metadata, "autoreset_mode": self.mode}

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
-from .cells import MARGIN
 from .vision import AGENT_COLUMN, AGENT_ROW, VIEW, seen_place
 
 
@@ -23,12 +22,8 @@ def draw_world(
         lit: which cells of its view it sees, as `vision.lit_columns` gives them.
     """
     x, y, direction = agent
-    width, height, _ = cells.shape
-    highlight = np.zeros((width + 2 * MARGIN, height + 2 * MARGIN), dtype=bool)  # a view may reach beyond the grid
-    for i, j in np.argwhere(_seen(lit)):
-        dx, dy = seen_place(i, j, direction)
-        highlight[x + dx + MARGIN, y + dy + MARGIN] = True
-    return _draw(cells, highlight[MARGIN:-MARGIN, MARGIN:-MARGIN], (x, y), direction, tile_size)
+    steps = [seen_place(i, j, direction) for i, j in _seen(lit)]
+    return _draw(cells, [(x + dx, y + dy) for dx, dy in steps], (x, y), direction, tile_size)
 
 
 def draw_view(image: UInt8[Tensor, "7 7 3"], lit: int, tile_size: int) -> UInt8[Tensor, "h w 3"]:
@@ -36,12 +31,12 @@ def draw_view(image: UInt8[Tensor, "7 7 3"], lit: int, tile_size: int) -> UInt8[
     return _draw(image, _seen(lit), (AGENT_COLUMN, AGENT_ROW), 3, tile_size)
 
 
-def _seen(lit: int) -> Bool[np.ndarray, "7 7"]:
-    return np.unpackbits(np.array([lit]).view(np.uint8), bitorder="little").reshape(8, 8)[:VIEW, :VIEW].astype(bool)
+def _seen(lit: int) -> list[tuple[int, int]]:
+    return [(i, j) for i in range(VIEW) for j in range(VIEW) if lit >> (8 * i + j) & 1]
 
 
 def _draw(
-    cells: Tensor, highlight: np.ndarray, agent: tuple[int, int], direction: int, tile_size: int
+    cells: Tensor, highlight: list[tuple[int, int]], agent: tuple[int, int], direction: int, tile_size: int
 ) -> UInt8[Tensor, "h w 3"]:
     from minigrid.core.grid import Grid
     from minigrid.core.world_object import WorldObj
@@ -52,5 +47,5 @@ def _draw(
         for y, cell in enumerate(column):
             thing: Any = WorldObj.decode(*cell)
             heading = direction if (x, y) == agent else None
-            picture[y, :, x] = Grid.render_tile(thing, heading, bool(highlight[x, y]), tile_size)
+            picture[y, :, x] = Grid.render_tile(thing, heading, (x, y) in highlight, tile_size)
     return torch.from_numpy(picture.reshape(height * tile_size, width * tile_size, 3))

@@ -193,9 +193,14 @@ def _spoken_of(s: State, deed: Deed, remembered: Int[Tensor, "B"], fixed: Fixed)
         # The instructions of a second stage that begins in this very step remember nothing as carried before.
         begun = (s.done[0] & s.done[1]).bool()
         remembered = torch.cat([remembered, torch.where(begun, remembered, EMPTY)])  # (2 stages, B)
-    spoken = {k: SPOKEN_OF[k](s, deed, remembered, fixed).expand_as(remembered) for k in fixed.features.kinds}
     stages, B = remembered.shape
-    return _of_kind(s.kind[: fixed.features.atoms].view(stages, -1, B), spoken)
+    kinds = s.kind[: fixed.features.atoms].view(stages, -1, B)  # (stages, parts, B)
+    spoken = {k: SPOKEN_OF[k](s, deed, remembered, fixed).expand_as(remembered) for k in fixed.features.kinds}
+    first = next(iter(spoken.values()))
+    if len(spoken) == 1:
+        return first[:, None].expand(kinds.shape).flatten(0, 1)
+    table = torch.stack([spoken.get(k, first) for k in range(4)])  # (4 kinds, stages, B)
+    return table.gather(0, kinds.transpose(0, 1)).transpose(0, 1).flatten(0, 1)
 
 
 def _gone_to(s: State, deed: Deed, remembered: Tensor, fixed: Fixed) -> Int[Tensor, "B"]:
@@ -227,22 +232,10 @@ SPOKEN_OF = {GO_TO: _gone_to, OPEN: _opened, PICK_UP: _picked_up, PUT_NEXT: _put
 
 def _blunder(s: State, deed: Deed, missed: Bool[Tensor, "n B"], fixed: Fixed) -> Bool[Tensor, "B"]:
     """Did the step do with another object what a strict atom asks for, in a world where it missed the right one?"""
-    acts = {
-        OPEN: deed.toggle & (kind(deed.made) == TYPE["door"]),
-        PICK_UP: deed.pickup & (s.carrying != EMPTY),
-    }
-    n = fixed.features.atoms
-    wrong = _of_kind(s.kind[None, :n], {k: acts.get(k, fixed.never)[None] for k in fixed.features.kinds})
-    return (wrong & missed & (s.strict[:n] != 0)).any(0)
-
-
-def _of_kind(kinds: Int[Tensor, "stages parts B"], values: dict[int, Tensor]) -> Tensor:
-    """For each atom the value [stages, B] that belongs to its kind -> [stages · parts, B]."""
-    default = next(iter(values.values()))
-    if len(values) == 1:
-        return default[:, None].expand(kinds.shape).flatten(0, 1)
-    table = torch.stack([values.get(k, default) for k in range(4)])  # (4 kinds, stages, B)
-    return table.gather(0, kinds.transpose(0, 1)).transpose(0, 1).flatten(0, 1)
+    kinds, strict = s.kind[: fixed.features.atoms], s.strict[: fixed.features.atoms] != 0
+    opened = (kinds == OPEN) & deed.toggle & (kind(deed.made) == TYPE["door"])
+    picked_up = (kinds == PICK_UP) & deed.pickup & (s.carrying != EMPTY)
+    return ((opened | picked_up) & missed & strict).any(0)
 
 
 def _slots_around(s: State, place: Int[Tensor, "B"], fixed: Fixed) -> Int[Tensor, "B"]:
