@@ -5,11 +5,11 @@ VENV := .venv
 RUN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test lab bench check build clean
+.PHONY: help setup demo test test-browser lab bench check build clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"metarim-lite needs Python 3.11 or newer, this is {v[0]}.{v[1]}; try make PYTHON=python3.12")'
@@ -25,6 +25,10 @@ demo: $(READY)  ## meta-train an agent, evaluate it, write curves and a replay t
 test: $(READY)  ## all tests: package, notebooks, solutions
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --dist worksteal
 	$(RUN)/python -m pytest -q --nbval notebooks solutions
+
+test-browser: $(READY)  ## the replay page in a real browser (Chromium, if there is one)
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
+	METARIM_BROWSER=1 $(RUN)/python -m pytest -q -s -rs tests/browser
 
 lab: $(READY)  ## open JupyterLab at lesson 00
 	$(RUN)/jupyter lab notebooks/00_start_here.ipynb
