@@ -187,7 +187,7 @@ def episode_gif(trace: Any, last_only: bool = False) -> bytes:
 
     tile = max(6, 160 // trace.worlds[0].bank.width)
     steps = [trace.num_steps] if last_only else range(trace.num_steps + 1)
-    pictures = [Image.fromarray(trace.frame(t, tile)).quantize(64) for t in steps]
+    pictures = [Image.fromarray(trace.frame(t, tile)).quantize(64, Image.Quantize.FASTOCTREE) for t in steps]
     times = [int(1000 * FRAME_SECONDS)] * (len(pictures) - 1) + [1500]
     file = io.BytesIO()
     pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=times, loop=2)
