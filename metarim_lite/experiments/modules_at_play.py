@@ -45,9 +45,9 @@ def watch_modules(agent: Agent, bank: LevelBank, seed: int = 0) -> Played:
     mission, playing, steps = worlds.mission_kind.clone(), player.resets.clone(), []
     while playing.any():
         ahead = player.observation.image[:, *AHEAD, 0].long()
-        out, *_, step = player.play(partial(agent, record=True))
+        out, *_, done = player.play(partial(agent, record=True))
         steps.append((out.diagnostics.active, ahead, playing.clone()))
-        playing &= ~(step.terminated | step.truncated)
+        playing &= ~done
     active, ahead, played = (torch.stack(column).cpu().numpy() for column in zip(*steps, strict=True))
     return Played(active, ahead, mission.cpu().numpy(), played)
 
