@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -17,7 +18,7 @@ import torch
 
 import metarim_lite as ml
 from metarim_lite.analysis.curves import area
-from metarim_lite.experiments import meta_run, meta_shipped
+from metarim_lite.experiments import judging, meta_run, meta_shipped
 from metarim_lite.experiments.many import read_results
 from metarim_lite.experiments.meta_plan import Asked, Tuning, config_of, named_run
 from metarim_lite.experiments.modules_at_play import specialisation, watch_modules
@@ -56,6 +57,15 @@ def test_every_run_has_a_line_with_all_that_the_tables_need(undisturbed):
     sequence = rows["sequence/lstm-s21"]
     assert np.shape(sequence["success"]) == (2, 2) and "forgetting" in sequence["measures"]
     assert sequence["planned"] == tiny_meta_study.TINY["sequence"].frames and sequence["updates"]["modules"] > 0
+
+
+def test_success_on_each_level_is_that_of_its_own_levels(monkeypatch):
+    solved = np.repeat([True, False], [20, 20])
+    perfect = ml.analysis.wilson(20, 40)
+    monkeypatch.setattr(judging, "evaluate", lambda *_: ml.Evaluation(perfect, perfect, perfect, 40, solved))
+    config = TrainConfig(level=f"{tiny_meta_study.LEVEL},{tiny_meta_study.OTHER}", train_levels=60)
+    _, by_level = judging._judge(SimpleNamespace(config=config, agent=None), 20)
+    assert by_level == {tiny_meta_study.LEVEL: 1.0, tiny_meta_study.OTHER: 0.0}
 
 
 def test_what_comes_after_training_is_what_its_agent_does(undisturbed):
