@@ -95,6 +95,7 @@ class GridWorlds:
             UserError: levels that are no whole numbers, of the wrong shape or out of range.
         """
         self.renew(torch.ones_like(self._memory.finished), levels)
+        self._memory.finished.fill_(False)
         self._begun = True
         return self.observe()
 
@@ -327,7 +328,8 @@ class GridWorlds:
             grid.copy_(torch.where(which[:, None], grids, grid))
             registers.copy_(torch.where(which, columns, registers))
         episode += which
-        finished.logical_and_(~which)
+        if not self.autoreset:  # else none waits
+            finished.logical_and_(~which)
 
     def check_actions(self, actions: Tensor) -> None:
         """Raises UserError for what `step` refuses, but for finished worlds."""
