@@ -151,7 +151,10 @@ def test_encoded_inputs_start_at_unit_size(task):
         (lambda: Copying(test_blanks=200), r"it must be a tuple: write \(200,\)"),
         (lambda: Copying(blanks=(50, 60)), "Copying.blanks is .50, 60.; it must be a whole number of at least 1"),
         (lambda: Copying(blanks=True), "Copying.blanks is True"),
-        (lambda: Copying().sample(0, dice()), "B, the sequences of a batch, must be a whole number of at least 1, got 0"),
+        (
+            lambda: Copying().sample(0, dice()),
+            "B, the sequences of a batch, must be a whole number of at least 1, got 0",
+        ),
         (lambda: Copying().sample(2, dice(), "200 blank"), "did you mean '200 blanks'"),
         (lambda: Adding(length=1), "Adding.length is 1"),
         (lambda: Adding().sample(2, dice(), "60"), "unknown split"),
