@@ -33,3 +33,9 @@ def test_a_run_that_diverges_has_a_row_that_says_so_and_stops_no_other(monkeypat
     lost, reached = bench_solve()
     assert "diverged: fast/loss is not finite at 12,800 frames)" in lost["case"] and lost["ours"] is None
     assert reached["ours"] == 2.0 and "–" in format_row(lost)
+
+
+def test_the_plain_loop_over_minigrid_plays_and_learns():
+    assert bench_train._plain(num_envs=8, T=20)() > 0
+    worlds = bench_train.PlainWorlds("BabyAI-GoToLocal-v0", num_envs=2)
+    assert worlds.step_limit == 64  # a room of 8 x 8, one place to go to
