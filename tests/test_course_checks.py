@@ -300,6 +300,10 @@ def sparse(h, x, W_q, W_e, W_v):
     return weights.to_sparse(), read_out
 
 
+def without_words(h, x, W_q, W_e, W_v):
+    return torch.distributions.Distribution(validate_args=False).mean, h
+
+
 def leaves(h, x, W_q, W_e, W_v):
     raise SystemExit("done")
 
@@ -313,6 +317,7 @@ def leaves(h, x, W_q, W_e, W_v):
         ),
         (not_a_layer, r"raises NotImplementedError: .*forward.* \(at the line `return torch.nn.Module\(\)\(x\), h`\)"),
         (unfinished_case, r"raises NotImplementedError: B > 1 \(at the line `raise NotImplementedError\("),
+        (without_words, r"raises NotImplementedError.* \(at the line `return torch.distributions"),
         (no_backward, "no gradient can be computed: NotImplementedError"),
         (sparse, "`weights` is a tensor of the kind torch.sparse_coo; make it one like the inputs"),
         (leaves, "raises SystemExit: done"),

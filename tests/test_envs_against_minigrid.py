@@ -6,6 +6,7 @@ import torch
 
 from metarim_lite.bots.bot import Planner
 from metarim_lite.envs import GridWorlds, LevelBank, make_minigrid
+from metarim_lite.envs.generation import pack_level
 from metarim_lite.envs.missions import decode_mission
 
 # level -> seeds: what a mission, a door, a box, a step limit, a rule of minigrid's own can do
@@ -68,6 +69,31 @@ def play_beside(level_id, seeds, limit):
 def test_a_world_does_what_minigrids_does(level_id):
     ends = play_beside(level_id, LEVELS[level_id], limit=60)
     assert sum(ends.values()) == 2 * LEVELS[level_id]
+
+
+def test_a_second_stage_that_begins_with_a_drop_does_not_remember_what_was_carried():
+    """One drop puts the ball next to the box and next to the key. It completes the first stage only: minigrid asks the
+    second one for the first time then, and it has seen nobody carry the ball."""
+    from minigrid.core.world_object import Ball, Box, Key
+    from minigrid.envs.babyai.core.verifier import BeforeInstr, ObjDesc, PutNextInstr
+
+    env = make_minigrid("BabyAI-GoToLocal-v0")
+    env.reset(seed=0)
+    for x, y in [(x, y) for x in range(1, 7) for y in range(1, 7)]:
+        env.grid.set(x, y, None)
+    for thing, place in ((Ball("red"), (2, 2)), (Box("blue"), (4, 2)), (Key("green"), (3, 1))):
+        env.put_obj(thing, *place)
+    env.agent_pos, env.agent_dir = np.array((2, 3)), 3  # below the ball, facing it
+    beside = (PutNextInstr(ObjDesc("ball"), ObjDesc(other)) for other in ("box", "key"))
+    env.instrs = BeforeInstr(*beside)
+    env.instrs.reset_verifier(env)
+    worlds = GridWorlds(LevelBank.of_levels([pack_level(env)], "BabyAI-GoToLocal-v0", [0]), 1, autoreset=False)
+    worlds.reset()
+    for action in (3, 1, 2, 0, 4, 3, 4):  # pick up, around to the place between box and key, drop; and once more
+        _, reward, terminated, *_ = env.step(action)
+        step = worlds.step(torch.tensor([action]))
+        assert (bool(step.terminated), step.reward.item()) == (terminated, float(np.float32(reward))), action
+    assert terminated
 
 
 def test_reward_and_the_step_limit_by_hand():

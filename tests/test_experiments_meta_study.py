@@ -152,7 +152,7 @@ def test_watched_modules_are_those_that_were_active(small_bank):
     assert lengths.mean() == pytest.approx(evaluation.length.value), "the same episodes as with the same dice elsewhere"
     worlds = ml.GridWorlds(bank, 12)
     first = worlds.reset(levels=torch.arange(12)).image
-    assert (played.ahead[0] == first[:, 3, 5, 0].numpy()).all() and (played.mission == 0).all()
+    assert (played.seen[0] == first[:, 3, 5, 0].numpy()).all() and (played.mission == 0).all()
     assert set(specialisation(played)) == {"mission", "phase", "ahead"}
     with pytest.raises(ml.UserError, match="has no modules to watch"):
         watch_modules(ml.Agent(ml.AgentConfig(controller="lstm")), bank)

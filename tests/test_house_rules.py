@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "course": {"envs", "models", "training", "runs", "bots", "tasks", "experiments", "analysis", "lens", "data"},
 }
 DRIVES = {
+    "lens/use.py": {"experiments"},  # a map of modules at play, whose recording the study shares
     "lens/watching.py": {"training", "runs", "experiments"},  # `watch` shows a training while it drives it
     "lens/choosing.py": {"training", "runs"},  # agents by name, levels that are held out
 }

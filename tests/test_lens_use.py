@@ -9,8 +9,9 @@ import torch
 import metarim_lite as ml
 from metarim_lite.envs.cells import TYPE
 from metarim_lite.errors import UserError
+from metarim_lite.experiments.modules_at_play import watch_modules
 from metarim_lite.lens import map_of_use
-from metarim_lite.lens.use import IN_VIEW, make_table, nearest_in_view, play_side_by_side, table_svg
+from metarim_lite.lens.use import IN_VIEW, make_table, nearest_in_view, table_svg
 
 SIZES = dict(num_modules=4, active=2, hidden_size=8, input_size=16)
 
@@ -68,7 +69,7 @@ def test_episodes_played_side_by_side_are_recorded_as_they_are_alone(agent, smal
     """Greedy by construction: an actor so sure of itself leaves the dice nothing to decide."""
     with torch.no_grad():
         agent.actor[2].weight.mul_(1e5)
-    active, in_view, mission, playing = play_side_by_side(agent, small_bank, 6, seed=0)
+    active, in_view, mission, playing = watch_modules(agent, small_bank.select(range(6)), 0, nearest_in_view)
     for level in range(6):
         trace = ml.Trace.record(agent, small_bank, level=level)
         T = trace.num_steps
@@ -91,6 +92,11 @@ def test_the_map_of_an_agent_says_what_it_found_and_draws_it(agent, small_bank):
         assert all(f">{share:.0%}<" in svg for share in table.shares.flat)
     bundle = use._repr_mimebundle_()
     assert bundle["text/plain"] == str(use) and len(bundle["text/html"]) < 60_000
+    played, lengths = watch_modules(agent, small_bank.select(range(60)), 0, nearest_in_view), np.random.default_rng(0)
+    drawn = [int(share * n) for share, n in zip(lengths.random(60), played.playing.sum(0), strict=True)]
+    seen = [IN_VIEW[played.seen[step, episode]] for episode, step in enumerate(drawn)]
+    found = use.tables["nearest in view"]
+    assert dict(zip(found.columns, found.counts, strict=True)).items() <= {n: seen.count(n) for n in IN_VIEW}.items()
     again = map_of_use(agent, small_bank, episodes=60, shuffles=20)
     assert str(again) == str(use)
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable
 from html import escape
 from typing import Any
 
 import ipywidgets
 
-from ..errors import UserError
 from .charts import row_png
+from .controls import alarm, bundle, button, guarded, row, whole
 from .field import CLEARED, WITH_MEMORY, policy_field
 from .field_drawing import LEGEND, field_html, panel_svg
 
@@ -33,12 +31,12 @@ class FieldView:
             self.field.t, 0, last, description="step", continuous_update=False, layout={"flex": "1 1 200px"}
         )
         self.buttons = {
-            "back": self._button("◀", "one step back", lambda: self.go(self.t - 1)),
-            "next": self._button("▶", "one step on", lambda: self.go(self.t + 1)),
+            "back": button("◀", "one step back", lambda: self.go(self.t - 1), self._tell),
+            "next": button("▶", "one step on", lambda: self.go(self.t + 1), self._tell),
         }
-        row = ipywidgets.Layout(display="flex", flex_flow="row wrap", align_items="center", max_width="888px")
-        self.widget = ipywidgets.VBox([ipywidgets.HBox([*self.buttons.values(), self.slider], layout=row), self.screen])
-        self.slider.observe(lambda change: self._guarded(lambda: self._show(change["new"])), names="value")
+        self.widget = whole([row(*self.buttons.values(), self.slider, width="min(100%, 888px)"), self.screen])
+        show = guarded(self._show, self._tell)
+        self.slider.observe(lambda change: show(change["new"]), names="value")
         self._show(self.field.t)
 
     def go(self, t: int) -> None:
@@ -50,24 +48,9 @@ class FieldView:
         self.t = t
         self.screen.value = field_html(self.field) + f'<p style="font-size:13px;margin:2px 0">{escape(LEGEND)}</p>'
 
-    def _button(self, label: str, tip: str, act: Callable[[], None]) -> ipywidgets.Button:
-        button = ipywidgets.Button(description=label, tooltip=tip, layout={"width": "48px"})
-        button.on_click(lambda _: self._guarded(act))
-        return button
-
-    def _guarded(self, act: Callable[[], None]) -> None:
-        """A callback's error is shown: a notebook would put it where nobody looks."""
-        try:
-            act()
-        except UserError as error:
-            self.screen.value = f'<p role="alert" style="font-size:15px">{escape(str(error))}</p>'
-        except Exception as error:
-            self.screen.value = f'<p role="alert" style="font-size:15px">{escape(repr(error))}</p>'
+    def _tell(self, words: str) -> None:
+        self.screen.value = alarm(words)
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        shown = self.widget._repr_mimebundle_(**options)
-        data = shown[0] if isinstance(shown, tuple) else shown
-        view = "application/vnd.jupyter.widget-view+json"
         still = row_png([panel_svg(self.field, which) for which in (WITH_MEMORY, CLEARED)])
-        found = {"text/plain": f"Policy field. {self.field}", "image/png": base64.b64encode(still).decode()}
-        return found | ({view: data[view]} if view in data else {})
+        return bundle(self.widget, f"Policy field. {self.field}", still, options)

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from ..analysis.specialisation import SHUFFLES, Told, one_step_each, phase, told
 from ..config import seed_number, whole_number
-from ..envs import GridWorlds, LevelBank
+from ..envs import LevelBank
 from ..envs.cells import TYPE, TYPES
 from ..envs.missions import MISSION_KINDS
 from ..errors import UserError
-from ..models import act
+from ..experiments.modules_at_play import watch_modules
 from .charts import mixed
 from .svg import BLUE, FAINT, INK, ORANGE, PAPER, QUIET, VERMILLION, document, number, path, rect, text
 
@@ -101,39 +101,17 @@ def map_of_use(
         what = "an LSTM" if config is not None else type(agent).__name__
         raise UserError(f"{what} has no modules, all of it works at every step; give an agent with controller 'rim'")
     episodes = whole_number("episodes", episodes, at_least=1, at_most=len(bank))
-    active, in_view, mission, playing = play_side_by_side(agent, bank, episodes, seed_number(seed))
+    played = watch_modules(agent, bank.select(range(episodes)), seed_number(seed), nearest_in_view)
     rng = np.random.default_rng(seed)
-    at = one_step_each(playing, rng=rng)
+    at = one_step_each(played.playing, rng=rng)
     labels = {
-        "mission": (MISSION_KINDS, mission),
-        "phase": (PHASES, phase(at[0], playing.sum(axis=0))),
-        "nearest in view": (IN_VIEW, in_view[at]),
+        "mission": (MISSION_KINDS, played.mission),
+        "phase": (PHASES, phase(at[0], played.playing.sum(axis=0))),
+        "nearest in view": (IN_VIEW, played.seen[at]),
     }
-    chosen = active[at]  # (n, N)
+    chosen = played.active[at]  # (n, N)
     tables = {name: make_table(chosen, label, names, rng, shuffles) for name, (names, label) in labels.items()}
     return MapOfUse(", ".join(bank.level_ids), episodes, chosen.mean(axis=0), tables)
-
-
-@torch.no_grad()
-def play_side_by_side(agent: Any, bank: LevelBank, episodes: int, seed: int) -> tuple[np.ndarray, ...]:
-    """One episode of each of the first n levels: active bool [T,n,N], nearest in view [T,n] (a place in IN_VIEW), kind
-    of mission [n] (a place in MISSION_KINDS), playing bool [T,n].
-    """
-    device = next(agent.parameters()).device
-    dice = torch.Generator(device=device).manual_seed(seed)
-    worlds = GridWorlds(bank, episodes, device, autoreset=True)
-    seen = worlds.reset(levels=torch.arange(episodes, device=device))
-    mission, state = worlds.mission_kind.clone(), agent.initial_state(episodes)
-    resets = torch.ones(episodes, dtype=torch.bool, device=device)
-    playing, steps = resets.clone(), []
-    while playing.any():
-        out, state = act(agent, seen, state, resets, record=True)
-        steps.append((out.diagnostics.active, nearest_in_view(seen.image), playing.clone()))
-        step = worlds.step(torch.multinomial(out.logits.softmax(-1), 1, generator=dice).squeeze(1))
-        seen, resets = step.observation, step.terminated | step.truncated
-        playing = playing & ~resets
-    active, in_view, played = (torch.stack(column).cpu().numpy() for column in zip(*steps, strict=True))
-    return active, in_view, mission.cpu().numpy(), played
 
 
 def nearest_in_view(image: Int[Tensor, "B 7 7 3"]) -> Int[Tensor, "B"]:
