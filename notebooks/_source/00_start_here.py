@@ -75,7 +75,7 @@ print("accomplished:  ", trace.success)
 ml.XRay(trace)
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
-# **How to read it.** Press ▶ or drag the slider. At each step,
+# **How to read it.** Press *▶ play*, *next change*, or drag the slider. At each step,
 #
 # 1. the modules *compete for the input*. A module's bar says how much of the input it takes; the rest of its attention
 #    goes to *null*, a blank. The four with the least attention on null become active;
