@@ -1,7 +1,9 @@
 """Notebooks come from their sources: in sync, deterministic, and without solutions where none belong."""
 
+import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
@@ -9,7 +11,8 @@ import pytest
 
 from metarim_lite.course.build import build, compare, jobs
 from metarim_lite.course.checks import EXERCISES
-from metarim_lite.course.sources import INSTALL, read, without_markers, without_solution
+from metarim_lite.course.launch import home, install_cell, launch_links
+from metarim_lite.course.sources import read, without_markers, without_solution
 from metarim_lite.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,7 +79,7 @@ def test_a_build_makes_lesson_solution_and_exercise_the_same_every_time(house, c
     lesson = nbformat.read(house / "notebooks" / "09_tiny.ipynb", 4)
     assert [o.text for o in lesson.cells[-1].outputs] == ["2\n"]
     assert lesson.cells[0].metadata == {"slideshow": {"slide_type": "slide"}}
-    assert lesson.cells[1].metadata["tags"] == ["install"]  # below the title
+    assert lesson.cells[1].metadata["tags"] == ["install"] and lesson.cells[1].outputs == []  # below the title
     exercise = nbformat.read(house / "exercises" / "09_tiny.ipynb", 4)
     assert "return 2 * x" not in str(exercise) and "only for teachers" not in str(exercise)
     assert [c.source for c in exercise.cells if c.id == "double-answer"] == [
@@ -193,22 +196,107 @@ def test_a_source_may_write_header_check_or_hints_itself(house):
     assert cells[-1].source == 'print("own")' and cells[0].id == "blocks-header"
 
 
-def test_where_the_package_is_missing_the_first_cell_says_what_to_do_or_does_it(monkeypatch):
-    ran = []
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr("subprocess.run", lambda command, **options: ran.append(command))
-    monkeypatch.delenv("METARIM_LITE_REPOSITORY", raising=False)
-    with pytest.raises(ModuleNotFoundError, match="clone the repository of metarim-lite"):
-        exec(INSTALL, {})
-    assert ran == []
-    monkeypatch.setenv("METARIM_LITE_REPOSITORY", "https://example.org/someone/somewhere.git")
-    exec(INSTALL, {})
-    assert ran[0][-1] == "git+https://example.org/someone/somewhere.git"
+@pytest.fixture
+def missing(monkeypatch):
+    """Nothing is installed but torch and numpy, and pip only notes what it was asked for."""
+    asked = []
+
+    def pip(command, **options):
+        asked.append((command, Path(command[command.index("-c") + 1]).read_text()))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name in ("torch", "numpy") or None)
+    monkeypatch.setattr("subprocess.run", pip)
+    return asked
 
 
-def test_where_the_package_is_installed_the_first_cell_does_nothing(monkeypatch):
+def test_without_package_and_address_the_first_cell_says_in_one_sentence_what_to_set_and_where(missing):
+    with pytest.raises(ModuleNotFoundError) as told:
+        exec(install_cell(None), {})
+    assert missing == []
+    for named in ("REPOSITORY", "pyproject.toml", "[project.urls]", "pip install -e '.[lab]'", "metarim build"):
+        assert named in str(told.value)
+    assert not re.search(r"[.!?] [A-Z]", str(told.value))  # one sentence
+
+
+def test_the_first_cell_installs_what_is_missing_keeps_torch_and_numpy_and_prints_one_line(missing, capsys):
+    exec(install_cell("https://github.com/someone/somewhere"), {})
+    ((command, kept),) = missing
+    assert command[1:5] == ["-m", "pip", "install", "-q"]
+    assert command[-1] == "git+https://github.com/someone/somewhere"
+    assert kept.splitlines() == [f"{name}=={version(name)}" for name in ("torch", "numpy")]  # ipywidgets is not there
+    assert capsys.readouterr().out == f"installed metarim_lite {version('metarim-lite')}\n"
+
+
+def test_what_pip_could_not_do_is_told(missing, monkeypatch):
+    failed = subprocess.CompletedProcess([], 1, "", "ERROR: no network")
+    monkeypatch.setattr("subprocess.run", lambda *a, **k: failed)
+    with pytest.raises(ModuleNotFoundError, match="from https://github.com/a/b: ERROR: no network"):
+        exec(install_cell("https://github.com/a/b"), {})
+
+
+@pytest.mark.parametrize("address", [None, "https://github.com/someone/somewhere"])
+def test_where_the_package_is_installed_the_first_cell_does_nothing_and_says_nothing(monkeypatch, capsys, address):
     monkeypatch.setattr("subprocess.run", lambda *a, **k: pytest.fail("nothing should be installed"))
-    exec(INSTALL, {})
+    for _ in range(2):
+        exec(install_cell(address), {})
+    assert capsys.readouterr().out == ""
+
+
+def test_an_address_set_in_pyproject_reaches_every_notebook_without_running_one(house, capsys, monkeypatch):
+    assert build(root=house)
+    before = {job.target: nbformat.read(job.target, 4) for job in jobs(house)}
+    assert all(c.cell_type != "markdown" or "colab" not in c.source for n in before.values() for c in n.cells)
+    address = "https://github.com/someone/somewhere"
+    (house / "pyproject.toml").write_text(f'[project]\nversion = "1.2"\nurls.Repository = "{address}"\n')
+    assert home(house) == (address, "1.2")
+    assert build(check=True, root=house) is False
+
+    monkeypatch.setattr("metarim_lite.course.build.execute", lambda *a: pytest.fail("nothing should be executed"))
+    assert build(root=house)
+    assert build(check=True, root=house) is True
+    for path, old in before.items():
+        new = nbformat.read(path, 4)
+        launch, install = (
+            [c for c in new.cells if name in c.metadata.get("tags", [])] for name in ("launch", "install")
+        )
+        place = f"{path.parent.name}/{path.name}"
+        assert f"github/someone/somewhere/blob/main/{place})" in launch[0].source
+        assert f"gh/someone/somewhere/main?urlpath=lab/tree/{place})" in launch[0].source
+        assert f'REPOSITORY = "{address}"' in install[0].source
+        rest = [[c for c in n.cells if c.id not in ("launch", "install")] for n in (old, new)]
+        assert rest[0] == rest[1]  # outputs and all
+
+
+def test_changed_code_is_executed_again_and_changed_prose_is_not(house):
+    path = house / "notebooks" / "_source" / "09_tiny.py"
+    assert build(root=house, only=["09"])
+    executed = []
+
+    def outputs():
+        executed.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("metarim_lite.course.build.execute", lambda *a: executed.append(a))
+            build(root=house, only=["09"])
+        return len(executed)
+
+    path.write_text(LESSON.replace("A lesson", "The same lesson"))
+    assert outputs() == 0
+    path.write_text(LESSON.replace("1 + 1", "1 + 2"))
+    assert outputs() == 1
+
+
+@pytest.mark.parametrize(
+    "address", ["github.com/a/b", "http://github.com/a/b", "https://github.com", 'https://g.org/a/"']
+)
+def test_an_address_that_no_browser_could_open_is_refused(tmp_path, address):
+    (tmp_path / "pyproject.toml").write_text(f"[project]\nversion = '1'\nurls.Repository = '{address}'\n")
+    with pytest.raises(UserError, match="write it as https://github.com/OWNER/NAME"):
+        home(tmp_path)
+
+
+def test_launch_links_are_left_out_where_no_service_could_follow_them():
+    assert launch_links(None, "notebooks/x.ipynb") == launch_links("https://example.org/a/b", "notebooks/x.ipynb") == ""
 
 
 def test_a_notebook_that_needs_too_much_memory_fails_its_last_test(tmp_path):

@@ -64,7 +64,7 @@ def build(
     force: bool = False,
     root: Path | str | None = None,
 ) -> bool:
-    """Bring the committed notebooks up to date with their sources, executing only those that changed.
+    """Bring the committed notebooks up to date with their sources, executing only those whose code changed.
 
     Args:
         check: change nothing and execute nothing; compare source cells, tags and metadata.
@@ -89,7 +89,7 @@ def build(
         if not force and not differences(job):
             continue
         notebook = read(job.source, job.kind)
-        if job.kind != "exercise":
+        if job.kind != "exercise" and (force or not keep_outputs(notebook, job.target)):
             execute(notebook, job, root)
         write(notebook, job.target)
         print(f"wrote {_relative(job.target)}")
@@ -155,6 +155,30 @@ def execute(notebook: Any, job: Job, root: Path) -> None:
             _refuse_noise(cell, f"{_relative(job.source)}: cell {number}", root)
     # the kernel wrote its own version into the metadata
     notebook.metadata = read(job.source, job.kind).metadata
+
+
+def keep_outputs(notebook: Any, target: Path) -> bool:
+    """Give `notebook` the outputs of the committed one, if both run the same code; False if they do not.
+
+    The cell that installs counts for nothing: where a notebook is built, it does nothing.
+    """
+    import nbformat
+
+    try:
+        old = [c for c in nbformat.read(target, as_version=nbformat.NO_CONVERT).cells if c.cell_type == "code"]
+    except Exception:  # nbformat raises many kinds for a damaged file
+        return False
+    new = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if [*map(_what_runs, old)] != [*map(_what_runs, new)] or any(cell.execution_count is None for cell in old):
+        return False
+    for cell, executed in zip(new, old, strict=True):
+        cell.outputs, cell.execution_count = executed.outputs, executed.execution_count
+    return True
+
+
+def _what_runs(cell: Any) -> tuple[str, list[str]]:
+    tags = cell.metadata.get("tags", [])
+    return ("" if "install" in tags else cell.source), tags
 
 
 def _tidy(output: Any) -> Any | None:

@@ -14,7 +14,7 @@ NEEDED = (
     ("torch", (2, 6)),
     ("minigrid", (3, 2)),
     ("matplotlib", (3,)),
-    ("ipywidgets", (8,)),
+    ("ipywidgets", (7, 7)),
 )
 
 

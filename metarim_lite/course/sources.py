@@ -19,21 +19,10 @@ from typing import Any
 from ..errors import UserError
 from .cells import completed
 from .errors import SKELETON
+from .launch import home, install_cell, launch_links
 
 BEGIN, END = "# SOLUTION-BEGIN", "# SOLUTION-END"
 ROLES = ("header", "answer", "example", "check", "hints", "next")
-
-# The first code of every notebook, below its title, so that it also runs where the package is not installed
-# (Colab, a bare kernel).
-INSTALL = """\
-# Does nothing where metarim_lite is installed.
-import importlib.util, os, subprocess, sys
-
-if importlib.util.find_spec("metarim_lite") is None:
-    repository = os.environ.get("METARIM_LITE_REPOSITORY")  # the address you cloned from
-    if not repository:
-        raise ModuleNotFoundError("clone the repository of metarim-lite, then run: pip install -e '.[lab]'")
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", f"git+{repository}"], check=True)"""
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -55,11 +44,10 @@ def read(path: Path, kind: str) -> Any:
     import nbformat
 
     parsed = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
-    hidden = {"tags": ["install"], "slideshow": {"slide_type": "skip"}, "jupyter": {"source_hidden": True}}
-    install = nbformat.v4.new_code_cell(INSTALL, metadata=hidden)
     below_title = 1 if parsed.cells and parsed.cells[0].cell_type == "markdown" else 0
     cells, used = [], set()
-    for cell in completed([*parsed.cells[:below_title], install, *parsed.cells[below_title:]]):
+    start = _start_cells(path, kind)
+    for cell in completed([*parsed.cells[:below_title], *start, *parsed.cells[below_title:]]):
         identity = _identity(cell, used)  # from the full source: the same in solution and exercise
         tags = cell.metadata.get("tags", [])
         if kind == "exercise" and "solution-only" in tags:
@@ -77,6 +65,19 @@ def read(path: Path, kind: str) -> Any:
     notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
     notebook.nbformat_minor = 5
     return notebook
+
+
+def _start_cells(path: Path, kind: str) -> list[Any]:
+    """What starts a notebook anywhere: links that launch it, if there is an address, and the cell that installs."""
+    import nbformat
+
+    address = home(path.parents[2]).address
+    folder = {"lesson": "notebooks", "solution": "solutions", "exercise": "exercises"}[kind]
+    links = launch_links(address, f"{folder}/{path.stem}.ipynb")
+    skipped = {"slideshow": {"slide_type": "skip"}}
+    launch = nbformat.v4.new_markdown_cell(links, metadata={**skipped, "tags": ["launch"]})
+    hidden = {**skipped, "tags": ["install"], "jupyter": {"source_hidden": True}}
+    return [launch] * bool(links) + [nbformat.v4.new_code_cell(install_cell(address), metadata=hidden)]
 
 
 def without_markers(source: str, name: str) -> str:
@@ -111,9 +112,12 @@ def _parts(source: str, name: str) -> list[tuple[str, str | None]]:
 
 
 def _identity(cell: Any, used: set[str]) -> str:
-    """A cell id that survives insertions elsewhere: exercise and role, or a hash of the source."""
+    """A cell id that survives insertions elsewhere: exercise and role, what it starts, or a hash of the source."""
     ours = cell.metadata.get("metarim", {})
-    if "exercise" in ours and "role" in ours:
+    of_start = {"launch", "install"} & set(cell.metadata.get("tags", []))
+    if of_start:
+        (base,) = of_start
+    elif "exercise" in ours and "role" in ours:
         base = re.sub(r"[^A-Za-z0-9_-]", "-", f"{ours['exercise']}-{ours['role']}")[:56]
     else:
         base = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
