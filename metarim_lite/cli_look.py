@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from .errors import UserError, unknown
+from .files import replace_file, user_path
 from .training.banks import HELD_OUT_SEEDS
 
 Words = tyro.conf.Positional
@@ -114,13 +115,19 @@ def play(level: Words[str] = "BabyAI-GoToLocal-v0", /, seed: int = 0, agent: str
     play_in_terminal(game)
 
 
-def report(runs: Words[tuple[Path, ...]], out: Path = Path("curves.png")) -> None:
-    """Print a table of runs and draw their learning curves.
+def report(runs: Words[tuple[Path, ...]], out: Path | None = None) -> None:
+    """Print a table of runs and draw their learning curves; or write the page of the study of fast and slow.
+
+    metarim report study writes the page of what came with the package, metarim report study FOLDER that of a folder.
 
     Args:
         runs: folders of runs: all of agents, or all of one sequence task.
-        out: the picture to write.
+        out: the file to write; default curves.png, of the study study.html.
     """
+    if runs[0] == Path("study") and not runs[0].is_dir():
+        _report_study(runs[1:], out or Path("study.html"))
+        return
+    out = out or Path("curves.png")
     from .analysis.plots import metric_curves
     from .analysis.report import report_table
     from .runs.metrics import recorded_divergence, recorded_metrics
@@ -132,6 +139,18 @@ def report(runs: Words[tuple[Path, ...]], out: Path = Path("curves.png")) -> Non
         print(f"\n{metric_curves(reported, out)}\ncurves in {out}")
     except UserError as error:
         print(f"\nno curves: {error}")
+
+
+def _report_study(folders: tuple[Path, ...], out: Path) -> None:
+    from .experiments.meta_page import study_page
+    from .experiments.meta_shipped import shipped_rows
+    from .experiments.meta_study import rows_in
+
+    if len(folders) > 1:
+        raise UserError(f"the study has one folder, got {len(folders)}")
+    rows = rows_in(folders[0]) if folders else shipped_rows()
+    replace_file(user_path(out), study_page(rows))
+    print(f"{len(rows)} runs, in {out}")
 
 
 def bench(names: Words[tuple[str, ...]] = ("worlds", "rim", "train"), json_lines: Annotated[bool, tyro.conf.arg(name="json")] = False) -> None:  # fmt: skip # noqa: E501

@@ -2,8 +2,9 @@
 
 import pytest
 
+import metarim_lite as ml
 from metarim_lite.analysis import Estimate, wilson
-from metarim_lite.analysis.plots import learning_curves, metric_curves
+from metarim_lite.analysis.plots import curves_in_panels, learning_curves, metric_curves
 
 
 def test_learning_curves_write_a_picture_and_say_it_in_words(tmp_path):
@@ -79,3 +80,14 @@ def test_every_panel_draws_its_own_quantity(drawn):
     metric_curves(tasks, "c.png")
     panels = {a.get_title(): [points(line) for line in a.get_lines()] for a in drawn[1].axes if a.get_visible()}
     assert panels == {"loss": [[(1, 1.0), (2, 0.5)]], "test: 60 blanks": [[(1, 2.0), (2, 1.0)]]}
+
+
+def test_panels_of_curves_show_the_interquartile_mean_at_the_end():
+    frames = [0, 1_000_000]
+    curves = {"a": [(frames, [0.0, end]) for end in (0.1, 0.5, 0.6, 1.0)], "b": [(frames, [0.2, 0.9])]}
+    svg, words = curves_in_panels(curves)
+    assert "a ends at 0.55" in words and "b ends at 0.90" in words  # without the best and the worst quarter
+    assert svg.startswith("<svg") and svg == curves_in_panels(curves)[0], "the same each time"
+    assert "a (4 runs)" in svg and "b (1 runs)" not in svg and "b (1 run)" in svg
+    with pytest.raises(ml.UserError, match="no curves to draw"):
+        curves_in_panels({"a": []})

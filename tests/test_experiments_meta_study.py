@@ -3,12 +3,14 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import numpy as np
 import psutil
@@ -18,7 +20,8 @@ import torch
 
 import metarim_lite as ml
 from metarim_lite.analysis.curves import area
-from metarim_lite.experiments import judging, meta_run, meta_shipped
+from metarim_lite.cli_look import report
+from metarim_lite.experiments import judging, meta_page, meta_run, meta_shipped
 from metarim_lite.experiments.many import read_results
 from metarim_lite.experiments.meta_plan import Asked, Tuning, config_of, named_run
 from metarim_lite.experiments.modules_at_play import specialisation, watch_modules
@@ -138,6 +141,61 @@ def test_a_folder_and_what_is_shipped_of_it_say_the_same(tmp_path, undisturbed):
         text = meta_shipped.report(kept, {})
     assert "## 13." in text and "## sequence, on cpu" in text and "| meta-rim |" in text
     assert len((tmp_path / "table.json").read_text(encoding="utf-8").splitlines()) == 6 + 2, "a row a line"
+
+
+def test_the_page_says_what_the_lines_say_and_needs_nothing_else(tmp_path, undisturbed, capsys):
+    folder, found, _ = undisturbed
+    more = [row | {"seed": seed} | ({"area": row["area"] + seed / 1000} if "area" in row else {})
+            for row in found.values() for seed in (22, 23)]  # fmt: skip
+    rows = [*found.values(), *more]
+    with tiny_meta_study.tiny():
+        page, lines = meta_page.study_page(rows, {}), meta_shipped.judged(rows, {})
+    root = ElementTree.fromstring(html_as_xml(page))
+    text = " ".join(" ".join(root.itertext()).split())
+    with_runs = [line for line in lines if line["effect"] is not None]
+    pairs = [e for e in root.iter("div") if e.get("class") == "pair"]
+    assert len(pairs) == len(with_runs) > 0
+    for line, pair in zip(with_runs, pairs, strict=True):
+        words = " ".join("".join(pair.itertext()).split())
+        assert line["comparison"] in words and meta_shipped.interval_in_words(line) in words
+        assert {"supported": "✔", "not supported": "✘", "undecided": "?"}[line["verdict"].split(":")[0]] in words
+    assert all(f'id="claim{number}"' in page and f"{number}. " in text for number in range(1, 14))
+    assert "the rates that their method comes with" in text and "What this study cannot say" in text
+    assert not re.search(r"(src|href)\s*=\s*.?(http|//)|@import|url\((?!#)", page), "one file, no network"
+
+    report((Path("study"), folder), tmp_path / "p.html")
+    assert (tmp_path / "p.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert "6 runs, in" in capsys.readouterr().out
+    with pytest.raises(ml.UserError, match="holds no finished run of the study"):
+        report((Path("study"), tmp_path / "nothing"), tmp_path / "q.html")
+    assert not (tmp_path / "q.html").exists()
+
+
+def html_as_xml(page):
+    """Our page as XML: void elements closed, attributes quoted, entities that XML lacks left out."""
+    page = page.split("<body>")[1].split("</body>")[0]
+    page = re.sub(r"<br>", "<br/>", re.sub(r"class=(\w+)", r'class="\1"', page))
+    return f"<body>{page}</body>"
+
+
+def test_an_interval_is_drawn_where_its_numbers_are():
+    line = {"comparison": "a − b", "effect": 0.1, "low": -0.2, "high": 2.0}
+    svg = ElementTree.fromstring(meta_page.interval_svg(line))
+    middle, per = 100, 96 / meta_page.REACH
+    assert float(svg.find("circle").get("cx")) == pytest.approx(middle + 0.1 * per)
+    left, right = re.fullmatch(r"M(.+) 11H(.+)", svg.findall("path")[1].get("d")).groups()
+    assert float(left) == pytest.approx(middle - 0.2 * per) and float(right) == pytest.approx(196), "cut at the end"
+
+
+def test_reports_as_html_keep_every_cell_and_escape_it():
+    text = "One < two.\n\n| a | b |\n|---|---|\n| 1 | <x> |\n\n- first\n- second"
+    assert list(meta_page.html_of_tables(text)) == [
+        "<p>One &lt; two.</p>",
+        '<div class="wide"><table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>&lt;x&gt;</td></tr></table></div>',
+        "<ul><li>first</li><li>second</li></ul>",
+    ]
+    with pytest.raises(ml.UserError, match="no line of"):
+        list(meta_page.html_of_tables("| a |\n| 1 |"))
 
 
 def test_watched_modules_are_those_that_were_active(small_bank):

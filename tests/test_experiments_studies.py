@@ -25,7 +25,7 @@ TINY = dataclasses.replace(SEQUENCES["copying-small"], width=16, num_modules=4, 
 @pytest.fixture
 def tiny_study(monkeypatch):
     settings = {"RIM 4/2": Setting(TINY, "0.00"), "LSTM": Setting(dataclasses.replace(TINY, controller="lstm"), "")}
-    monkeypatch.setitem(STUDIES, "tiny", Study("does it run?", settings, "Tiny.", "RIM 4/2", test_sequences=32))
+    monkeypatch.setitem(STUDIES, "tiny", Study("does it run?", settings, "RIM 4/2", test_sequences=32))
 
 
 @pytest.mark.usefixtures("tiny_study")
@@ -48,6 +48,24 @@ def test_a_test_that_overflowed_is_said_and_not_averaged_away():
     tests = row.tests | {"200 numbers": (math.nan, 0.5, math.inf)}
     shown = str(dataclasses.replace(table, rows=(dataclasses.replace(row, tests=tests),)))
     assert "| overflowed in 2 of 3 |" in shown and "nan" not in shown and "inf" not in shown
+
+
+def test_a_table_ends_with_lists_of_what_was_tried_and_what_came_out():
+    for name in STUDIES:
+        notes, text = studies.notes_of(name)[0], str(shipped_study(name))
+        items = [*notes.differs, *(f"{one.what}: {one.came_out}." for one in notes.tried), *notes.unknown]
+        assert notes.differs and notes.tried and all(f"- {item}" in text.splitlines() for item in items)
+        assert max(map(len, items)) < 400, "an item that has to be read twice"
+    with pytest.raises(ml.UserError, match="unknown shipped study"):
+        shipped_study("notes")
+
+
+@pytest.mark.usefixtures("tiny_study")
+def test_a_table_of_before_which_held_its_notes_is_still_read(tmp_path):
+    run_study("tiny", tmp_path, seeds=(0,), progress=False)
+    raw = json.loads((tmp_path / "table.json").read_text())
+    (tmp_path / "table.json").write_text(json.dumps(raw | {"notes": "One paragraph."}))
+    assert run_study("tiny", tmp_path, seeds=(0,), progress=False).rows[0].seeds == (0,)
 
 
 @pytest.mark.usefixtures("tiny_study")
@@ -159,7 +177,7 @@ from metarim_lite.experiments.study_settings import STUDIES, Setting, Study
 
 rim = replace(SEQUENCES["copying-small"], width=16, num_modules=4, active=2, updates=100_000, report_every=100_000)
 settings = {"RIM": Setting(rim, ""), "LSTM": Setting(baseline(rim), "")}
-STUDIES["long"] = Study("?", settings, "")
+STUDIES["long"] = Study("?", settings)
 try:
     studies.run_study("long", sys.argv[1], seeds=(0, 1), workers=int(sys.argv[2]), progress=False)
 except KeyboardInterrupt:
@@ -208,7 +226,7 @@ def test_mistakes_get_one_sentence(tmp_path):
 def test_every_shipped_table_names_the_settings_that_the_study_has_now(path):
     name = path.stem.removeprefix("study-")
     table, study = shipped_study(name), STUDIES[name]
-    assert (table.study, table.notes, table.test_sequences) == (name, study.notes, study.test_sequences)
+    assert (table.study, table.test_sequences) == (name, study.test_sequences)
     assert [row.setting for row in table.rows] == list(study.settings)
     assert [row.paper for row in table.rows] == [setting.paper for setting in study.settings.values()]
     first = next(iter(study.settings.values())).config

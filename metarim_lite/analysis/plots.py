@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from ..errors import UserError
 from ..files import user_path
 from .report import of_agents
-from .statistics import Estimate
+from .statistics import Estimate, interquartile_mean, stratified_bootstrap
 
 # Okabe and Ito's palette: distinct for colour-blind readers. Line styles repeat the distinction.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -121,3 +122,65 @@ def metric_curves(runs: dict[str, Sequence[dict[str, Any]]], path: str | Path) -
     last = {name: [line[panels[0]] for line in lines if panels[0] in line][-1:] for name, lines in runs.items()}
     ends = "; ".join(f"{name} ends at {values[0]:.3f}" for name, values in last.items() if values)
     return f"{panels[0].capitalize()} against {unit}: {ends}."
+
+
+Curve = tuple[Sequence[float], Sequence[float]]
+
+
+def curves_in_panels(curves: Mapping[str, Sequence[Curve]], first: str | None = None) -> tuple[str, str]:
+    """Learning curves of settings over several runs: a panel for each, that of `first` behind all others.
+
+    A line is the interquartile mean over runs of curves that are straight between the places of measurement, the band
+    its 95 % interval by a bootstrap over runs, at each place for itself; of a single run there is no band.
+
+    Args:
+        curves: setting -> (frames, success) of each run.
+        first: the setting that the others are compared with; default: the first.
+
+    Returns:
+        The drawing as SVG, and a sentence that says in words what it shows.
+
+    Raises:
+        UserError: no curves.
+    """
+    if not curves or not all(curves.values()):
+        raise UserError("no curves to draw; give at least one run of each setting")
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    first = first or next(iter(curves))
+    end = max(max(frames) for runs in curves.values() for frames, _ in runs)
+    bands = {name: _band(runs, end) for name, runs in curves.items()}
+    width = min(3, len(bands))
+    height = -(-len(bands) // width)
+    figure = Figure(figsize=(3.6 * width + 0.4, 2.6 * height + 0.2), layout="constrained")
+    panels = figure.subplots(height, width, squeeze=False, sharex=True, sharey=True)
+    for axes, (name, (frames, *levels)) in zip(panels.flat, bands.items(), strict=False):
+        if name != first:
+            axes.plot(frames, bands[first][1], color="#777777", linestyle="--", label=first)
+            axes.legend(frameon=False, fontsize="small", loc="lower right")
+        axes.fill_between(frames, *levels[1:], color=COLORS[0], alpha=0.2, linewidth=0)
+        axes.plot(frames, levels[0], color=COLORS[0], linewidth=2)
+        runs = len(curves[name])
+        axes.set(title=f"{name} ({runs} run{'s' * (runs > 1)})", ylim=(-0.02, 1.02))
+        axes.grid(alpha=0.3)
+    for axes in panels.flat[len(bands) :]:
+        axes.set_visible(False)
+    figure.supxlabel("frames (millions)")
+    figure.supylabel("success on held-out levels")
+    file = io.StringIO()
+    with rc_context({"svg.hashsalt": "metarim", "svg.fonttype": "none"}):  # the same drawing each time
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    svg = file.getvalue()
+    ends = "; ".join(f"{name} ends at {levels[1][-1]:.2f}" for name, levels in bands.items())
+    return svg[svg.index("<svg") :], f"Success on held-out levels against frames, interquartile mean over runs: {ends}."
+
+
+def _band(runs: Sequence[Curve], end: float, points: int = 41) -> tuple[np.ndarray, ...]:
+    """Frames in millions, and there the interquartile mean over runs with the ends of its interval, [points] each."""
+    frames = np.linspace(0, end, points)
+    success = np.array([np.interp(frames, *run) for run in runs])  # (runs, points)
+    if len(runs) == 1:
+        return frames / 1e6, success[0], success[0], success[0]
+    found = [stratified_bootstrap(interquartile_mean, at, rng=np.random.default_rng(0), draws=1000) for at in success.T]
+    return frames / 1e6, *np.array(found).T

@@ -178,9 +178,12 @@ def results_in(folder: str | Path, doing: str) -> Iterator[Results]:
         yield Results(folder / RESULTS)
 
 
-def read_results(path: Path) -> dict[str, dict[str, Any]]:
+def read_results(path: Path, mend: bool = True) -> dict[str, dict[str, Any]]:
     """The finished runs of a results.jsonl by name. Half a line at the end, left by a kill, is cut off: its run is
     finished, so that it only has to be judged again.
+
+    Args:
+        mend: cut it off in the file, too; False for somebody who only looks, while others may be writing.
 
     Raises:
         UserError: a line in the middle is damaged, or a run is there twice.
@@ -197,7 +200,7 @@ def read_results(path: Path) -> dict[str, dict[str, Any]]:
         if name in results:
             raise UserError(f"line {number} of {str(path)!r} counts run {name!r} twice; delete one of the two")
         results[name] = line
-    if whole != content:
+    if mend and whole != content:
         replace_file(path, whole)
     return results
 

@@ -116,19 +116,19 @@ def judged(rows: Sequence[Line], tunings: dict[str, Tuning] | None = None) -> li
 def report(rows: Sequence[Line], tunings: dict[str, Tuning] | None = None) -> str:
     """Claims with their verdicts, then all settings side by side in each condition, in Markdown."""
     lines = judged(rows, tunings)
-    parts = [_about(rows)]
+    parts = [about_rows(rows)]
     parts += [_claim(claim, [line for line in lines if line["claim"] == claim.number]) for claim in CLAIMS]
     rows = [compact(row) for row in rows if row["seed"] not in TUNING_SEEDS]
     for device in dict.fromkeys(row["device"] for row in rows):
         for condition, about in CONDITIONS.items():
             here = [row for row in rows if (row["condition"], row["device"]) == (condition, device)]
             if here:
-                parts.append(f"## {condition}, on {device}: {about.about}")
-                parts.append(_sequence_table(here) if about.kind == "sequence" else _table(condition, here))
+                parts += [f"## {condition}, on {device}: {about.about}", tables_of_condition(condition, here)]
     return "\n\n".join(parts)
 
 
-def _about(rows: Sequence[Line]) -> str:
+def about_rows(rows: Sequence[Line]) -> str:
+    """One paragraph: how many runs there are, of what, and how their rates were chosen."""
     if not rows:
         return "No run of this study is shipped yet. metarim study meta makes them; below is what is claimed."
     tuned = sum(row["tuned"] for row in rows)
@@ -144,7 +144,14 @@ def _claim(claim: Claim, lines: Sequence[Line]) -> str:
     table = ["| condition | device | measure | A − B | difference | runs | verdict |", "|---" * 7 + "|"]
     for line in lines:
         counts = ", ".join(map(str, dict.fromkeys(line["runs"].values())))
-        cells = [line["condition"], line["device"] or "–", line["measure"], line["comparison"], _interval(line), counts]
+        cells = [
+            line["condition"],
+            line["device"] or "–",
+            line["measure"],
+            line["comparison"],
+            interval_in_words(line),
+            counts,
+        ]
         table.append("| " + " | ".join([*cells, line["verdict"]]) + " |")
     together = dict.fromkeys((line["condition"], line["device"], line["claim_verdict"]) for line in lines)
     words = [f"{on}{f' on {device}' if device else ''}: {verdict}" for on, device, verdict in together]
@@ -154,11 +161,17 @@ def _claim(claim: Claim, lines: Sequence[Line]) -> str:
     return "\n\n".join([*parts, f"The claim as a whole: {'; '.join(words)}."])
 
 
-def _interval(line: Line) -> str:
+def interval_in_words(line: Line) -> str:
+    """The difference of a line of `claims.judge` with its interval, "–" where there is none."""
     if line["effect"] is None:
         return "–"
     words = f"{line['effect']:+.3f} [{line['low']:+.3f}, {line['high']:+.3f}]"
     return words + (" of a gain of {:+.3f} [{:+.3f}, {:+.3f}]".format(*line["gain"]) if "gain" in line else "")
+
+
+def tables_of_condition(condition: str, rows: Sequence[Line]) -> str:
+    """All settings that were run in a condition, on one device, side by side, in Markdown."""
+    return _sequence_table(rows) if CONDITIONS[condition].kind == "sequence" else _table(condition, rows)
 
 
 def _table(condition: str, rows: Sequence[Line]) -> str:

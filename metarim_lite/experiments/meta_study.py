@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import make_folder
+from ..files import make_folder, user_path
 from ..machine import choose_device
 from ..training.banks import held_out_bank
 from ..training.trainer import TrainConfig
 from . import conditions
 from .conditions import CONDITIONS, afterwards
-from .many import check_scheduler, fitting_workers, results_in
+from .many import RESULTS, check_scheduler, fitting_workers, read_results, results_in
 from .meta_plan import Tuning, named_run, plan, read_tunings
 
 Line = dict[str, Any]
@@ -73,10 +73,6 @@ def run_meta_study(
         raise UserError(f"workers is {workers}; give at least 1, and none with a scheduler, whose workers count")
     tuning = tuning or read_tunings().get(kind, Tuning())
     asked = plan(names, methods, seeds, tuning)
-
-    def told(line: Line) -> None:
-        on_line(in_words(line))
-
     folder = make_folder(folder).resolve()
     with results_in(folder, "making the study in") as results:
         todo = results.missing([named_run(one, folder, tuning, kind) for one in asked])
@@ -88,6 +84,18 @@ def run_meta_study(
             todo, side_by_side, scheduler, progress, "study", lambda line: on_line(in_words(line))
         )
         return MetaStudy(list(results.lines.values()), failures, len(asked))
+
+
+def rows_in(folder: str | Path) -> list[Line]:
+    """The lines of the runs that a folder holds by now; it may be at work.
+
+    Raises:
+        UserError: no run is finished there, or results.jsonl is damaged.
+    """
+    path = user_path(folder) / RESULTS
+    if not path.is_file():
+        raise UserError(f"{str(folder)!r} holds no finished run of the study; metarim study meta makes them")
+    return list(read_results(path, mend=False).values())
 
 
 def fill_cache(names: Sequence[str], progress: bool) -> None:

@@ -21,7 +21,7 @@ import torch
 
 from ..config import from_dict, to_dict, whole_number
 from ..errors import Diverged, UserError, unknown
-from ..files import make_folder, read_file, user_path, write_json
+from ..files import make_folder, read_file, read_text, user_path, write_json
 from ..models.controller import count_parameters
 from .many import NamedRun, check_all_finished, results_in
 from .sequences import (
@@ -36,6 +36,7 @@ from .shipped import DATA
 from .study_settings import STUDIES, Study
 
 TABLE = "table.json"
+NOTES = DATA / "notes-on-studies.json"
 FINAL_TEST_SEED = 2_000_003  # other sequences than those of the reports
 Found = dict[tuple[str, int], dict[str, Any]]  # (setting, seed) -> its parameters, and the metric on every test split
 
@@ -54,12 +55,43 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """One thing that was tried besides, and what came out."""
+
+    what: str
+    came_out: str
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What a table alone does not tell. `str(notes)` is Markdown lists."""
+
+    differs: tuple[str, ...]
+    """Where our setting differs from the paper's."""
+    tried: tuple[Tried, ...]
+    unknown: tuple[str, ...]
+    """What we do not know."""
+
+    def __str__(self) -> str:
+        tried = tuple(f"{one.what}: {one.came_out}." for one in self.tried)
+        parts = {"Where it differs from the paper": self.differs, "What was tried, and what came out": tried}
+        parts |= {"What we do not know": self.unknown}
+        lists = (["", f"{title}:", "", *(f"- {item}" for item in items)] for title, items in parts.items() if items)
+        return "\n".join(line for one in lists for line in one)
+
+
+def notes_of(name: str) -> tuple[Notes, ...]:
+    """The notes on a study, from those that come with the package: one, or none where there are none."""
+    notes = json.loads(read_text(NOTES)).get(name)
+    return () if notes is None else (from_dict(Notes, notes | {"tried": [Tried(**one) for one in notes["tried"]]}),)
+
+
+@dataclass(frozen=True)
 class Table:
     """A finished study. `str(table)` is Markdown."""
 
     study: str
     question: str
-    notes: str
     metric: str
     command: str
     made_with: str
@@ -75,8 +107,8 @@ class Table:
             cells = [row.setting, f"{row.parameters:,}", *(_mean_and_range(row.tests[s]) for s in splits), row.paper]
             lines.append("| " + " | ".join(cells) + " |")
         seeds = ", ".join(map(str, self.rows[0].seeds))
-        about = f"{self.metric}; mean of seeds {seeds} [lowest, highest]. Made by `{self.command}`. {self.notes}"
-        return "\n".join([f"{self.study}: {self.question}", "", *lines, "", about.strip()])
+        about = f"{self.metric}; mean of seeds {seeds} [lowest, highest]. Made by `{self.command}`."
+        return "\n".join([f"{self.study}: {self.question}", "", *lines, "", about, *map(str, notes_of(self.study))])
 
 
 def _mean_and_range(values: Sequence[float]) -> str:
@@ -137,9 +169,7 @@ def run_study(
         rows.append(Row(label, setting.paper, of_seeds[0]["parameters"], config, tuple(seeds), tests))
     metric = next(iter(study.settings.values())).config.chosen_task.metric_name
     command = f"metarim study {name} --seeds {' '.join(map(str, seeds))}"
-    table = Table(
-        name, study.question, study.notes, metric, command, ", ".join(made_with), tuple(rows), study.test_sequences
-    )
+    table = Table(name, study.question, metric, command, ", ".join(made_with), tuple(rows), study.test_sequences)
     write_json(folder / TABLE, to_dict(table))
     return table
 
@@ -197,6 +227,7 @@ def _read(path: Path) -> Table:
         ValueError, TypeError, KeyError, AttributeError, UserError: it is none.
     """
     raw, rows = json.loads(read_file(path)), []
+    raw.pop("notes", None)  # older tables had them inside
     for row in (from_dict(Row, row) for row in raw["rows"]):
         config = from_dict(SequenceConfig, row.config)
         measured = [row.tests[split] for split in config.chosen_task.tests]
