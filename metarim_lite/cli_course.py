@@ -32,16 +32,17 @@ def exercises(json: bool = False) -> None:
     print(table_of(EXERCISES.values(), json))
 
 
-def build(check: bool = False, force: bool = False) -> None:
+def build(lessons: Words[tuple[str, ...]] = (), check: bool = False, force: bool = False) -> None:
     """Execute the sources of notebooks, solutions and exercises that changed, and write them.
 
     Args:
+        lessons: only these, by the beginning of their names, such as 03; none means all.
         check: write nothing; fail when what is committed differs from what a build gives.
         force: execute all of them, changed or not (after shipping another agent, say).
     """
     from .course.build import build
 
-    if not build(check=check, force=force):
+    if not build(check=check, force=force, only=lessons or None):
         raise SystemExit(1)
 
 

@@ -1,8 +1,12 @@
-"""With `pytest --nbval notebooks solutions`: a last test for each notebook, of the memory that its kernel needed."""
+"""With `pytest --nbval notebooks solutions`: outputs that a lesson does not show are compared all the same, and the last
+test of each notebook is of the memory that its kernel needed."""
 
 from pathlib import Path
 
 import pytest
+
+from metarim_lite.errors import UserError
+from metarim_lite.course.withheld import kept_outputs, put_back
 
 ALLOWED = 1.0e9  # bytes; a free Binder has 2 GB, for the kernel and for Jupyter
 
@@ -28,6 +32,12 @@ class PeakMemory(pytest.Item):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    last_cells = {item.parent: item for item in items if type(item).__name__ == "IPyNbCell"}
+    cells = [item for item in items if type(item).__name__ == "IPyNbCell"]
+    for notebook in {cell.parent for cell in cells if cell.path.parent == Path(__file__).parent}:
+        try:
+            put_back(notebook.nb.cells, kept_outputs(notebook.path), notebook.path.name)  # nbval compares with these
+        except UserError as error:
+            raise pytest.UsageError(str(error)) from None
+    last_cells = {item.parent: item for item in cells}
     for notebook, cell in last_cells.items():
         items.insert(items.index(cell) + 1, PeakMemory.from_parent(notebook, name="peak memory"))

@@ -1,4 +1,10 @@
-"""Notebooks from their sources: lessons and solutions with outputs, exercises without solutions."""
+"""Notebooks from their sources: lessons and solutions with outputs, exercises without solutions.
+
+No lesson gives away what it asks to predict. From the first cell that calls `predict("", among="abc")` on, the outputs
+are taken out of the notebook and kept beside it, in notebooks/_outputs/ (withheld.py); `pytest --nbval notebooks` goes
+on comparing them, since notebooks/conftest.py puts them back. A markdown cell tagged `reveals` is shown folded
+(sources.py). This needs no extension, and works the same in JupyterLab, VS Code, Colab and on Binder.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +18,9 @@ from typing import Any, NamedTuple
 from ..errors import UserError, unknown
 from ..files import replace_file
 from .sources import read
+from .withheld import completed, from_first_prediction, kept_outputs, withhold
 
-CELL_SECONDS = 120  # no cell of the course may take longer than this
+CELL_SECONDS = 600  # a cell that takes longer hangs, on a busy machine too; `--report` tells what a lesson really takes
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -89,8 +96,10 @@ def build(
         if not force and not differences(job):
             continue
         notebook = read(job.source, job.kind)
-        if job.kind != "exercise" and (force or not keep_outputs(notebook, job.target)):
+        if job.kind != "exercise" and (force or not keep_outputs(notebook, job)):
             execute(notebook, job, root)
+        if job.kind == "lesson":
+            withhold(notebook, job.target)
         write(notebook, job.target)
         print(f"wrote {_relative(job.target)}")
     return True
@@ -119,13 +128,20 @@ def differences(job: Job) -> list[str]:
         found.append(f"{name}: the notebook's metadata differ")
     if len(committed.cells) != len(fresh.cells):
         return [*found, f"{name}: {len(committed.cells)} cells, its source gives {len(fresh.cells)}"]
+    hidden = from_first_prediction(fresh.cells) if job.kind == "lesson" else []
+    if {cell.id for cell in hidden} != set(kept_outputs(job.target) if job.kind == "lesson" else ()):
+        found.append(f"{name}: _outputs/{job.target.stem}.json holds the outputs of other cells")
+    withheld = {id(cell) for cell in hidden}
     for number, (old, new) in enumerate(zip(committed.cells, fresh.cells, strict=True)):
         for part in ("cell_type", "id", "source", "metadata"):
             if old.get(part) != new.get(part):
                 found.append(f"{name}: cell {number}: {part} differs")
         if old.cell_type == "code":
-            executed = old.get("execution_count") is not None
-            if executed != (job.kind != "exercise"):
+            executed = old.get("execution_count") is not None or bool(old.get("outputs"))
+            if id(new) in withheld:
+                if executed:
+                    found.append(f"{name}: cell {number}: shows an output, though a prediction stands above it")
+            elif executed != (job.kind != "exercise"):
                 found.append(f"{name}: cell {number}: {'has been' if executed else 'was never'} executed")
     return found
 
@@ -157,7 +173,7 @@ def execute(notebook: Any, job: Job, root: Path) -> None:
     notebook.metadata = read(job.source, job.kind).metadata
 
 
-def keep_outputs(notebook: Any, target: Path) -> bool:
+def keep_outputs(notebook: Any, job: Job) -> bool:
     """Give `notebook` the outputs of the committed one, if both run the same code; False if they do not.
 
     The cell that installs counts for nothing: where a notebook is built, it does nothing.
@@ -165,9 +181,10 @@ def keep_outputs(notebook: Any, target: Path) -> bool:
     import nbformat
 
     try:
-        old = [c for c in nbformat.read(target, as_version=nbformat.NO_CONVERT).cells if c.cell_type == "code"]
+        committed = completed(job.target) if job.kind == "lesson" else nbformat.read(job.target, as_version=4)
     except Exception:  # nbformat raises many kinds for a damaged file
         return False
+    old = [cell for cell in committed.cells if cell.cell_type == "code"]
     new = [cell for cell in notebook.cells if cell.cell_type == "code"]
     if [*map(_what_runs, old)] != [*map(_what_runs, new)] or any(cell.execution_count is None for cell in old):
         return False
@@ -188,7 +205,8 @@ def _tidy(output: Any) -> Any | None:
         return output
     if data.pop(_WIDGET, None) is not None and set(data) <= {"text/plain"}:
         return None
-    output.metadata = {}
+    alt = output.metadata.get("image/png", {}).get("alt")
+    output.metadata = {"image/png": {"alt": alt}} if alt else {}
     return output
 
 
@@ -219,7 +237,10 @@ def _orphans(root: Path) -> list[str]:
     """Committed notebooks that no source gives."""
     made = {job.target for job in jobs(root)}
     committed = [p for folder in ("notebooks", "solutions", "exercises") for p in (root / folder).glob("*.ipynb")]
-    return [f"{_relative(path)}: has no source" for path in sorted(committed) if path not in made]
+    alone = [f"{_relative(path)}: has no source" for path in sorted(committed) if path not in made]
+    kept = sorted((root / "notebooks" / "_outputs").glob("*.json"))
+    lessons = {job.target.stem for job in jobs(root) if job.kind == "lesson"}
+    return alone + [f"notebooks/_outputs/{path.name}: has no source" for path in kept if path.stem not in lessons]
 
 
 def _relative(path: Path) -> str:

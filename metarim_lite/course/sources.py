@@ -1,12 +1,14 @@
 """From a source file (jupytext percent) to the cells of a notebook; nothing is executed here.
 
-A source is a Python file with `# %%` cells. Two conventions are ours:
+A source is a Python file with `# %%` cells. Three conventions are ours:
 
 - `metarim={"exercise": NAME, "role": ROLE}` in a cell's header says which exercise the cell belongs to; ROLE is
   "header", "answer", "example", "check", "hints" or "next". Around an answer to an exercise of the course, header,
   check and hints come from its declaration (cells.py): the source does not write them.
 - `# SOLUTION-BEGIN` and `# SOLUTION-END` inside an answer cell enclose what a student writes: the notebook of
   exercises has `raise NotImplementedError(...)` there. A cell tagged `solution-only` is left out of it.
+- a markdown cell tagged `reveals` says what came of an experiment that was to be predicted: all of it but a heading is
+  folded, to be opened when the cells above it have run.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from .cells import completed
 from .errors import SKELETON
 from .launch import home, install_cell, launch_links
 
+REVEALED = "When the cells above have run, open this: what came out"
 BEGIN, END = "# SOLUTION-BEGIN", "# SOLUTION-END"
 ROLES = ("header", "answer", "example", "check", "hints", "next")
 
@@ -60,6 +63,7 @@ def read(path: Path, kind: str) -> Any:
             source = (without_solution if kind == "exercise" else without_markers)(source, path.name)
             cells.append(nbformat.v4.new_code_cell(source, metadata=cell.metadata, id=identity))
         else:
+            source = folded(source) if "reveals" in tags else source
             cells.append(nbformat.v4.new_markdown_cell(source, metadata=cell.metadata, id=identity))
     metadata = {**METADATA, "metarim": {"lesson": path.stem, "kind": kind}}
     notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
@@ -78,6 +82,12 @@ def _start_cells(path: Path, kind: str) -> list[Any]:
     launch = nbformat.v4.new_markdown_cell(links, metadata={**skipped, "tags": ["launch"]})
     hidden = {**skipped, "tags": ["install"], "jupyter": {"source_hidden": True}}
     return [launch] * bool(links) + [nbformat.v4.new_code_cell(install_cell(address), metadata=hidden)]
+
+
+def folded(source: str) -> str:
+    """Markdown behind a fold, a heading above it excepted."""
+    heading = re.match(r"(#+ .*\n+)?", source)[0]
+    return f"{heading}<details><summary>{REVEALED}</summary>\n\n{source[len(heading) :].rstrip()}\n\n</details>"
 
 
 def without_markers(source: str, name: str) -> str:

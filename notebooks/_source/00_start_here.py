@@ -61,7 +61,9 @@ ml.Stepper("BabyAI-GoToLocal-v0", seed=3)
 # - **c** The set changes at every step.
 
 # %% slideshow={"slide_type": "fragment"}
-my_prediction = ""  # "a", "b" or "c"
+from metarim_lite.course import predict
+
+my_prediction = predict("", among="abc")  # your letter between the quotes
 
 # %% slideshow={"slide_type": "skip"}
 agent = ml.load_agent("meta-rim-gotolocal")  # comes with the package
@@ -89,13 +91,10 @@ ml.XRay(trace)
 # %%
 active = trace.active  # bool [T, N]
 changed = (active[1:] != active[:-1]).any(axis=1)  # [T-1]: another set than the step before?
-happened = "a" if not changed.any() else "c" if changed.all() else "b"
+my_prediction.happened("a" if not changed.any() else "c" if changed.all() else "b")
+print("four are active, every step:", bool((active.sum(axis=1) == 4).all()))
 
-print("you predicted:               ", my_prediction or "nothing yet")
-print("what happened:               ", happened)
-print("four are active, every step: ", bool((active.sum(axis=1) == 4).all()))
-
-# %% [markdown] slideshow={"slide_type": "subslide"}
+# %% [markdown] tags=["reveals"] slideshow={"slide_type": "subslide"}
 # Did you see modules that are *active* although they take hardly anything of the input? Exactly four must be active, so
 # when fewer want the input, the least unwilling fill the places. They still update their state and still read
 # from the others.

@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import torch
 
 from metarim_lite.analysis.plots import COLORS, STYLES
+from metarim_lite.course import predict
 from metarim_lite.models import RIM, ControllerState
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -87,7 +88,7 @@ print("sigmoid of the score:                       ", score.sigmoid().numpy().ro
 # Write your answer down *before* you run on. It costs nothing to be wrong here.
 
 # %% slideshow={"slide_type": "fragment"}
-my_prediction = ""  # "a", "b" or "c"
+my_prediction = predict("", among="abc")  # your letter between the quotes
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # <details><summary>For the teacher</summary>
@@ -120,18 +121,19 @@ axes.set(xlabel="strength of the input", ylabel="attention on the input", ylim=(
 axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
-# %% [markdown]
+# %% [markdown] tags=["reveals"]
 # *The figure in words: six curves start together at one half where the input is blank. As the input grows,
 # some climb towards 1 and the others sink towards 0.*
 
 # %%
-apart = on_input[-1]
-print("you predicted:              ", my_prediction or "nothing yet")
-print("all at one half when blank: ", bool((on_input[0] == 0.5).all()))
-print("modules that rise:          ", int((apart > 0.5).sum()), "of", N)
-print("modules that fall:          ", int((apart < 0.5).sum()), "of", N)
+blank, strong = on_input[0], on_input[-1]
+rise, fall = int((strong > blank + 0.01).sum()), int((strong < blank - 0.01).sum())
+my_prediction.happened("a" if rise == N else "b" if rise + fall == 0 else "c")
+print("all at one half when blank:", bool((blank == 0.5).all()))
+print("modules that rise:", rise, "of", N)
+print("modules that fall:", fall, "of", N)
 
-# %% [markdown] slideshow={"slide_type": "subslide"}
+# %% [markdown] tags=["reveals"] slideshow={"slide_type": "subslide"}
 # It was **c**. Three things to take from the picture:
 #
 # 1. **The sign of the score is a taste.** A module whose query agrees with the input's key takes the input.
@@ -162,7 +164,7 @@ for over in ("null", "modules"):
     changes = bool((totals[over] - totals[over][0]).abs().max() > 0.1)
     print(f"softmax over {over:8} total on a blank input: {totals[over][0]:.1f}   changes with strength: {changes}")
 
-# %% [markdown]
+# %% [markdown] tags=["reveals"]
 # Over **{null, input}**, each module has a unit of its own: the total may be anything between 0 and 6, and six
 # modules can all want the same input or all ignore it. Over the **modules**, there is one unit to share: the total is
 # always 1, a module gets more only if another gets less, and nobody can say "this is not for any of us".

@@ -17,6 +17,7 @@ import torch
 from IPython.display import Markdown
 
 from metarim_lite.analysis.plots import COLORS, STYLES
+from metarim_lite.course import predict
 from metarim_lite.experiments.sequences import SEQUENCES, SequenceModel, baseline, load_sequence_model, train_sequence
 from metarim_lite.experiments.studies import shipped_study
 from metarim_lite.models import RIM, ControllerState, Interventions, count_parameters
@@ -104,7 +105,7 @@ plt.show()
 # - **d** the RIM has forgotten, the LSTM has not.
 
 # %% slideshow={"slide_type": "fragment"}
-my_prediction = ""  # "a", "b", "c" or "d"
+my_prediction = predict("", among="abcd")  # your letter between the quotes
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # <details><summary>For the teacher</summary>
@@ -140,17 +141,18 @@ ax.set(xlabel="blanks between symbols and cue (10 in training)", ylabel="cross-e
 ax.legend(frameon=False)
 plt.show()
 
-# %% [markdown]
+# %% [markdown] tags=["reveals"]
 # *The figure in words: with 10 blanks both errors are near 0. As blanks are added the LSTM's rises far above the dotted
 # line of guessing; the RIM's stays near the bottom.*
 
 # %%
 lstm_error, rim_error = (run.metrics[-1]["test/60 blanks"] for run in (lstm_run, rim_run))
-print("you predicted:                                  ", my_prediction or "nothing yet")
-print("LSTM with 60 blanks: worse than guessing?       ", lstm_error > copying.chance)
-print("RIM with 60 blanks: better than half of guessing?", rim_error < copying.chance / 2)
+lstm_knows, rim_knows = (error < copying.chance / 2 for error in (lstm_error, rim_error))
+my_prediction.happened({(1, 1): "a", (0, 0): "b", (0, 1): "c", (1, 0): "d"}[lstm_knows, rim_knows])
+print("LSTM with 60 blanks: worse than guessing?        ", lstm_error > copying.chance)
+print("RIM with 60 blanks: better than half of guessing?", rim_knows)
 
-# %% [markdown] slideshow={"slide_type": "slide"}
+# %% [markdown] tags=["reveals"] slideshow={"slide_type": "slide"}
 # ## Why? A first explanation
 #
 # At a blank, an LSTM does what it always does: every one of its units is computed anew. To remember it must have
@@ -184,7 +186,7 @@ ax.set(xlabel="step: symbols at 0 to 2, then blanks", ylabel="module", yticks=ra
 plt.show()
 print("share of the silence in which a module is active:", share.numpy().round(2))
 
-# %% [markdown]
+# %% [markdown] tags=["reveals"]
 # *The figure in words: one row for each module, dark where it is active. Around the symbols the active ones change from
 # step to step. Then three stay active to the end, and the other five are left alone.*
 #
@@ -215,7 +217,7 @@ plt.show()
 # %%
 print("is every single module missed?", min(errors[1:]) > errors[0])
 
-# %% [markdown]
+# %% [markdown] tags=["reveals"]
 # *The figure in words: the lowest bar is that for "none"; most of the others are above the dotted line of guessing.*
 #
 # Does *every* module hold part of the memory, then, even one that was hardly ever active? No. Cutting a module out
@@ -267,7 +269,7 @@ ax.set(ylabel="transplanted module", yticks=range(6), yticklabels=names)
 figure.colorbar(picture, label="says the donor's symbol")
 plt.show()
 
-# %% [markdown] slideshow={"slide_type": "subslide"}
+# %% [markdown] tags=["reveals"] slideshow={"slide_type": "subslide"}
 # *The figure in words: six rows, one for each module, and ten columns, one for each symbol. Symbols 2 and 3 go with
 # module 0, most of the later ones with module 3. Modules 4 and 5 carry next to nothing.*
 #
@@ -285,7 +287,7 @@ for name, m, s, at, often in (
     busy, quiet = (follow(m, s, at, sorted(group)).mean() for group in (order[:k], order[k:]))
     print(f"{name:18} with the {k} busiest modules {busy:.0%} of the symbols move, with the other {len(order) - k} {quiet:.0%}")
 
-# %% [markdown]
+# %% [markdown] tags=["reveals"]
 # For the large model the hypothesis is **wrong**. About three quarters of what it remembers lies in modules that were
 # active, that is, computed anew, through 200 blanks. For the small one it was right, in the run on our machine: 62 %
 # of the symbols went with the quiet modules and 16 % with the busy ones. Yours may differ.
