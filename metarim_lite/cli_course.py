@@ -32,14 +32,22 @@ def exercises(json: bool = False) -> None:
     print(table_of(EXERCISES.values(), json))
 
 
-def build(lessons: Words[tuple[str, ...]] = (), check: bool = False, force: bool = False) -> None:
+def build(
+    lessons: Words[tuple[str, ...]] = (), check: bool = False, force: bool = False, slides: bool = False
+) -> None:
     """Execute the sources of notebooks, solutions and exercises that changed, and write them.
 
     Args:
         lessons: only these, by the beginning of their names, such as 03; none means all.
         check: write nothing; fail when what is committed differs from what a build gives.
         force: execute all of them, changed or not (after shipping another agent, say).
+        slides: write lessons as slides instead, one HTML file each in runs/slides, which needs no network to be shown.
     """
+    if slides:
+        from .course.slides import slides as write_slides
+
+        print("\n".join(f"wrote {path}" for path in write_slides(lessons or None)))
+        return
     from .course.build import build
 
     if not build(check=check, force=force, only=lessons or None):
