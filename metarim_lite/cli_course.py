@@ -54,6 +54,13 @@ def build(
         raise SystemExit(1)
 
 
+def doctor() -> None:
+    """Examine this machine: versions, device, threads, memory, cache; what has to be mended, and how."""
+    from .doctor import doctor
+
+    raise SystemExit(not doctor())
+
+
 def ship(folder: Words[Path], name: Words[str], episodes: int = 1000) -> None:
     """Put the agent of a finished run among those that come with the package.
 

@@ -5,7 +5,8 @@ import sys
 import torch
 
 from metarim_lite.course import setup_check as module
-from metarim_lite.course.setup_check import setup_check, version_numbers
+from metarim_lite.course.setup_check import setup_check
+from metarim_lite.doctor import TRIED, version_numbers
 
 
 def test_a_good_setup_says_yes_everywhere_and_leaves_the_dice_alone(capsys):
@@ -22,7 +23,7 @@ def test_a_good_setup_says_yes_everywhere_and_leaves_the_dice_alone(capsys):
 def test_what_is_missing_or_too_old_is_named_with_its_remedy(capsys, monkeypatch):
     monkeypatch.setattr(module, "NEEDED", (("no-such-thing", (1, 2)), ("torch", (99,))))
     monkeypatch.setattr(sys, "version_info", (3, 10, 4))
-    monkeypatch.setattr(module, "_make_a_world", lambda: 1 / 0)
+    monkeypatch.setitem(TRIED, "a world can be made and stepped", lambda: 1 / 0)
     assert not setup_check()
     said = capsys.readouterr().out
     assert "NO: install a newer Python" in said

@@ -22,7 +22,19 @@ MAY_IMPORT = {
     "training": {"envs", "models", "runs", "bots", "analysis", "data"},
     "experiments": {"envs", "models", "runs", "training", "tasks", "analysis", "data"},
     "lens": {"envs", "models", "analysis"},
-    "course": {"envs", "models", "training", "runs", "bots", "tasks", "experiments", "analysis", "lens", "data"},
+    "course": {
+        "envs",
+        "models",
+        "training",
+        "runs",
+        "bots",
+        "tasks",
+        "experiments",
+        "analysis",
+        "lens",
+        "data",
+        "doctor",
+    },
 }
 DRIVES = {
     "lens/use.py": {"experiments"},  # a map of modules at play, whose recording the study shares
