@@ -1,24 +1,35 @@
 """Work on a GPU, recorded once and then replayed: one launch in place of hundreds (CUDA graphs).
 
-A GPU that steps small worlds waits for its host to launch one kernel after the other. A graph launches them all with
-one call. It knows no Python, only memory: it reads and writes the tensors that it was recorded with, so whoever uses
-it copies inputs into those, and what it gave is overwritten by the next replay.
+A step of small worlds, a rollout of a small agent, an update: each is hundreds or thousands of small kernels, and a GPU
+waits for its host to launch them one by one. A graph launches them all with one call. It knows no Python, only kernels
+and the memory they work on. So what is to be recorded
+
+    reads and writes   its inputs, and tensors that stay where they are: parameters, worlds, an optimizer's memory;
+    never looks        at a number, since the host would have to wait for it;
+    leans on nothing   that Python changes between two calls.
+
+Then a replay gives what the work itself would: recording changes speed, not results. There are two ways: `record` is
+for one piece of work on memory of its own, a `Recorder` for functions with inputs, of which it keeps copies.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 Given = TypeVar("Given")
 
 logger = logging.getLogger(__name__)
 
 WARM_UP = 3  # runs before recording, as PyTorch asks
+PLAIN_CALLS = 2  # of each function before it is recorded, in which an optimizer makes its memory and compilers compile
 
 
 def record(
@@ -55,6 +66,86 @@ def record(
         return given
 
     return replayed
+
+
+class Recorder:
+    """Calls functions of tensors: on a GPU by a graph from the third call on, elsewhere as they are.
+
+    Example:
+        >>> recorder = Recorder(torch.device("cuda"))
+        >>> recorder("double", lambda x: 2 * x, torch.ones(3, device="cuda"))
+        tensor([2., 2., 2.], device='cuda:0')
+
+    Where a graph cannot be recorded one line is logged, and everything is called as it is from then on.
+
+    Args:
+        device: where the tensors are.
+        generators: those that the functions draw from.
+        records: whether to record where there are graphs. The attribute may be set to False at any time.
+    """
+
+    work = "the work"
+    """What is recorded, for the log."""
+
+    def __init__(self, device: torch.device, generators: Sequence[torch.Generator] = (), records: bool = True) -> None:
+        self.device, self.generators, self.records = device, generators, records and can_record(device)
+        self.forget()
+
+    def forget(self) -> None:
+        """Record all anew, since something that functions lean on was put elsewhere."""
+        self.calls: Counter[Any] = Counter()
+        self.memory: dict[Any, list[Tensor]] = {}
+        self.graphs: dict[Any, tuple[Callable[[], None], Any]] = {}
+        # One pool of memory for all: they run one after the other, and nothing lives in it from one to the next.
+        self.pool = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
+
+    def __call__(self, key: Any, function: Callable[..., Given], *inputs: Any) -> Given:
+        """`function(*inputs)`.
+
+        Args:
+            key: names the function and everything of Python's that it leans on; hashable.
+            inputs: tensors in any nesting. There is one graph for each key and shape.
+        """
+        if not self.records:
+            return function(*inputs)
+        inputs = self.hold(key, inputs)
+        key = key, _shapes(inputs)
+        self.calls[key] += 1
+        if self.calls[key] <= PLAIN_CALLS:
+            with aside(self.device):
+                return _copied(function(*inputs))
+        if key not in self.graphs:
+            try:
+                self.graphs[key] = capture(lambda: function(*inputs), self.device, self.generators, self.pool)
+            except Exception as error:  # whatever a driver, a compiler or an old version of torch may raise
+                self.records = False
+                self.forget()
+                why = (str(error) or type(error).__name__).splitlines()[0]
+                logger.warning("%s is not recorded as graphs (%s), so it is slower; same results", self.work, why)
+                return function(*inputs)
+        replay, given = self.graphs[key]
+        replay()
+        return _copied(given)  # the next replay writes over it
+
+    def hold(self, key: Any, tensors: Given) -> Given:
+        """The same numbers in memory that stays where it is, for recorded functions to read besides their inputs."""
+        if not self.records:
+            return tensors
+        flat, form = tree_flatten(tensors)
+        key = key, _shapes(flat)
+        if key not in self.memory:
+            self.memory[key] = [torch.empty_like(x) for x in flat]
+        for there, x in zip(self.memory[key], flat, strict=True):
+            there.copy_(x)
+        return tree_unflatten(self.memory[key], form)
+
+
+def _shapes(tensors: Any) -> tuple[torch.Size, ...]:
+    return tuple(x.shape for x in tree_flatten(tensors)[0])
+
+
+def _copied(given: Given) -> Given:
+    return tree_map_only(Tensor, torch.clone, given)
 
 
 def can_record(device: torch.device) -> bool:

@@ -38,7 +38,6 @@ def taped(monkeypatch):
     from metarim_lite import recording
     from metarim_lite.envs import GridWorlds
     from metarim_lite.models import lstm
-    from metarim_lite.training import graphs
 
     as_on_a_cpu = GridWorlds.__init__
 
@@ -48,7 +47,7 @@ def taped(monkeypatch):
 
     monkeypatch.setattr(GridWorlds, "__init__", without_looking)
     monkeypatch.setattr(lstm, "begins_inside", lambda resets: resets is not None and len(resets) > 1)
-    monkeypatch.setattr(graphs, "PLAIN_CALLS", 1)
+    monkeypatch.setattr(recording, "PLAIN_CALLS", 1)
     monkeypatch.setattr(recording, "can_record", lambda device: True)
     monkeypatch.setattr(recording, "aside", lambda device: nullcontext())
     monkeypatch.setattr(recording, "capture", tape.capture)

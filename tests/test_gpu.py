@@ -13,8 +13,9 @@ from metarim_lite.bench import gpu as bench
 from metarim_lite.bench.rim import Case
 from metarim_lite.envs import GridWorlds, LevelBank
 from metarim_lite.models import LSTM, RIM
+from metarim_lite.recording import PLAIN_CALLS
 from metarim_lite.training import PPOConfig, Trainer, fitted
-from metarim_lite.training.graphs import PLAIN_CALLS, Recorder
+from metarim_lite.training.graphs import Recorder
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 

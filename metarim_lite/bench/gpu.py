@@ -14,9 +14,9 @@ from torch import nn
 from ..compiling import can_compile
 from ..envs import GridWorlds, LevelBank
 from ..models import Agent, AgentConfig
-from ..recording import record
+from ..recording import PLAIN_CALLS, record
 from ..training import TrainConfig, Trainer
-from ..training.graphs import PLAIN_CALLS, Recorder
+from ..training.graphs import Recorder
 from ..training.methods import method
 from ..training.rollouts import Player
 from . import row
