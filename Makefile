@@ -26,7 +26,7 @@ test: $(READY)  ## all tests: package, notebooks, solutions
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --dist worksteal
 	$(RUN)/python -m pytest -q --nbval notebooks solutions
 
-test-browser: $(READY)  ## the replay page in a real browser (Chromium, if there is one)
+test-browser: $(READY)  ## widgets, lessons and the replay page in a real browser (Chromium, if there is one)
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
 	METARIM_BROWSER=1 $(RUN)/python -m pytest -q -s -rs tests/browser
 

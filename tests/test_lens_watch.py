@@ -179,6 +179,48 @@ def test_an_interrupted_kernel_stops_the_training_and_the_widget_still_works(wat
     assert watched.wait().run.finished
 
 
+def test_a_run_that_is_kept_goes_on_when_its_folder_is_watched_again(watch, small_bank, slowly, tmp_path):
+    run = ml.train(config(), bank=small_bank, progress=False, folder=tmp_path / "trained")
+    first = watch(folder=tmp_path / "watched")
+    until(lambda: first.learning.lines)
+    second = watch(folder=tmp_path / "watched")  # the cell is run again, while the first is training
+    assert first.background.state == "closed" and "watch the same folder again" in first.status.value
+    assert second.learning.lines[: len(first.learning.lines)] == first.learning.lines
+    second.stop()
+    second.wait()
+    assert "Kept in" in second.status.value
+    second.close()
+    third = watch(folder=tmp_path / "watched").wait()
+    assert same_parameters(run.agent, third.agent) and third.run.finished and third.run.folder == tmp_path / "watched"
+    assert same_parameters(run.agent, ml.load_agent(tmp_path / "watched" / "agent"))
+    again = watch(folder=tmp_path / "watched").wait()
+    assert "Finished" in again.status.value and again.run.metrics == third.run.metrics
+    assert ml.train(config(), bank=small_bank, progress=False, folder=tmp_path / "watched").metrics == third.run.metrics
+
+
+def test_a_folder_of_another_run_is_refused_before_anything_begins(small_bank, tmp_path):
+    ml.train(config(frames=100), bank=small_bank, progress=False, folder=tmp_path / "run")
+    kept = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
+    with pytest.raises(UserError, match="seed"):
+        ml.watch(config(seed=1), bank=small_bank, folder=tmp_path / "run")
+    assert kept == {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
+    assert not [t for t in threading.enumerate() if t.name == "metarim-background" and t.is_alive()]
+
+
+def test_a_kept_run_that_fails_says_so_and_leaves_its_last_checkpoint(watch, monkeypatch, tmp_path):
+    tick = watching.Trainer.tick
+
+    def diverge(trainer):
+        watched, episodes = tick(trainer)
+        return watched | ({"fast/loss": torch.tensor(float("nan"))} if trainer.counters["tick"] > 3 else {}), episodes
+
+    monkeypatch.setattr(watching.Trainer, "tick", diverge)
+    watched = watch(folder=tmp_path)
+    with pytest.raises(Diverged, match="the last good checkpoint is kept"):
+        watched.wait()
+    assert "Failed" in watched.status.value and (tmp_path / "diverged.json").exists()
+
+
 def test_mistakes_are_one_sentence_before_anything_begins(small_bank):
     for settings, told in (
         (dict(earlier="meta-rim-gotolocl"), "meta-rim-gotolocal"),

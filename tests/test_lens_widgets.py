@@ -354,7 +354,7 @@ def test_an_interrupt_in_the_middle_of_a_callback_is_said():
 
 def test_the_keys_press_buttons_that_are_there():
     for viewer in (ml.XRay(make_trace(T=2)), ml.Stepper(LEVEL)):
-        strip = next(w.value for w in viewer.widget.children if "metarim-keys" in getattr(w, "value", ""))
+        strip = next(w.value for w in viewer.widget.children if "onkeydown" in getattr(w, "value", ""))
         asked = set(re.findall(r"&#x27;[^&]*&#x27;:&#x27;(\w+)&#x27;", strip))
         classes = {c for b in viewer.buttons.values() for c in b._dom_classes}
         assert asked and {f"metarim-key-{name}" for name in asked} <= classes

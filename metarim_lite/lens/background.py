@@ -40,10 +40,20 @@ class Background:
         self._settled = RUNNING
         self._condition = threading.Condition()
         self._stop = self._close = False
+        self._inside = threading.Event()
         self._thread = threading.Thread(target=self._work, name="metarim-background", daemon=True)
 
     def start(self) -> None:
+        """Begin, once the thread is inside its context.
+
+        Raises:
+            what entering the context raised.
+        """
         self._thread.start()
+        while self._thread.is_alive() and not self._inside.wait(0.2):
+            pass
+        if not self._inside.is_set():
+            raise self.error
         close = weakref.WeakMethod(self.close)  # else a thread in the middle of torch may crash a Python that ends
         atexit.register(lambda: (ours := close()) and ours(10))
 
@@ -92,6 +102,7 @@ class Background:
     def _work(self) -> None:
         try:
             with self.inside():
+                self._inside.set()
                 more = True
                 while more and not self._close:
                     if self._stop:

@@ -71,10 +71,9 @@ def keyboard(keys: dict[str, str], words: str) -> Any:
         "const b=this.closest('.metarim-widget').querySelector('.metarim-key-'+n);if(b)b.click();"
     )
     strip = ipywidgets.HTML(
-        f'<div class="metarim-keys" tabindex="0" role="group" aria-label="{escape(words)}" '
-        f'data-lm-suppress-shortcuts="true" onkeydown="{escape(script)}" '
-        f'style="font-size:13px;line-height:1.4;padding:1px 8px;border:1px dashed #8a939c;border-radius:6px">'
-        f"⌨ {escape(words)}</div>"
+        f'<div class="metarim-keyboard"><div class="metarim-keys" tabindex="0" role="group" '
+        f'aria-label="{escape(words)}" data-lm-suppress-shortcuts="true" onkeydown="{escape(script)}">'
+        f'⌨ keys<span class="metarim-wordy">: {escape(words)}</span></div></div>'
     )
     strip.layout.width = "100%"
     return strip

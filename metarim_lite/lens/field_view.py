@@ -28,11 +28,12 @@ class FieldView:
         self.screen = ipywidgets.HTML(layout={"margin": "0"})
         last = trace.num_steps - 1
         self.slider = ipywidgets.IntSlider(
-            self.field.t, 0, last, description="step", continuous_update=False, layout={"flex": "1 1 200px"}
-        )
+            self.field.t, 0, last, description="step", continuous_update=False,
+            layout={"flex": "1 1 150px", "width": "auto", "min_width": "150px"}, style={"description_width": "auto"},
+        )  # fmt: skip
         self.buttons = {
-            "back": button("◀", "one step back", lambda: self.go(self.t - 1), self._tell),
-            "next": button("▶", "one step on", lambda: self.go(self.t + 1), self._tell),
+            "back": button("back", "one step back", lambda: self.go(self.t - 1), self._tell),
+            "next": button("next", "one step on", lambda: self.go(self.t + 1), self._tell),
         }
         self.widget = whole([row(*self.buttons.values(), self.slider, width="min(100%, 888px)"), self.screen])
         show = guarded(self._show, self._tell)

@@ -13,6 +13,8 @@ from ..models import act
 from .recording import draw_action
 from .view import AGENT_COLUMN, AGENT_ROW, PORTABLE, names_of
 
+AHEAD = 12  # levels made at once: that takes twice as long as one
+
 
 class Opinion(NamedTuple):
     """What an agent would do now, having seen all that the player has seen."""
@@ -52,15 +54,25 @@ class Game:
 
     def __init__(self, level_id: str, seed: int = 0) -> None:
         self.agent: Any = None
+        self.ahead: LevelBank | None = None
         self.deal(seed, level_id)
 
     def deal(self, seed: int, level_id: str | None = None) -> None:
         """Play the level that minigrid makes from `seed`. Raises UserError as `LevelBank.generate` does; nothing has
         changed then."""
         level_id = level_id or self.level_id
-        self.bank = LevelBank.generate(level_id, seeds=[seed])
-        self.level_id, self.seed = level_id, int(self.bank.seeds[0])
+        bank = self._level_of(seed, level_id)
+        self.bank, self.level_id, self.seed = bank, level_id, int(bank.seeds[0])
         self.restart()
+
+    def _level_of(self, seed: int, level_id: str) -> LevelBank:
+        """A bank of this one level. Whoever goes on from seed to seed gets it from a few that were made at once."""
+        at_hand = self.ahead.seeds.tolist() if self.ahead is not None and level_id == self.level_id else []
+        if seed not in at_hand:
+            goes_on = bool(at_hand) and seed == self.seed + 1
+            self.ahead = LevelBank.generate(level_id, seeds=range(seed, seed + AHEAD) if goes_on else [seed])
+            at_hand = self.ahead.seeds.tolist()
+        return self.ahead.select([at_hand.index(seed)])
 
     def restart(self) -> None:
         """The same level from its beginning."""

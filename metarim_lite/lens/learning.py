@@ -15,15 +15,10 @@ from .background import CLOSED, FAILED, FINISHED, RUNNING, STOPPED
 from .charts import Curve, curves_svg, shares_svg, words_svg
 from .svg import (
     BLUE,
-    BLUE_TINT,
-    FAINT,
     FONT,
     GREEN,
-    GREEN_TINT,
-    GREY_TINT,
     INK,
     ORANGE,
-    PAPER,
     PURPLE,
     QUIET,
     VERMILLION,
@@ -34,10 +29,7 @@ OF_GROUP = {"encoder": ORANGE, "modules": BLUE, "attention": PURPLE, "heads": GR
 PALE = ("#9AA4AE", "#C0A48A", "#8FB3AA", "#B5A0B8")  # of earlier curves: there, but not what one looks at
 DASHES = ("", "6 3", "2 3", "8 3 2 3")
 FRAME_SECONDS = 0.22
-CARD = (
-    f"background:{PAPER};color:{INK};font-family:{escape(FONT)};line-height:1.4;border:1px solid #E1E5EA;"
-    "border-radius:12px;padding:8px 14px;box-sizing:border-box"
-)
+CARD = f'class="metarim-room metarim-panel" style="font-family:{escape(FONT)}'  # to be closed with "
 
 
 @dataclass
@@ -67,6 +59,8 @@ class Learning:
     """It runs, but somebody wants it to stop."""
     problem: str = ""
     """Why it failed, or why there is no picture."""
+    folder: str = ""
+    """Where it is kept, if anywhere."""
 
 
 def sentence(learning: Learning) -> str:
@@ -78,12 +72,15 @@ def sentence(learning: Learning) -> str:
     so_far = f", success {success:.0%}" if success is not None else ""
     if learning.state == FAILED:
         return f"✗ Failed after {where}: {learning.problem}"
+    kept = f" Kept in {learning.folder}." if learning.folder else ""
     if learning.state == FINISHED:
-        return f"✓ Finished: {where} in {last.get('seconds', 0.0):.0f} s{so_far}; .agent is the trained agent."
+        took = last.get("seconds", 0.0)
+        return f"✓ Finished: {where} in {took:.0f} s{so_far}; .agent is the trained agent.{kept}"
     if learning.state == STOPPED:
-        return f"Stopped after {where}{so_far}; press “go on”."
+        return f"Stopped after {where}{so_far}; press “go on”.{kept}"
     if learning.state == CLOSED:
-        return f"Closed after {where}{so_far}; watch again to begin anew."
+        again = "watch the same folder again to go on" if learning.folder else "watch again to begin anew"
+        return f"Closed after {where}{so_far}; {again}.{kept}"
     if learning.asked:
         return f"Stopping at the end of this tick: {where}."
     if not last:
@@ -95,24 +92,18 @@ def sentence(learning: Learning) -> str:
 
 def status_html(learning: Learning) -> str:
     """Name of the run, a bar, and the sentence; a problem that did not stop it stands below."""
-    edge, tint = BLUE, BLUE_TINT
-    if learning.state == FAILED or learning.problem:
-        edge, tint = VERMILLION, "#FBEADF"
-    elif learning.state == FINISHED:
-        edge, tint = GREEN, GREEN_TINT
-    elif learning.state != RUNNING:
-        edge, tint = QUIET, GREY_TINT
+    tone = {RUNNING: "plain", FINISHED: "good"}.get(learning.state, "still")
+    tone = "alarm" if learning.state == FAILED or learning.problem else tone
     done = 100 * min(1.0, learning.frames / learning.total)
     more = "" if learning.state == FAILED or not learning.problem else f"<br>No picture: {escape(learning.problem)}"
     return (
-        f'<div style="{CARD};max-width:868px">'
+        f'<div {CARD};max-width:868px;box-sizing:border-box"><div class="metarim-{tone}">'
         f'<span style="font-size:16px;font-weight:650">{escape(learning.method)}</span> '
-        f'<span style="font-size:13px;color:{QUIET}">learns {escape(learning.level)}</span>'
-        f'<div style="height:6px;background:{FAINT};border-radius:3px;margin:6px 0">'
-        f'<div style="height:6px;width:{done:.1f}%;background:{edge};border-radius:3px"></div></div>'
-        f'<p role="status" style="font-size:15px;margin:0;padding:6px 10px;background:{tint};'
-        f'border-left:5px solid {edge};border-radius:6px;overflow-wrap:anywhere">'
-        f"{escape(sentence(learning))}{more}</p></div>"
+        f'<span class="metarim-quiet">learns {escape(learning.level)}</span>'
+        '<div style="height:6px;background:#8a939c55;border-radius:3px;margin:6px 0">'
+        f'<div style="height:6px;width:{done:.1f}%;background:var(--edge);border-radius:3px"></div></div>'
+        f'<p role="status" class="metarim-status" style="overflow-wrap:anywhere">'
+        f"{escape(sentence(learning))}{more}</p></div></div>"
     )
 
 
@@ -159,7 +150,7 @@ def episode_html(learning: Learning) -> str:
     """
     trace = learning.episode
     head = (
-        f'<div style="{CARD};font-size:13px">'
+        f'<div {CARD};font-size:13px">'
         '<div style="font-size:14px;font-weight:650">one episode, always the same level</div>'
     )
     if trace is None:

@@ -32,6 +32,7 @@ from .svg import (
 from .view import describe_view, view_elements, view_svg
 
 NOBODY = "nobody"
+OPINION = 250  # width of its drawing, which has to be read on a phone, beside the world
 
 
 class Stepper:
@@ -88,10 +89,9 @@ class Stepper:
             "click here: ↑ forward, ← → turn, p pick up, d drop, t toggle, Enter done, u undo, a hand over "
             "(where the front end lets keys in)",
         )
-        moves = [self.buttons[name] for name, _, _ in self.MOVES]
-        more = [self.buttons[name] for name in ("undo", "hand over", "restart", "new level")]
+        pressed = [button for name, button in self.buttons.items() if name != "play it"]
         chosen = row(*self.choice.values(), self.buttons["play it"])
-        self.widget = whole([ipywidgets.HTML(styled("")), self.screen, row(*moves), row(*more), chosen, keys])
+        self.widget = whole([ipywidgets.HTML(styled("")), self.screen, row(*pressed), chosen, keys])
         self.show()
 
     def show(self, problem: str = "") -> None:
@@ -147,22 +147,25 @@ def stepper_html(game: Game, problem: str = "") -> str:
     """What the Stepper shows: mission, world, the agent's view, an agent's opinion, a line on how things stand."""
     frame = base64.b64encode(png_bytes(game.frame())).decode()
     tone = "alarm" if problem or (game.over and not game.success) else "good" if game.success else "plain"
-    column = '<div style="flex:1 1 200px;max-width:330px">'
-    title = '<p class="metarim-quiet">'
-    opinion = (
-        "" if game.opinion is None else f"{column}{title}what the agent would do</p>{opinion_svg(game.opinion)}</div>"
-    )
+    image = f'<img alt="the world from above" src="data:image/png;base64,{frame}">'
+    sights = _sight("world", "the world", " (only you can see all of it)", image)
+    sights += _sight("view", "what the agent sees", ": 7×7 cells in front of it", view_svg(game.view))
+    if game.opinion is not None:
+        sights += _sight("opinion", "what the agent would do", "", opinion_svg(game.opinion))
     about = f"{game.level_id} · seed {game.seed} · step {game.steps} of {game.max_steps} · reward {game.reward:.3f}"
     return (
         f'<div class="metarim-room metarim-panel" style="font-family:{escape(FONT)}">'
-        f'<div style="font-size:19px;font-weight:650">“{escape(game.mission)}”</div>'
-        f'<p class="metarim-quiet">{escape(about)}</p>'
-        f'<div style="display:flex;flex-wrap:wrap;gap:16px">{column}{title}the world (only you can see all of it)</p>'
-        f'<img alt="the world from above" style="width:100%" src="data:image/png;base64,{frame}"></div>'
-        f"{column}{title}what the agent sees: 7×7 cells in front of it</p>{view_svg(game.view)}</div>{opinion}</div>"
-        f'<p class="metarim-quiet">{escape(describe_view(game.view))}</p>'
+        f'<div class="metarim-mission">“{escape(game.mission)}”</div>'
+        f'<p class="metarim-quiet">{escape(about)}</p><div class="metarim-sights">{sights}</div>'
+        f'<p class="metarim-quiet metarim-wordy">{escape(describe_view(game.view))}</p>'
         f'<p role="status" class="metarim-status metarim-{tone}">{escape(problem or game.message)}</p></div>'
     )
+
+
+def _sight(kind: str, title: str, more: str, picture: str) -> str:
+    """A picture below its title; `more` of the title is left out where there is little room."""
+    title = f'<p class="metarim-quiet">{title}<span class="metarim-wordy">{more}</span></p>'
+    return f'<div class="metarim-sight metarim-{kind}">{title}{picture}</div>'
 
 
 def opinion_svg(opinion: Opinion) -> str:
@@ -170,20 +173,20 @@ def opinion_svg(opinion: Opinion) -> str:
     best = int(opinion.probabilities.argmax())
     words = f"The agent would most likely choose {ACTIONS[best]} ({opinion.probabilities[best]:.2f})"
     elements = opinion_elements(opinion)
-    return document(324, 324, elements, "the agent's opinion", f"{words}; value {opinion.value:.2f}.")
+    return document(OPINION, 324, elements, "the agent's opinion", f"{words}; value {opinion.value:.2f}.")
 
 
 def opinion_elements(opinion: Opinion) -> list[str]:
-    drawn = [text(14, 32, f"value {opinion.value:.2f}: what the critic expects", size=14, bold=True)]
+    drawn = [text(8, 32, f"value {opinion.value:.2f}: reward expected", size=18, bold=True)]
     best = int(opinion.probabilities.argmax())
     for a, (action, p) in enumerate(zip(ACTIONS, opinion.probabilities, strict=True)):
         y, on = 48 + 38 * a, a == best
         if on:
-            drawn.append(rect(8, y, 308, 34, fill=GREEN_TINT, stroke=GREEN, line=2, radius=5))
-        drawn.append(text(18, y + 23, action, size=16, bold=on))
-        drawn.append(rect(92, y + 9, 160, 16, fill=PAPER, stroke=GREEN if on else QUIET))
-        drawn.append(rect(92, y + 9, 160 * float(p), 16, fill=GREEN if on else QUIET))
-        drawn.append(text(308, y + 23, f"{p:.2f}", size=16, bold=on, anchor="end"))
+            drawn.append(rect(6, y, OPINION - 12, 34, fill=GREEN_TINT, stroke=GREEN, line=2, radius=5))
+        drawn.append(text(12, y + 24, action, size=18, bold=on))
+        drawn.append(rect(98, y + 9, 92, 16, fill=PAPER, stroke=GREEN if on else QUIET))
+        drawn.append(rect(98, y + 9, 92 * float(p), 16, fill=GREEN if on else QUIET))
+        drawn.append(text(OPINION - 12, y + 24, f"{p:.2f}", size=18, bold=on, anchor="end"))
     return drawn
 
 

@@ -169,16 +169,17 @@ def table_svg(use: MapOfUse, name: str) -> str:
         drawn.append(text(14, y + 23, f"module {n}", size=13, fill=QUIET))
         for c in range(len(table.columns)):
             drawn += _cell(table, n, c, left + c * column, y, column, row)
-    height = top + N * row + 66
+    height = top + N * row + 84
     t = table.told
-    said = f"The active set tells {t.bits:.2f} of {t.entropy:.2f} bits, {t.null:.2f} by chance (p = {t.chance:.3f})."
-    said = said if t.entropy else "The label never changes: nothing can be told."
-    drawn.append(text(14, height - 44, said, size=13, bold=True))
-    drawn.append(
-        text(14, height - 26, "Red dot: the share; between the two marks lies what chance does;", size=12, fill=QUIET)
-    )
-    drawn.append(text(14, height - 10, "thick edge: beyond it.", size=12, fill=QUIET))
-    told_too = f"Share of steps in which each module is active, by {name}. {said}"
+    said = f"The active set tells {t.bits:.2f} of {t.entropy:.2f} bits,"
+    chance = f"{t.null:.2f} by chance alone (p = {t.chance:.3f})."
+    said, chance = (said, chance) if t.entropy else ("The label never changes: nothing can be told.", "")
+    drawn.append(text(14, height - 62, said, size=13, bold=True))
+    drawn.append(text(14, height - 45, chance, size=13, bold=True))
+    legend = "Red dot: the share. Between the two marks lies what", "chance does; an orange edge: beyond it."
+    for i, words in enumerate(legend):
+        drawn.append(text(14, height - 27 + 16 * i, words, size=12, fill=QUIET))
+    told_too = f"Share of steps in which each module is active, by {name}. {said} {chance}"
     return document(WIDTH, height, drawn, f"modules active by {name}", told_too)
 
 

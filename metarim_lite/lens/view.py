@@ -73,7 +73,7 @@ def _cell(kind: str, colour: str, state: str, x: float, y: float) -> list[str]:
     if kind not in ("empty", "floor"):
         drawn += _object(kind, PAINT[colour], state, middle, y + 17)
         word = kind if kind in ("goal", "lava") else colour
-        drawn.append(text(middle, y + CELL - 5, word, size=11, anchor="middle"))
+        drawn.append(text(middle, y + CELL - 4, word, size=12.5, anchor="middle"))
     return drawn
 
 
@@ -109,4 +109,4 @@ def _agent(held: str, colour: str) -> list[str]:
         box = rect(x - CELL / 2, y, CELL, CELL, stroke=BLUE, line=3)
         return [box, rect(x - 22, y - 15, 44, 14, fill=PAPER), text(x, y - 4, "carries", size=11, anchor="middle")]
     arrow = path(f"M{x} {y + 6}l11 22h-22z", fill=BLUE, stroke=INK)
-    return [arrow, text(x, y + CELL - 4, "you", size=11, anchor="middle")]
+    return [arrow, text(x, y + CELL - 4, "you", size=12.5, anchor="middle")]

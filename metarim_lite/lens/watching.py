@@ -10,7 +10,8 @@ import base64
 import copy
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ from ..config import whole_number
 from ..envs import LevelBank
 from ..errors import UserError
 from ..experiments.shipped import shipped_run
-from ..machine import fitting_threads, fixed_threads
+from ..files import user_path
 from ..models import Agent, act
-from ..runs import shipped_agents
+from ..runs import save_agent, shipped_agents
+from ..runs.checkpoints import STATE
+from ..runs.folder import run_folder
 from ..runs.loop import looping
 from ..runs.metrics import recorded_metrics
 from ..training import Run, TrainConfig
@@ -33,6 +36,7 @@ from ..training.fitting import fitted
 from ..training.trainer import Trainer, next_report
 from .background import CLOSED, FAILED, FINISHED, RUNNING, Background, Budget
 from .charts import row_png
+from .controls import whole
 from .learning import (
     Learning,
     episode_html,
@@ -42,6 +46,7 @@ from .learning import (
     status_html,
     success_svg,
 )
+from .page import styled
 from .trace import Trace
 
 LOOKS, EPISODES = 0.04, 0.03  # shares of the training's time that looks and recorded episodes may take
@@ -55,6 +60,7 @@ def watch(
     bank: LevelBank | None = None,
     held_out: LevelBank | None = None,
     level: int = 0,
+    folder: str | Path | None = None,
 ) -> Watch:
     """Train in the background of a notebook, and show how it goes. Show the result as the last line of a cell.
 
@@ -64,7 +70,7 @@ def watch(
         >>> watching.wait().agent   # in a later cell: waits for the end
 
     Levels are made before it returns, which takes a minute the first time. Whoever watches a second training in the
-    same kernel stops the first one, which can go on. Nothing is written to disk: `ml.save_agent` keeps the agent.
+    same kernel stops the first one, which can go on. Without a folder nothing is written to disk.
 
     Args:
         config: what to train and how, as for `ml.train`.
@@ -73,11 +79,13 @@ def watch(
         bank: train on these levels instead.
         held_out: levels for the evaluations of `config.evaluate_every`.
         level: which level of the bank the recorded episodes play.
+        folder: where to keep the run, as `ml.train` does: what was stopped, closed or killed goes on when the same
+            folder is watched again (or given to `ml.train`).
 
     Raises:
         UserError: as `ml.train`; a curve that there is not, a level that the bank has not.
     """
-    return Watch(config or TrainConfig(), earlier, bank, held_out, level)
+    return Watch(config or TrainConfig(), earlier, bank, held_out, level, folder)
 
 
 class Watch:
@@ -90,21 +98,35 @@ class Watch:
 
     running: weakref.ReferenceType[Watch] | None = None
     """The one whose training goes on in this kernel."""
+    keeping: weakref.WeakValueDictionary[Path, Watch] = weakref.WeakValueDictionary()
+    """Those of this kernel that are kept in a folder."""
 
     def __init__(
-        self, config: TrainConfig, earlier: Any, bank: LevelBank | None, held_out: LevelBank | None, level: int
+        self,
+        config: TrainConfig,
+        earlier: Any,
+        bank: LevelBank | None,
+        held_out: LevelBank | None,
+        level: int,
+        folder: str | Path | None = None,
     ) -> None:
         curves = earlier_curves(earlier)
-        self.config = config = fitted(config)
+        self.folder = None if folder is None else user_path(folder)
+        self._free_folder()
+        self.config = config = fitted(config, self.folder)
         bank = make_bank(config.levels, range(config.train_levels), progress=True) if bank is None else bank
-        self.trainer = Trainer(config, bank)
+        self.trainer = Trainer(config, bank, fresh=self.folder is None or not (self.folder / STATE).exists())
         if config.evaluate_every and held_out is None:
             held_out = held_out_bank(config.levels, config.evaluate_episodes, bank)
         self.held_out, self.bank = held_out, bank
+        evaluated = [held_out.checksum()] if config.evaluate_every and held_out is not None else []
+        self._checksums = {"levels": [self.trainer.levels_seen], "held_out": evaluated}
         self.level = whole_number("level", level, at_least=0, at_most=len(bank) - 1)
         self._looked_at = self._copy()
         has_modules = self.trainer.agent.config.controller == "rim"
-        self.learning = Learning(config.method, config.level, config.frames, has_modules, earlier=curves)
+        self.learning = Learning(
+            config.method, config.level, config.frames, has_modules, earlier=curves, folder=str(self.folder or "")
+        )
         self._trouble: Exception | None = None  # in looking: the training goes on
 
         def seconds() -> float:
@@ -114,9 +136,15 @@ class Watch:
         self._lock, self._shown = threading.RLock(), None
         self._make_widgets()
         self.background = Background(self._next, self._changed, self._inside)
-        self._draw()
         self._take_over()
-        self.background.start()
+        try:
+            self.background.start()
+        except BaseException:
+            self.close()
+            raise
+        if self.folder is not None:
+            Watch.keeping[self.folder.resolve()] = self
+        self._draw()
 
     @property
     def agent(self) -> Agent:
@@ -129,7 +157,8 @@ class Watch:
     @property
     def run(self) -> Run:
         """What `ml.train` would return, as far as it has come."""
-        return Run(self.config, self.agent, list(self.learning.lines), None, self.background.state == FINISHED)
+        finished = self.background.state == FINISHED
+        return Run(self.config, self.agent, list(self.learning.lines), self.folder, finished)
 
     def stop(self) -> None:
         """Let the training stop after this tick; it can go on."""
@@ -149,10 +178,23 @@ class Watch:
             former.stop()
         Watch.running = weakref.ref(self)
 
+    def _free_folder(self) -> None:
+        """Whoever kept a run in this folder, in this kernel, ends: the new one goes on from there."""
+        former = None if self.folder is None else Watch.keeping.get(self.folder.resolve())
+        if former is not None:
+            former.background.close(60)
+
     def close(self) -> None:
         """End the training for good, and take the widget away."""
         self.background.close(60)
-        for widget in (*self.panels.values(), self.episode, self.status, *self.buttons.values(), self.widget):
+        for widget in (
+            *self.panels.values(),
+            self.episode,
+            self.status,
+            self.style,
+            *self.buttons.values(),
+            self.widget,
+        ):
             widget.close()
 
     def wait(self) -> Watch:
@@ -168,17 +210,31 @@ class Watch:
 
     # in the thread
 
-    def _inside(self) -> Any:
-        return fixed_threads(self.config.threads or fitting_threads())
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        """With the folder, if there is one, and with the run's number of threads."""
+        with run_folder(self.folder, self.config, ("frames", "agent.kernel"), self.config.threads) as self._kept:
+            self._kept.resume(self.trainer, self._checksums)
+            frames = self.trainer.counters["frames"]
+            self._kept.begin(frames >= self.config.frames, "agent.safetensors")
+            with self._lock:
+                self.learning.lines, self.learning.frames = list(self._kept.metrics), frames
+                self._looked_at.load_state_dict(self.trainer.agent.state_dict())
+            yield
 
     def _next(self) -> bool:
         """Ticks up to the next report, or until somebody wants a stop; and a look."""
         trainer, config, learning = self.trainer, self.config, self.learning
-        with looping(trainer, "frames", "frames", config.frames, config.method, False, None) as loop:
-            line = next_report(trainer, self.held_out, replace(loop, stopped=self.background.asked))
-        with self._lock:
-            learning.lines.append(line)
-            learning.frames = trainer.counters["frames"]
+        if trainer.counters["frames"] < config.frames:  # a run that was kept may have come to its end before
+            with looping(trainer, "frames", "frames", config.frames, config.method, False, self.folder) as loop:
+                line = next_report(trainer, self.held_out, replace(loop, stopped=self.background.asked))
+            self._kept.report(line, trainer, **self._checksums)
+            with self._lock:
+                learning.lines.append(line)
+                learning.frames = trainer.counters["frames"]
+        if learning.frames >= config.frames and self.folder is not None:
+            about = {"method": config.method, "level": config.level, "train_levels": str(config.train_levels)}
+            save_agent(self.folder / "agent", trainer.agent, about)
         more = learning.frames < config.frames
         try:
             if self._looks.affords() or not more:
@@ -230,13 +286,15 @@ class Watch:
         self.panels = {name: ipywidgets.HTML(layout=PANEL) for name in ("success", "modules", "gradients")}
         self.episode = ipywidgets.HTML(layout=PANEL)
         self.buttons = {
-            "stop": ipywidgets.Button(description="stop", icon="pause", tooltip="stop after this tick"),
-            "go on": ipywidgets.Button(description="go on", icon="play", tooltip="go on from here"),
+            "stop": ipywidgets.Button(description="stop", tooltip="stop after this tick"),
+            "go on": ipywidgets.Button(description="go on", tooltip="go on from here"),
         }
         self.buttons["stop"].on_click(lambda _: self.stop())
         self.buttons["go on"].on_click(lambda _: self.go_on())
         row = ipywidgets.Layout(flex_flow="row wrap", display="flex")
-        self.widget = ipywidgets.VBox([
+        self.style = ipywidgets.HTML(styled(""))
+        self.widget = whole([
+            self.style,
             self.status,
             ipywidgets.Box(list(self.buttons.values()), layout=row),
             ipywidgets.Box([*self.panels.values(), self.episode], layout=row),
@@ -248,7 +306,7 @@ class Watch:
         with self._lock:
             self._draw_status()
             for name, draw in (("success", success_svg), ("modules", modules_svg), ("gradients", gradients_svg)):
-                self.panels[name].value = draw(self.learning)
+                self.panels[name].value = f'<div class="metarim-room">{draw(self.learning)}</div>'
 
     def _draw_status(self) -> None:
         with self._lock:

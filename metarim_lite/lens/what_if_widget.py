@@ -68,7 +68,7 @@ class WhatIf:
         self.cell = ipywidgets.Text("1, 1", description="cell x, y", layout={"width": "150px"}, style=auto)
         self.cell.add_class("metarim-cell")
         self.thing = chooser("put", ("nothing", "ball", "box", "key", "wall"), "ball", "130px")
-        self.colour = chooser("", ("red", "green", "blue", "purple", "yellow", "grey"), "blue", "90px")
+        self.colour = chooser("in", ("red", "green", "blue", "purple", "yellow", "grey"), "blue", "110px")
         self.of_cell = row(self.map, self.cell, self.thing, self.colour, width="auto")
         self.beside = chooser("beside it", ("the change", "the control"), "the change", "190px")
         self.bar = ipywidgets.FloatProgress(0.0, min=0.0, max=1.0, layout={"width": "140px", "visibility": "hidden"})

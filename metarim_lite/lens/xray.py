@@ -10,8 +10,9 @@ import ipywidgets
 import numpy as np
 
 from ..config import as_whole
+from ..envs import LevelBank
 from ..errors import UserError
-from .choosing import Agents, levels_with, recorded
+from .choosing import Agents, levels_with
 from .controls import Ticker, alarm, bundle, button, chooser, guarded, keyboard, row, whole
 from .drawing import check_step, step_svg
 from .page import caption, last_step, picture_html, sentence_html, styled
@@ -125,7 +126,9 @@ class XRay:
         step = as_whole(t)
         if step is None:
             raise UserError(f"there is no step {t!r}; steps are whole numbers, 0 to {self.last}")
-        self.slider.value = max(0, min(self.last, step))
+        step = max(0, min(self.last, step))
+        self._show(step)  # the picture first: it is what one waits for
+        self.slider.value = step
 
     def say(self, problem: str) -> None:
         """A sentence in place of the caption, until the next step is shown."""
@@ -147,7 +150,7 @@ class XRay:
         if chosen["seed"] == self.trace.seed and chosen["level"] == self.trace.level:
             bank, index = self.trace.worlds[0].bank, self.trace.index  # this very level, wherever it came from
         else:
-            bank, index = recorded(agent, chosen["level"], chosen["seed"]).worlds[0].bank, 0
+            bank, index = LevelBank.generate(chosen["level"], seeds=[chosen["seed"]]), 0
         trace = replace(Trace.record(agent, bank, 0, seed=chosen["seed"]), index=index)
         beside = None
         if chosen["beside"] != NOBODY:

@@ -1,0 +1,45 @@
+"""The lessons in JupyterLab: they run without an error, and every button of every widget in them can be pressed."""
+
+import pytest
+from conftest import REPOSITORY
+from pressing import SIZES
+
+LESSONS = [name for name in ("00_start_here", "03_attention_bottlenecks", "06_fast_and_slow")
+           if (REPOSITORY / "notebooks" / f"{name}.ipynb").exists()]  # fmt: skip
+BEGINS = ("hand over", "▶ play", "over 200 levels")  # what goes on by itself is stopped by pressing it, or stop
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_the_lesson_runs_and_all_its_buttons_can_be_pressed(lab, browser, lesson):
+    opened = lab.open(browser, lesson)
+    page = opened.page
+    stills = page.locator(".jp-OutputArea-output img")
+    for still in stills.all():  # nobody has run it yet: whole pictures stand there
+        still.scroll_into_view_if_needed()
+        assert still.evaluate("e => e.naturalWidth") > 300
+    opened.run_all()
+    pressed = 0
+    for size in SIZES:
+        for theme in ("light", "dark"):
+            opened.dress(SIZES[size], theme)
+            for cell in page.locator(".jp-OutputArea-output", has=page.locator("button.jupyter-button")).all():
+                cell.evaluate("e => e.scrollIntoView({block: 'start'})")
+                for button in cell.locator("button.jupyter-button").all():
+                    if not (button.is_visible() and button.is_enabled()):
+                        continue
+                    name = button.inner_text().strip() or button.get_attribute("title") or ""
+                    assert name, "every button has a name that can be read out"
+                    box = button.bounding_box()
+                    assert box["x"] >= 0 and box["x"] + box["width"] <= SIZES[size][0], name
+                    button.click()
+                    if name in BEGINS:
+                        page.wait_for_timeout(300)
+                        button.click()
+                    pressed += 1
+                page.wait_for_timeout(300)
+                assert "Something went wrong" not in cell.inner_text()
+    if lesson == "00_start_here":
+        assert pressed >= 4 * 18
+    assert not page.locator("[data-mime-type='application/vnd.jupyter.error']").count()
+    assert not opened.errors
+    opened.close()
