@@ -15,6 +15,7 @@ import tyro
 from .config import overlay, read_toml
 from .errors import UserError, unknown
 from .experiments.sequences import SEQUENCES, SequenceConfig
+from .machine import choose_device
 from .models import Agent
 from .models.controller import count_parameters
 from .training.trainer import TrainConfig
@@ -50,7 +51,7 @@ def train(
     join()
     config = training.fitted(config, folder)
     if leads():
-        print(f"{config.method}: {training.machine_in_words(config)}; {clocks_in_words(config)}")
+        print(f"{config.method}: {machine_in_words(config)}; {clocks_in_words(config)}")
     run = training.train(config, folder=folder, on_report=_reporter(folder, tensorboard))
     if not leads():
         return
@@ -205,6 +206,12 @@ def _take(words: list[str], flag: str) -> tuple[list[str], str | None]:
         if word == flag and i + 1 < len(words):
             return words[:i] + words[i + 2 :], words[i + 1]
     return words, None
+
+
+def machine_in_words(config: TrainConfig) -> str:
+    """What a fitted config asks of the machine, in one line."""
+    compiled = ", compiled" if config.agent.kernel == "compiled" else ""
+    return f"{config.num_envs} worlds on {choose_device(config.device)}{compiled}"
 
 
 def clocks_in_words(config: TrainConfig) -> str:

@@ -156,10 +156,15 @@ def check(config: Any) -> None:
         hint, optional = _without_none(hints[field.name])
         if not (optional and value is None):
             bounds = field.metadata.get("bounds", Bounds())
-            object.__setattr__(config, field.name, _checked(name, hint, value, bounds))
+            object.__setattr__(config, field.name, checked(name, hint, value, bounds))
 
 
-def _checked(name: str, hint: Any, value: Any, bounds: Bounds) -> Any:
+def checked(name: str, hint: Any, value: Any, bounds: Bounds) -> Any:
+    """`value` as a field of this annotation and these bounds holds it.
+
+    Raises:
+        UserError: it is something else, or out of bounds.
+    """
     if dataclasses.is_dataclass(hint) and not isinstance(value, hint):
         raise UserError(f"{name} is {value!r}; it must be a {hint.__name__}")
     if bounds.one_of and not bounds.admit(value):

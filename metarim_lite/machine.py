@@ -116,6 +116,11 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def memory_of(device: torch.device) -> int:
+    """Bytes of a GPU."""
+    return torch.cuda.get_device_properties(device).total_memory
+
+
 PATIENCE = 10.0  # seconds of work from which on starting processes pays
 
 

@@ -244,8 +244,8 @@ def test_a_run_can_be_made_longer_but_not_another(tmp_path):
     [
         ({"copying": 3}, "copying is 3; it must be a Copying"),
         ({"controller": "lstm", "kernel": "plane"}, "did you mean 'plain'"),
-        ({"controller": "lstm", "active": -3}, "active=-3 must be a positive whole number"),
-        ({"controller": "lstm", "output_gate": "open"}, "unknown output_gate 'open'"),
+        ({"controller": "lstm", "active": -3}, "RIM.active is -3; it must be a whole number of at least 1"),
+        ({"controller": "lstm", "output_gate": "open"}, "unknown output gate 'open'"),
     ],
 )
 def test_what_the_controller_would_not_look_at_is_checked_too(wrong, says):
@@ -395,8 +395,8 @@ def test_the_default_is_the_papers_setting():
         ({"seed": -1}, "SequenceConfig.seed is -1"),
         ({"seed": 2**64}, "SequenceConfig.seed is"),
         ({"batch": 0}, "SequenceConfig.batch is 0"),
-        ({"cell_clip": -1.0}, "cell_clip=-1.0 must be a number above 0"),
-        ({"cell_clip": -1.0, "controller": "lstm"}, "cell_clip=-1.0 must be a number above 0"),
+        ({"cell_clip": -1.0}, "RIM.cell_clip is -1.0; it must be greater than 0"),
+        ({"cell_clip": -1.0, "controller": "lstm"}, "cell_clip is -1.0; it must be greater than 0"),
         ({"updates": 1.5}, "SequenceConfig.updates is 1.5"),
     ],
 )

@@ -142,7 +142,7 @@ def test_interventions_need_modules():
 
 
 def test_impossible_sizes_and_inputs_are_refused():
-    with pytest.raises(UserError, match="hidden_size=0"):
+    with pytest.raises(UserError, match="LSTM.hidden_size is 0"):
         LSTM(3, 0)
     with pytest.raises(UserError, match="unknown kernel 'fast'"):
         LSTM(3, 4, kernel="fast")

@@ -261,16 +261,16 @@ def test_the_papers_sizes():
     ("wrong", "says"),
     [
         ({"num_modules": 3, "active": 4}, "active=4 is more than num_modules=3"),
-        ({"hidden_size": 0}, "hidden_size=0 must be a positive whole number"),
-        ({"active": 0}, "active=0 must be"),
-        ({"comm_heads": -1}, "comm_heads=-1"),
-        ({"key_size": 2.5}, "key_size=2.5"),
+        ({"hidden_size": 0}, "RIM.hidden_size is 0; it must be a whole number of at least 1"),
+        ({"active": 0}, "RIM.active is 0; it must be a whole number of at least 1"),
+        ({"comm_heads": -1}, "RIM.comm_heads is -1"),
+        ({"key_size": 2.5}, "RIM.key_size is 2.5"),
         ({"cell": "ltsm"}, "did you mean 'lstm'"),
         ({"softmax_over": "module"}, "did you mean 'modules'"),
         ({"kernel": "fuse"}, "did you mean 'fused'"),
-        ({"cell_clip": 0}, "cell_clip=0 must be a number above 0, or None"),
-        ({"cell_clip": True}, "cell_clip=True"),
-        ({"cell_clip": float("nan")}, "cell_clip=nan"),
+        ({"cell_clip": 0}, "RIM.cell_clip is 0.*; it must be greater than 0"),
+        ({"cell_clip": True}, "RIM.cell_clip is True"),
+        ({"cell_clip": float("nan")}, "RIM.cell_clip is nan"),
         ({"cell_clip": 3.0, "cell": "gru"}, "bounds the cells of LSTM modules; with cell='gru'"),
     ],
 )
@@ -375,5 +375,5 @@ def test_message_scale_is_the_spread_of_c_out_and_of_nothing_else():
 
 @pytest.mark.parametrize("scale", [0, -1.0, float("nan"), float("inf"), True, "1"])
 def test_a_message_scale_that_is_none_is_refused(scale):
-    with pytest.raises(UserError, match="message_scale=.* must be a number above 0"):
+    with pytest.raises(UserError, match="RIM.message_scale is .*; it must be"):
         RIM(5, hidden_size=4, num_modules=3, active=2, message_scale=scale)

@@ -17,17 +17,6 @@ from .missions import MISSION_LENGTH, VOCABULARY, decode_mission, encode_mission
 from .simulation import Observation, Step
 
 __all__ = [
-    "ACTIONS",
-    "COLOURS",
-    "MISSION_LENGTH",
-    "TYPES",
-    "VOCABULARY",
-    "GridWorlds",
-    "LevelBank",
-    "Observation",
-    "Step",
-    "decode_mission",
-    "encode_mission",
-    "make_minigrid",
-    "supported",
-]
+    "ACTIONS", "COLOURS", "MISSION_LENGTH", "TYPES", "VOCABULARY", "GridWorlds", "LevelBank", "Observation", "Step",
+    "decode_mission", "encode_mission", "make_minigrid", "supported",
+]  # fmt: skip

@@ -209,10 +209,9 @@ def train_continually(
         if kept.path is not None and finished:
             about = {"method": base.method, "tasks": ",".join(config.tasks), "train_levels": str(base.train_levels)}
             save_agent(kept.path / "agent", trainer.agent, about)
-        lost = trainer.counters["reports"] - len(kept.metrics)
         told = "".join(diverged)
         return ContinualRun(
-            config, trainer.agent, rows[0], rows[1:], kept.metrics, kept.path, finished, told, seen, lost
+            config, trainer.agent, rows[0], rows[1:], kept.metrics, kept.path, finished, told, seen, kept.lost
         )
 
 

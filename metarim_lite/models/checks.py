@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from numbers import Integral, Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import UserError, unknown
+from ..config import Bounds, checked
+from ..errors import UserError
 from .by_hand import mixed_precision
 
-SIZES = (
-    "input_size", "hidden_size", "num_modules", "active", "key_size", "value_size", "input_heads", "comm_key_size",
-    "comm_value_size", "comm_heads",
-)  # fmt: skip
 SWITCHES = {
     "cell": ("lstm", "gru"),
     "inactive_offer": ("old", "candidate"),
@@ -24,41 +19,41 @@ SWITCHES = {
     "softmax_over": ("null", "modules"),
     "kernel": ("plain", "fused", "compiled"),
 }
+SIZES = (
+    "input_size", "hidden_size", "num_modules", "active", "key_size", "value_size", "input_heads", "comm_key_size",
+    "comm_value_size", "comm_heads",
+)  # fmt: skip
+BOUNDS = {
+    **{name: (int, Bounds(at_least=1)) for name in SIZES},
+    **{name: (float, Bounds(above=0)) for name in ("message_scale", "cell_clip")},
+    **{name: (str, Bounds(one_of=known)) for name, known in SWITCHES.items()},
+}
+"""Of the arguments of controllers: what kind each is of, and within which bounds."""
 
 
 def check_arguments(controller: Any) -> None:
-    """Raises UserError where a size, switch or bound of a controller, which are its attributes, is impossible."""
-    given = vars(controller)
-    check_sizes(**{name: given[name] for name in SIZES if name in given})
+    """Sizes, switches and bounds of a controller, which are its attributes, are what they may be, and Python's own.
+
+    Raises:
+        UserError: naming the first that is not.
+    """
+    given = {name: value for name, value in vars(controller).items() if name in BOUNDS}
+    clip, cell = given["cell_clip"], given.get("cell", "lstm")
+    if clip is None:
+        del given["cell_clip"]  # cells without a bound
+    for name, value in given.items():
+        kind, bounds = BOUNDS[name]
+        setattr(controller, name, checked(f"{type(controller).__name__}.{name}", kind, value, bounds))
     if "active" in given:
         check_active(given["active"], given["num_modules"])
-    for name, known in SWITCHES.items():
-        if name in given and given[name] not in known:
-            raise unknown(name, given[name], known)
-    clip, cell = given["cell_clip"], given.get("cell", "lstm")
-    if clip is not None and not _above_0(clip):
-        raise UserError(f"cell_clip={clip!r} must be a number above 0, or None for cells without a bound")
     if clip is not None and cell != "lstm":
         raise UserError(f"cell_clip={clip!r} bounds the cells of LSTM modules; with cell={cell!r} use None")
-    if "message_scale" in given and not _above_0(given["message_scale"]):
-        raise UserError(f"message_scale={given['message_scale']!r} must be a number above 0: 1 is the usual spread")
-
-
-def check_sizes(**sizes: int) -> None:
-    """Raises UserError unless every size is a positive whole number."""
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, Integral) or size <= 0:
-            raise UserError(f"{name}={size!r} must be a positive whole number: use 1 or more")
 
 
 def check_active(k: int, N: int) -> None:
     """Raises UserError where more modules would be active than there are."""
     if k > N:
         raise UserError(f"active={k} is more than num_modules={N}: choose k between 1 and {N}")
-
-
-def _above_0(x: Any) -> bool:
-    return isinstance(x, Real) and not isinstance(x, bool) and 0 < x < math.inf
 
 
 def check_span(

@@ -7,13 +7,13 @@ on become the `Interventions` that a controller is handed.
 from __future__ import annotations
 
 import math
-from numbers import Integral
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..config import as_whole
 from ..errors import UserError
 from .attention import choose_active
 
@@ -39,7 +39,7 @@ class Interventions(NamedTuple):
         """Raises UserError for a module that does not exist, or forced modules that cannot all be active."""
         for kind, modules in self._asdict().items():
             listed = isinstance(modules, (tuple, list, set, frozenset, range))
-            if not listed or not all(isinstance(n, Integral) and not isinstance(n, bool) for n in modules):
+            if not listed or any(as_whole(n) is None for n in modules):
                 raise UserError(f"{kind}={modules!r} must be a tuple of whole numbers: write {kind}=(2,) for module 2")
             if missing := set(modules) - set(range(num_modules)):
                 there = f"there are {num_modules} modules: use indices from 0 to {num_modules - 1}"

@@ -47,7 +47,7 @@ class LSTM(Controller):
         self.cell_clip, self.kernel = cell_clip, kernel
         check_arguments(self)
         self.state_sizes = (hidden_size,), (hidden_size,)
-        self.lstm = nn.LSTM(int(input_size), int(hidden_size))  # torch takes no others, numpy's say
+        self.lstm = nn.LSTM(self.input_size, self.hidden_size)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """All weights are "modules": an LSTM has no attention."""

@@ -15,11 +15,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from ..config import whole_number
 from ..errors import UserError
 from . import fused
 from .attention import communicate, eagerness, share_out
 from .by_hand import mixed_precision, walk
-from .checks import check_arguments, check_sizes
+from .checks import check_arguments
 from .controller import Controller, ControllerState, Diagnostics
 from .interventions import Interventions, Masks
 
@@ -230,8 +231,7 @@ class RIM(Controller):
         The table has 4 input heads; the same paper's copying and sequential MNIST have 1, which is what
         this gives unless `input_heads` says otherwise.
         """
-        check_sizes(num_modules=num_modules, width=width)
-        if width % num_modules:
+        if whole_number("width", width, at_least=1) % whole_number("num_modules", num_modules, at_least=1):
             raise UserError(f"width={width} cannot be shared equally by num_modules={num_modules}: use a multiple")
         value_size = 4 * (width // num_modules)
         comm = {"comm_heads": 4, "comm_key_size": 32, "comm_value_size": 32}

@@ -212,6 +212,7 @@ class RunFolder:
     ) -> None:
         self.path, self.config = None if path is None else user_path(path), config
         self.metrics: list[dict[str, Any]] = []
+        self.lost = 0  # reports whose line is gone
         self.threads = threads or fitting_threads()
         with leader_first():
             if self.path is not None and leads():
@@ -251,6 +252,7 @@ class RunFolder:
         if leads():
             count = state.get("lines", learner.counters["reports"])
             self.metrics = read_metrics(self.path, count, state.get("line"))
+            self.lost = learner.counters["reports"] - len(self.metrics)
             if len(self.metrics) < count:  # those that are lost are counted no longer
                 write_state(self.path, state | {"lines": len(self.metrics)})
         return state

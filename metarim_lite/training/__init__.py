@@ -2,7 +2,7 @@
 
 from .banks import HELD_OUT_SEEDS, held_out_bank
 from .evaluation import Evaluation, evaluate
-from .fitting import fitted, machine_in_words
+from .fitting import fitted
 from .methods import METHODS, MethodConfig, Spending, spending
 from .ppo import PPOConfig, gae, ppo_loss
 from .timescales import Clock, TimeScales, make_clocks
@@ -10,6 +10,6 @@ from .trainer import Run, TrainConfig, Trainer, train
 
 __all__ = [
     "HELD_OUT_SEEDS", "METHODS", "Clock", "Evaluation", "MethodConfig", "PPOConfig", "Run", "Spending", "TimeScales",
-    "TrainConfig", "Trainer", "evaluate", "fitted", "gae", "held_out_bank", "machine_in_words", "make_clocks",
+    "TrainConfig", "Trainer", "evaluate", "fitted", "gae", "held_out_bank", "make_clocks",
     "ppo_loss", "spending", "train",
 ]  # fmt: skip

@@ -24,8 +24,7 @@ def make_bank(levels: Sequence[str], seeds: range, progress: bool = False) -> Le
     """One bank of these levels, each with these seeds."""
     if not levels:
         raise UserError("no level to train on; name at least one, such as BabyAI-GoToLocal-v0")
-    banks = [LevelBank.generate(level, seeds=seeds, progress=progress) for level in levels]
-    return banks[0] if len(banks) == 1 else LevelBank.concat(banks)
+    return LevelBank.concat([LevelBank.generate(level, seeds=seeds, progress=progress) for level in levels])
 
 
 def held_out_bank(
@@ -51,8 +50,7 @@ def held_out_bank(
             return make_bank(levels, range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + count), progress)
         train_levels = make_bank(levels, range(train_levels), progress)
     known = train_levels.fingerprints().unique()
-    banks = [_new_levels(level, count, known, progress) for level in levels]
-    return banks[0] if len(banks) == 1 else LevelBank.concat(banks)
+    return LevelBank.concat([_new_levels(level, count, known, progress) for level in levels])
 
 
 def _new_levels(level: str, count: int, known: torch.Tensor, progress: bool) -> LevelBank:

@@ -13,7 +13,7 @@ import torch
 
 from ..compiling import can_compile
 from ..files import user_path
-from ..machine import choose_device
+from ..machine import choose_device, memory_of
 from ..runs.pins import read_config
 from .methods import method
 
@@ -55,14 +55,3 @@ def worlds_for(device: torch.device, frames: int, steps: int) -> int:
     while 2 * worlds <= room:
         worlds *= 2
     return worlds
-
-
-def memory_of(device: torch.device) -> int:
-    """Bytes of a GPU."""
-    return torch.cuda.get_device_properties(device).total_memory
-
-
-def machine_in_words(config: Any) -> str:
-    """What a fitted config asks of the machine, for a reader."""
-    compiled = ", compiled" if config.agent.kernel == "compiled" else ""
-    return f"{config.num_envs} worlds on {choose_device(config.device)}{compiled}"

@@ -264,8 +264,7 @@ def train(
         if kept.path is not None and finished and leads():
             about = {"method": config.method, "level": config.level, "train_levels": str(config.train_levels)}
             save_agent(kept.path / "agent", trainer.agent, about)
-        lost = trainer.counters["reports"] - len(kept.metrics) if leads() else 0
-        return Run(config, trainer.agent, kept.metrics, kept.path, finished, lost=lost)
+        return Run(config, trainer.agent, kept.metrics, kept.path, finished, kept.lost)
 
 
 def next_report(trainer: Trainer, held_out: LevelBank | None, loop: Loop) -> dict[str, Any]:
