@@ -59,6 +59,8 @@ def read(path: Path, kind: str) -> Any:
         if role is not None and role not in ROLES:
             raise UserError(f"{path.name}: a cell has the role {role!r}; known roles: {', '.join(ROLES)}.")
         source = cell.source
+        if role == "check" and kind == "exercise":  # *Run all* goes on below a check that fails
+            cell.metadata["tags"] = [*tags, "raises-exception"]
         if cell.cell_type == "code":
             source = (without_solution if kind == "exercise" else without_markers)(source, path.name)
             cells.append(nbformat.v4.new_code_cell(source, metadata=cell.metadata, id=identity))
