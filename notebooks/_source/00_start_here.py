@@ -12,15 +12,14 @@
 # - say what changes when parts of one network learn on different clocks (*Meta-RIM*), and what does not;
 # - read results about all this without believing them too early, your own included.
 #
-# This first lesson takes 15 minutes. You check your set-up, play the task yourself, and watch an agent play it.
+# This first lesson takes 15 minutes, reading included. You check your set-up, play the task yourself, and watch an agent play it.
 # In Jupyter, **Shift + Enter** runs a cell and goes on to the next.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # <details><summary>For the teacher</summary>
 #
-# *Live, 10 minutes:* set-up check beforehand; let one student dictate the moves of the game (3 minutes); the
-# prediction with a show of hands (1 minute); the agent (5 minutes). Everything runs from shipped files and fixed
-# seeds, without a network. If a widget does not appear, the still picture under the cell shows the first step.
+# Timing, predictions, a 10-minute and a 50-minute path: [the guide to this lesson](guides/00_start_here.md). Everything
+# runs from shipped files and fixed seeds, without a network.
 # </details>
 
 # %% [markdown] slideshow={"slide_type": "skip"}
@@ -106,20 +105,21 @@ print("four are active, every step:", bool((active.sum(axis=1) == 4).all()))
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## The way from here
 #
-# | lesson | question |
-# |---|---|
-# | **00 start here** | what will I be able to explain at the end? |
-# | 01 worlds and missions | why does this agent need memory? |
-# | 02 recurrent controllers | how does a recurrent agent learn from reward? |
-# | **[03 attention bottlenecks](03_attention_bottlenecks.ipynb)** | what does it mean to compete for input? |
-# | **[04 recurrent independent mechanisms](04_recurrent_independent_mechanisms.ipynb)** | why should independent modules generalise? |
-# | 05 catastrophic forgetting | what is it, and how is it measured? |
-# | 06 fast and slow | what changes when parts of one network learn on different clocks? |
-# | 07 reading results critically | do you believe it? |
-# | 08 your own experiment | yours |
+# | lesson | question | you build | minutes |
+# |---|---|---|---|
+# | **00 start here** | what will I be able to explain at the end? | – | 15 |
+# | [01 worlds and missions](01_worlds_and_missions.ipynb) | why does this agent need memory? | what it sees; its reward; a policy by hand | 45 + 65 |
+# | [02 recurrent controllers](02_recurrent_controllers.ipynb) | how does a recurrent agent learn from reward? | an LSTM's step; advantages; the clipped loss | 45 + 85 |
+# | [03 attention bottlenecks](03_attention_bottlenecks.ipynb) | what does it mean to compete for input? | the null slot; the k best; communication | 40 + 70 |
+# | [04 recurrent independent mechanisms](04_recurrent_independent_mechanisms.ipynb) | why should independent modules generalise? | a whole RIM; three mended bugs | 45 + 105 |
+# | [05 catastrophic forgetting](05_catastrophic_forgetting.ipynb) | what is it, and how is it measured? | forgetting and transfer; two yardsticks | 45 + 65 |
+# | [06 fast and slow](06_fast_and_slow.ipynb) | what changes when parts of one network learn on different clocks? | the fast and the slow update; a gradient through adaptation | 50 + 110 |
+# | [07 reading results critically](07_reading_results_critically.ipynb) | do you believe it? | intervals; a measure of specialisation | 45 + 80 |
+# | [08 your own experiment](08_your_own_experiment.ipynb) | yours | an experiment, and a page about it | as long as you like |
 #
-# Lessons in bold are there to be opened; the others are being written. Each lesson has a notebook in `notebooks/`,
-# exercises in `exercises/`, and solutions in `solutions/` for when you are done.
+# Minutes: the lesson + its exercises. Each lesson stands on those before it; if your time is short, take 00, 03, 04, 06.
+# Lessons are in `notebooks/`, exercises in `exercises/`, and solutions in `solutions/` for when you are done. Two pages to
+# keep open: [notation](notation.ipynb) and [glossary](glossary.ipynb).
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Three questions to keep
@@ -141,3 +141,20 @@ print("four are active, every step:", bool((active.sum(axis=1) == 4).all()))
 #   `metarim demo` in a terminal trains such an agent in a few minutes and counts its successes on 1,000 levels that it
 #   never met.
 # - **What the modules stand for.** We gave them numbers, not names, on purpose.
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# ## Your questions have a place
+#
+# People who read about this method asked eight things, again and again. Most of them are experiments that nobody had
+# published. Each has its place in the course.
+#
+# | readers asked | where |
+# |---|---|
+# | A RIM does worse than a plain LSTM here. Did the first paper test too little? | [07](07_reading_results_critically.ipynb): k tuned or constant, an LSTM of the same size; in [04](04_recurrent_independent_mechanisms.ipynb), "One run is an anecdote" |
+# | The slow loop sees a longer context. Is *that* the gain? | [07](07_reading_results_critically.ipynb): context length as a confound |
+# | Is a slow clock the same as a low learning rate? | [06](06_fast_and_slow.ipynb): slow or low |
+# | Do modules specialise, and in what? | [07](07_reading_results_critically.ipynb): specialisation against chance; a first look in [04](04_recurrent_independent_mechanisms.ipynb), "Second experiment: a transplant" |
+# | What *is* catastrophic forgetting, and is it measured? | [05](05_catastrophic_forgetting.ipynb), all of it |
+# | Is this meta-learning at all? | [06](06_fast_and_slow.ipynb): online and per task, side by side |
+# | How is it related to mixtures of experts, routing, residual networks? | [03](03_attention_bottlenecks.ipynb), "Connections, and further reading" |
+# | Special environments, chosen metrics: how would one check? | [07](07_reading_results_critically.ipynb): all methods, levels and seeds, none left out |

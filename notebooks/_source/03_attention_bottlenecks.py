@@ -7,17 +7,20 @@
 #
 # - say why a module needs something *else* to look at before it can ignore the input;
 # - compute the attention of N modules over {null, input}, with shapes;
-# - tell two softmaxes apart that look alike in code and mean different things.
+# - tell two softmaxes apart that look alike in code and mean different things;
+# - say what choosing k modules protects, what it does not, and which way gradient takes around the choice.
 #
-# About 30 minutes, the exercise included. You need PyTorch basics: `softmax`, `einsum`, what `[B, N, H]` says.
+# About 40 minutes; the four exercises take another 70. You need PyTorch basics: `softmax`, `einsum`, what `[B, N, H]`
+# says. Before: [02 recurrent controllers](02_recurrent_controllers.ipynb). Letters: [notation](notation.ipynb); words:
+# [glossary](glossary.ipynb).
 
 # %% slideshow={"slide_type": "skip"}
-import matplotlib.pyplot as plt
 import torch
 
-from metarim_lite.analysis.plots import COLORS, STYLES
-from metarim_lite.course import predict
-from metarim_lite.models import RIM, ControllerState
+import metarim_lite as ml
+from metarim_lite.course import predict, show
+from metarim_lite.course.figures import COLORS, GREY, MARKERS, STYLES, subplots
+from metarim_lite.models import RIM, ControllerState, act
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Six modules, one input
@@ -47,11 +50,13 @@ from metarim_lite.models import RIM, ControllerState
 #
 # The paper's alternative is **null**: a row of zeros beside the input.
 #
-# $$X = \begin{pmatrix} 0 \\ x \end{pmatrix}\;[B,2,D] \qquad K = X W^e\;[B,2,d_k] \qquad V = X W^v\;[B,2,d_v]
-# \qquad Q_n = h_n W^q_n\;[B,d_k]$$
+# $$X = \begin{pmatrix} 0 \\ x \end{pmatrix}\;[B,2,D]$$
 #
-# $$A_n = \mathrm{softmax}\!\left(\frac{Q_n K^\top}{\sqrt{d_k}}\right) V
-# \qquad \text{the softmax runs over the two elements, null and input, for each module by itself}$$
+# $$K = X W^e\;[B,2,d_k] \qquad V = X W^v\;[B,2,d_v] \qquad Q_n = h_n W^q_n\;[B,d_k]$$
+#
+# $$A_n = \mathrm{softmax}\!\left(Q_n K^\top / \sqrt{d_k}\right) V$$
+#
+# The softmax runs over the two elements, null and input, for each module by itself.
 #
 # In words: module n asks a question, $Q_n$. The input answers with its key. Null answers with the key 0, so its
 # score is 0 for everybody. The module compares the two and splits its attention.
@@ -113,25 +118,24 @@ with torch.no_grad():
 on_input = seen.input_attention[0]  # (T, B, N) -> (B, N): the weight on the input; the rest lies on null
 
 # %% slideshow={"slide_type": "subslide"}
-figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+figure, axes = subplots(size=(7, 4))
 for n in range(N):
-    axes.plot(strength, on_input[:, n], color=COLORS[n], linestyle=STYLES[n], linewidth=2, label=f"module {n}")
-axes.axhline(0.5, color="#999999", linewidth=0.8)
+    axes.plot(strength, on_input[:, n], color=COLORS[n], linestyle=STYLES[n], label=f"module {n}")
+axes.axhline(0.5, color=GREY, linestyle="-", linewidth=0.8)
 axes.set(xlabel="strength of the input", ylabel="attention on the input", ylim=(-0.03, 1.03), xlim=(0, 4))
-axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-plt.show()
+axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
-# %% [markdown] tags=["reveals"]
-# *The figure in words: six curves start together at one half where the input is blank. As the input grows,
-# some climb towards 1 and the others sink towards 0.*
-
-# %%
 blank, strong = on_input[0], on_input[-1]
 rise, fall = int((strong > blank + 0.01).sum()), int((strong < blank - 0.01).sum())
+show(
+    figure,
+    f"one curve for each of six modules. At strength 0 they lie between {blank.min():.1f} and {blank.max():.1f}; "
+    f"as the input grows, {rise} of them rise and {fall} fall.",
+)
+
+# %%
 my_prediction.happened("a" if rise == N else "b" if rise + fall == 0 else "c")
 print("all at one half when blank:", bool((blank == 0.5).all()))
-print("modules that rise:", rise, "of", N)
-print("modules that fall:", fall, "of", N)
 
 # %% [markdown] tags=["reveals"] slideshow={"slide_type": "subslide"}
 # It was **c**. Three things to take from the picture:
@@ -173,24 +177,180 @@ for over in ("null", "modules"):
 # learn something. That is what makes it worth checking.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
+# ## The k best
+#
+# Now the competition. Of the N modules, the **k** with the *least* attention on null are *active*; where some tie, the
+# lower index goes first. An active module feeds what it read to its own cell. An inactive one keeps its state, to the bit.
+#
+# This is a *hard* selection: a yes or a no. A *soft* one would let every module write a little, as much as it
+# attends to the input: $h_n \leftarrow (1 - w_n)\,h_n + w_n\,\tilde h_n$, with $\tilde h_n$ what the cell made of the
+# input.
+#
+# Does the hard choice protect a memory? Six modules with random weights, k = 3, random states. We feed **ten random
+# inputs**, one after another. How many of the six modules still hold the state they began with?
+#
+# - **half** Three were left alone, and keep it.
+# - **few** Fewer than one in ten keep it.
+# - **most** Those that lost at first go on losing.
+
+# %% slideshow={"slide_type": "fragment"}
+second_prediction = predict("", among=("half", "few", "most"))  # your word between the quotes
+
+# %% slideshow={"slide_type": "subslide"}
+T, B = 20, 128
+torch.manual_seed(0)
+hard = RIM(input_size=D, hidden_size=H, num_modules=N, active=3)
+all_active = RIM(input_size=D, hidden_size=H, num_modules=N, active=N)
+all_active.load_state_dict(hard.state_dict())  # the same weights
+first = ControllerState(torch.randn(B, N, H), torch.randn(B, N, H))  # h, c
+chosen, mixed = first, first
+kept, alike = [1.0], {"hard": [1.0], "soft": [1.0]}
+
+with torch.no_grad():
+    for x_t in torch.randn(T, 1, B, D):
+        _, chosen, _ = hard(x_t, chosen)
+        _, candidate, seen = all_active(x_t, mixed)  # what every cell would make of it
+        w = seen.input_attention[0].unsqueeze(-1)  # (B, N, 1)
+        mixed = ControllerState(*((1 - w) * old + w * new for old, new in zip(mixed, candidate)))
+        kept.append((chosen.h == first.h).all(-1).float().mean().item())
+        for name, now in (("hard", chosen), ("soft", mixed)):
+            alike[name].append(torch.cosine_similarity(now.h, first.h, dim=-1).mean().item())
+
+# %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
+figure, axes = subplots(size=(7, 4))
+axes.plot(kept, color=COLORS[0], linestyle=STYLES[0], label="hard: share of modules with their first state")
+for i, name in enumerate(alike, start=1):
+    axes.plot(alike[name], color=COLORS[i], linestyle=STYLES[i], label=f"{name}: likeness to the first state")
+axes.set(xlabel="inputs so far", ylabel="share, or cosine of h and the first h", ylim=(-0.05, 1.05))
+axes.legend()
+show(
+    figure,
+    f"three curves that begin at 1. After one input, {kept[1]:.0%} of the modules have their first state under hard "
+    f"selection; after five {kept[5]:.0%}, after ten {kept[10]:.1%}. The mean likeness is "
+    f"{alike['hard'][3]:.2f} (hard) and {alike['soft'][3]:.2f} (soft) after three inputs.",
+)
+
+# %%
+second_prediction.happened("few" if kept[10] < 0.1 else "half" if kept[10] < 0.75 else "most")
+print("under soft selection, does any module keep its state to the bit?", bool((mixed.h == first.h).all(-1).any()))
+
+# %% [markdown] tags=["reveals"] slideshow={"slide_type": "subslide"}
+# Half are left alone *at each step*, but not the same half: a state decides what it looks for, and the winners' states
+# have just changed. With random tastes that is ½ · ½ · ½ …, and after ten inputs hardly any module is untouched.
+#
+# So the choice of k protects what lies in modules that **go on losing**. Under soft selection nothing is ever left as it
+# was, though for a few steps it stays *more alike*. Whether a trained RIM has modules that go on losing is a
+# question about what it learned, and [lesson 04](04_recurrent_independent_mechanisms.ipynb) looks.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Turn off the light
+#
+# Enough random weights. The agent of lesson 00 was trained; six modules, k = 4. We let it play for five steps on
+# 128 levels that it never met. Then, for one look, its picture goes **black**. What do its modules do, compared with
+# the picture that is really there? Add up their attention on the input, as before.
+#
+# - **less** The total falls by half or more: there is nothing to see, so they turn to null.
+# - **same** It stays about as it was (within a quarter).
+# - **more** It rises by more than a quarter: black is new, and news attracts.
+
+# %% slideshow={"slide_type": "fragment"}
+third_prediction = predict("", among=("less", "same", "more"))  # your word between the quotes
+
+# %% slideshow={"slide_type": "subslide"}
+agent = ml.load_agent("meta-rim-gotolocal")
+bank = ml.LevelBank.generate("BabyAI-GoToLocal-v0", seeds=range(1_000_000, 1_000_128))  # not trained on
+worlds = ml.GridWorlds(bank, num_envs=128, seed=0)
+observation, state, resets = worlds.reset(levels=torch.arange(128)), None, torch.ones(128, dtype=torch.bool)
+generator = torch.Generator().manual_seed(0)
+for _ in range(5):
+    with torch.no_grad():
+        out, state = act(agent, observation, state, resets)
+    step = worlds.step(out.logits.softmax(-1).multinomial(1, generator=generator)[:, 0])
+    observation, resets = step.observation, step.terminated | step.truncated
+
+
+def look(image):
+    """Attention on the input [B, N] and active set [B, N] at one step, were this the picture; state and mission stay."""
+    seen = ml.Observation(*(part.unsqueeze(0) for part in observation._replace(image=image)))  # (T=1, B, ...)
+    with torch.no_grad():
+        out, _ = agent(seen, state, resets.unsqueeze(0), record=True)
+    return out.diagnostics.input_attention[0], out.diagnostics.active[0]
+
+
+pictures = {
+    "the real one": observation.image,  # uint8 (B, 7, 7, 3)
+    "black": torch.zeros_like(observation.image),
+    "another": observation.image.roll(1, dims=0),
+}
+looks = {name: look(image) for name, image in pictures.items()}
+
+# %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
+figure, axes = subplots(size=(7, 4))
+for i, (name, (weight, _)) in enumerate(looks.items()):
+    spread = 1.96 * weight.std(0) / len(weight) ** 0.5  # (N,): 95 % of the mean over 128 levels
+    place = torch.arange(6) + 0.15 * (i - 1)
+    axes.errorbar(place, weight.mean(0), yerr=spread, fmt=MARKERS[i], color=COLORS[i], linestyle="", capsize=3, label=name)
+axes.set(xlabel="module", ylabel="attention on the input", ylim=(-0.05, 1.05), xticks=range(6))
+axes.legend(title="picture", loc="center left", bbox_to_anchor=(1, 0.5))
+total = {name: weight.sum(1).mean().item() for name, (weight, _) in looks.items()}
+turn = looks["black"][0].mean(0) - looks["the real one"][0].mean(0)  # (N,)
+show(
+    figure,
+    f"three marks for each module, with intervals. Summed over modules: {total['the real one']:.2f} with the real picture, "
+    f"{total['black']:.2f} with black, {total['another']:.2f} with another's. In black, module "
+    f"{int(turn.argmin())} turns away most ({turn.min():+.2f}), and module {int(turn.argmax())} takes more ({turn.max():+.2f}).",
+)
+
+# %%
+ratio = total["black"] / total["the real one"]
+third_prediction.happened("less" if ratio <= 0.5 else "more" if ratio > 1.25 else "same")
+
+# %% [markdown] tags=["reveals"] slideshow={"slide_type": "subslide"}
+# "Nothing to see" is not nothing. The encoder has biases, and the mission in words goes in as well, so black makes an
+# input vector like any other, with a key of its own. What a module does with it is what its training left in its
+# query: one turns away, another takes more. Null is not "darkness"; it is *not asking*.
+
+# %% [markdown] slideshow={"slide_type": "subslide"}
+# **A trap.** In how many worlds is another *set* of modules active when the light goes out? And is that due to the dark?
+# Say what you would compare it with, before you run this.
+
+# %%
+real = looks["the real one"][1]
+changed = {name: (active != real).any(1).float().mean().item() for name, (_, active) in looks.items()}
+print("another set in most worlds, black:          ", changed["black"] > 0.5)
+print("another set in most worlds, another world's:", changed["another"] > 0.5)
+print("do the two differ by less than a tenth?     ", abs(changed["black"] - changed["another"]) < 0.1)
+
+# %% [markdown] tags=["reveals"] slideshow={"slide_type": "subslide"}
+# The set changes in most worlds, and just as often when the picture is a perfectly good one from elsewhere. "The modules
+# react to darkness" would have been a fine caption for the first number alone. *Any* other picture moves the set: the
+# fourth place goes to whoever is least unwilling, by a hair. Without the control, there is no finding.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## What the losers are told
+#
+# After the update, modules talk. An active module asks, $Q_n = h_n C^q_n$, and reads from the states of **all** modules,
+# by attention once more, over N modules in place of {null, input}. It adds what it heard to its state. An inactive
+# module asks nobody, but may be read.
+#
+# And gradient? The choice of the k has no derivative. A module that lost was not used, so nothing tells it that it
+# should have won. What reaches it is through the one door that is open: others read its state. Which parameters of a
+# loser receive gradient at a step is exercise 3.3, and worth five minutes with paper.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
 # ## Your turn
 #
-# Open [the exercise](../exercises/03_attention_bottlenecks.ipynb): write `input_attention` yourself, about
-# 20 minutes. Its check tells you which mistake it thinks you made. Then come back for the questions below.
+# Open [the exercises](../exercises/03_attention_bottlenecks.ipynb): `input_attention`, `active_set`, `gradient_paths`,
+# `communicate`. Their checks tell you which mistake they think you made. Then come back for the questions below.
 #
-# From a terminal, `metarim check exercises/03_attention_bottlenecks.ipynb` gives you your points.
+# For your points, save that notebook and run, in a cell of any notebook beside it,
+# `%run -m metarim_lite check 03_attention_bottlenecks.ipynb`.
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # <details><summary>For the teacher</summary>
 #
-# *10-minute path:* the null slot, the prediction, the figure. *50-minute path:* all of it with the exercise.
-#
-# Wrong answers you will see: softmax over the modules (reveals: "competition" was heard as "sharing"), the missing
-# √d_k, the forgotten null element (all weights 1), one query for all modules (reveals: they think of one
-# attention with six outputs). The check names each.
-#
-# If a figure does not show: run the first code cell, then this section again. Nothing here depends on
-# earlier runs or on a network.
+# Timing, wrong answers and what they reveal, a 10-minute and a 50-minute path:
+# [the guide to this lesson](guides/03_attention_bottlenecks.md). Nothing here depends on earlier runs or on a network.
 # </details>
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -211,11 +371,27 @@ for over in ("null", "modules"):
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## What we left out
 #
-# - **The choice of the k active modules**, where gradient flows through it, and **communication** between
-#   modules. This version of the lesson stops before them.
 # - **Several heads, several inputs.** With more than one real element the sigmoid becomes a softmax again.
 # - **A bias in the query.** Our `RIM` has one and the paper's equation has none. At the start of an episode h = 0;
 #   without a bias all queries would be 0, and all modules would tie. *Our choice, not the paper's.*
 # - **Dropout** of 0.1 on the attention, which the paper uses. We do not: the policy that plays should be the one that
 #   learns.
-# - **Whether it helps.** Nothing on this page shows that competing modules generalise better. Lesson 04 asks.
+# - **Other ways to choose.** Noise on the scores, a straight-through gradient, a loss that spreads the work: mixtures of
+#   experts and transformers with routing have tried them. See below.
+# - **Whether it helps.** Nothing on this page shows that competing modules generalise better.
+#   [Lesson 04](04_recurrent_independent_mechanisms.ipynb) asks.
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# ## Connections, and further reading
+#
+# - **Transformers with routing, mixtures of experts.** There, too, a few of many parts are chosen for each input, by a
+#   score, and gradient reaches only those chosen. But their parts keep no state: who loses forgets nothing, because there
+#   is nothing to forget. In a RIM, losing *is* remembering.
+# - **Residual networks.** An inactive module is a residual connection with nothing added: the state goes through, and so
+#   does gradient, undiminished.
+# - **Persistent data structures.** A new version that shares all unchanged parts with the old one: that is a RIM's state
+#   after a step. The likeness helps to picture it; nobody has made an algorithm of it.
+#
+# Read: [Goyal et al. 2019](https://arxiv.org/abs/1909.10893), section 2, for what this lesson took apart, and its
+# appendix for the choices that the equations leave open. [Shazeer et al. 2017](https://arxiv.org/abs/1701.06538), the
+# mixture-of-experts layer: read how much of it is about keeping all experts busy, which a RIM does not even try.

@@ -9,15 +9,19 @@
 # - predict what happens to an LSTM and to a RIM when a silence is longer than any in training, and test it;
 # - find out *where* a network keeps what it remembers, and say why switching a part off does not tell you.
 #
-# About 45 minutes. You need [lesson 03](03_attention_bottlenecks.ipynb): the null slot, and what is compared with what.
+# About 45 minutes; the five exercises take another 105. You need
+# [lesson 03](03_attention_bottlenecks.ipynb): the null slot, and what is compared with what. Letters:
+# [notation](notation.ipynb); words: [glossary](glossary.ipynb).
 
 # %% slideshow={"slide_type": "skip"}
-import matplotlib.pyplot as plt
+from dataclasses import replace
+
 import torch
 from IPython.display import Markdown
 
-from metarim_lite.analysis.plots import COLORS, STYLES
-from metarim_lite.course import predict
+import metarim_lite as ml
+from metarim_lite.course import predict, show
+from metarim_lite.course.figures import COLORS, GREY, MARKERS, STYLES, subplots
 from metarim_lite.experiments.sequences import SEQUENCES, SequenceModel, baseline, load_sequence_model, train_sequence
 from metarim_lite.experiments.studies import shipped_study
 from metarim_lite.models import RIM, ControllerState, Interventions, count_parameters
@@ -33,8 +37,9 @@ from metarim_lite.models import RIM, ControllerState, Interventions, count_param
 #    $h_n^{t+1} = h_n^t$ and $c_n^{t+1} = c_n^t$;
 # 4. **communicate**: each active module reads from the states of all modules, by attention again.
 #
-# In code it is as short: read `RIM.step` in `metarim_lite/models/rim.py`. And try it: override `step`, or a part of it
-# such as `read_input` or `cell_step`, in a subclass of `RIM`, and what you wrote is what runs, in training too.
+# In code the same four lines stand in `RIM.step`, in `metarim_lite/models/rim.py`. (What usually runs computes them
+# faster, in `fused.py`; tests hold the two to the same numbers.) Override `step`, or a part of it such as `read_input` or
+# `cell_step`, in a subclass of `RIM`, and what you wrote is what runs, in training too.
 #
 # *(Goyal et al., [arXiv 1909.10893](https://arxiv.org/abs/1909.10893), section 2.)*
 
@@ -73,24 +78,27 @@ for name, config in (("LSTM", baseline(small)), ("RIM", small)):
 # ## A task that is all memory
 #
 # **Copying.** A few symbols are shown, then nothing for a while, then a cue; now say the symbols again, in order.
-# We train with 10 blanks between symbols and cue, and test with up to 60.
+# We train with 10 blanks and test with up to 60. (As in the paper, the cue's own step is counted as one of them: with "10
+# blanks", nine empty steps lie between the last symbol and the cue.)
 
 # %% slideshow={"slide_type": "subslide"}
 copying = small.chosen_task
 example = copying.sample(1, torch.Generator().manual_seed(2), "10 blanks")
 
-figure, axes = plt.subplots(2, figsize=(7, 3), sharex=True, layout="constrained")
+figure, axes = subplots(2, size=(7, 3.2), sharex=True)
 answer = torch.nn.functional.one_hot(example.targets[:, 0], copying.output_size)  # [T] -> [T, symbols + 2]
 for ax, rows, title in ((axes[0], example.inputs[:, 0], "shown"), (axes[1], answer, "to be said")):
     ax.imshow(rows.T, cmap="Greys", aspect="auto", interpolation="nearest")
     ax.set(ylabel=title, yticks=range(6), yticklabels=["blank", "1", "2", "3", "4", "cue"])
 axes[1].set_xlabel("step")
-plt.show()
+shown = example.inputs[:, 0].argmax(-1)
+show(
+    figure,
+    f"above, three symbols ({', '.join(map(str, shown[:3].tolist()))}), {int((shown[3:] == 0).sum()) - 3} blanks, the cue, "
+    "and three blanks. Below, blanks until the cue has been seen, and then the same three symbols.",
+)
 
 # %% [markdown]
-# *The figure in words: above, three symbols, a row of blanks, the cue, blanks. Below, blanks up to the cue, and then
-# the same three symbols.*
-#
 # The score is the cross-entropy of the last three answers, in nats. Who remembers nothing but that there are four
 # symbols guesses, and scores ln 4 = 1.39. Who is *sure and wrong* scores worse than that.
 
@@ -130,20 +138,16 @@ rim_run = train_sequence(small, progress=False, on_report=say)
 
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
 blanks = [copying.blanks, *copying.test_blanks]
-figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
-for i, (name, run) in enumerate((("LSTM", lstm_run), ("RIM", rim_run))):
-    errors = [run.metrics[-1][f"test/{n} blanks"] for n in blanks]
-    ax.plot(blanks, errors, color=COLORS[i], linestyle=STYLES[i], marker="os"[i], linewidth=2, label=name)
-    print(f"{name:5}", "  ".join(f"{n} blanks: {e:.3f}" for n, e in zip(blanks, errors, strict=True)))
-ax.axhline(copying.chance, color="#777777", linestyle=":", label="guessing")
-ax.axvline(copying.blanks, color="#bbbbbb", linewidth=0.8)
+curves = {name: [run.metrics[-1][f"test/{n} blanks"] for n in blanks] for name, run in (("LSTM", lstm_run), ("RIM", rim_run))}
+figure, ax = subplots(size=(7, 4))
+for i, (name, errors) in enumerate(curves.items()):
+    ax.plot(blanks, errors, color=COLORS[i], linestyle=STYLES[i], marker=MARKERS[i], label=name)
+ax.axhline(copying.chance, color=GREY, linestyle=":", label="guessing")
+ax.axvline(copying.blanks, color=GREY, linestyle="-", linewidth=0.8)
 ax.set(xlabel="blanks between symbols and cue (10 in training)", ylabel="cross-entropy (nats)")
-ax.legend(frameon=False)
-plt.show()
-
-# %% [markdown] tags=["reveals"]
-# *The figure in words: with 10 blanks both errors are near 0. As blanks are added the LSTM's rises far above the dotted
-# line of guessing; the RIM's stays near the bottom.*
+ax.legend()
+ends = [f"that of the {name} goes from {errors[0]:.2f} at 10 blanks to {errors[-1]:.2f} at 60" for name, errors in curves.items()]
+show(figure, f"two curves and a dotted line at {copying.chance:.2f}, which is guessing; {', '.join(ends)}.")
 
 # %%
 lstm_error, rim_error = (run.metrics[-1]["test/60 blanks"] for run in (lstm_run, rim_run))
@@ -180,16 +184,18 @@ sequences, state, active = wait(model, 60)
 silence = active[copying.recall + 2 :]  # bool [T', B, N], without the first blanks
 share = silence.float().mean((0, 1))  # [N]
 
-figure, ax = plt.subplots(figsize=(8, 2.6), layout="constrained")
+figure, ax = subplots(size=(8, 2.6))
 ax.imshow(active[:, 0].T, cmap="Greys", aspect="auto", interpolation="nearest")  # [N, T] of the first sequence
 ax.set(xlabel="step: symbols at 0 to 2, then blanks", ylabel="module", yticks=range(8))
-plt.show()
-print("share of the silence in which a module is active:", share.numpy().round(2))
+late = silence[-20:, 0]  # bool [20, N]: the last 20 steps of the first sequence
+show(
+    figure,
+    f"one row for each module, dark where it is active. In the last 20 steps {int(late.all(0).sum())} modules are active "
+    f"all the time and {int((~late.any(0)).sum())} not once.",
+)
+print("share of the silence in which a module is active, all sequences:", share.numpy().round(2))
 
 # %% [markdown] tags=["reveals"]
-# *The figure in words: one row for each module, dark where it is active. Around the symbols the active ones change from
-# step to step. Then three stay active to the end, and the other five are left alone.*
-#
 # The shares say that it is not the same three in every sequence, but some modules hardly ever work in the silence. So
 # there are modules that take in a symbol and are then left alone. The hypothesis has survived, but that was only a
 # picture. Two experiments follow, and the first of them is a trap.
@@ -208,18 +214,21 @@ with torch.no_grad():
         outputs, _, _ = model.controller(encoded, interventions=Interventions(off=off), record=False)
         errors.append(copying.metric(model.decoder(outputs), sequences).item())
 
-figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
-ax.bar(["none", *map(str, range(8))], errors, color=["#999999", *[COLORS[0]] * 8])
-ax.axhline(copying.chance, color="#777777", linestyle=":")
+figure, ax = subplots(size=(7, 3.4))
+ax.bar(["none", *map(str, range(8))], errors, color=[GREY, *[COLORS[0]] * 8])
+ax.axhline(copying.chance, color=GREY, linestyle=":")
 ax.set(xlabel="module switched off", ylabel="cross-entropy, 60 blanks")
-plt.show()
+above = sum(error > copying.chance for error in errors[1:])
+show(
+    figure,
+    f"nine bars. With no module off the error is {errors[0]:.2f}; with one off it lies between {min(errors[1:]):.2f} and "
+    f"{max(errors[1:]):.2f}, and for {above} of the 8 modules above the dotted line of guessing.",
+)
 
 # %%
 print("is every single module missed?", min(errors[1:]) > errors[0])
 
 # %% [markdown] tags=["reveals"]
-# *The figure in words: the lowest bar is that for "none"; most of the others are above the dotted line of guessing.*
-#
 # Does *every* module hold part of the memory, then, even one that was hardly ever active? No. Cutting a module out
 # changes three things at once: what it held is gone, **another module takes its place among the k**, and the rest read
 # another mixture of states than they were trained on. A network that fails after a cut tells you that it was
@@ -257,7 +266,7 @@ sequences_large, state_large, active_large = wait(large, 200)
 followed = torch.stack([follow(large, sequences_large, state_large, [n]) for n in range(6)])  # [N, recall]
 share_large = active_large[large.config.chosen_task.recall + 2 :].float().mean((0, 1))  # [N]
 
-figure, ax = plt.subplots(figsize=(8, 3.4), layout="constrained")
+figure, ax = subplots(size=(8, 3.4))
 picture = ax.imshow(followed, cmap="Blues", vmin=0, vmax=1, aspect="auto")
 for n in range(6):
     for i in range(10):
@@ -267,11 +276,15 @@ names = [f"{n} (active {share_large[n]:.0%})" for n in range(6)]
 ax.set(xlabel="which of the ten symbols", xticks=range(10), xticklabels=range(1, 11))
 ax.set(ylabel="transplanted module", yticks=range(6), yticklabels=names)
 figure.colorbar(picture, label="says the donor's symbol")
-plt.show()
+most, share_of_most = int(followed.mean(1).argmax()), followed.mean(1).max()
+show(
+    figure,
+    f"six rows, one for each module, and ten columns, one for each symbol; darker where the symbol goes with the module. "
+    f"Most go with module {most}: {share_of_most:.0%} of all symbols.",
+)
 
 # %% [markdown] tags=["reveals"] slideshow={"slide_type": "subslide"}
-# *The figure in words: six rows, one for each module, and ten columns, one for each symbol. Symbols 2 and 3 go with
-# module 0, most of the later ones with module 3. Modules 4 and 5 carry next to nothing.*
+# Symbols 2 and 3 go with module 0, most of the later ones with module 3. Modules 4 and 5 carry next to nothing.
 #
 # That is a division of labour, and nobody asked for it. Now read the numbers in brackets. Module 3 is active at *every*
 # step of the silence. Module 4 is the one that never is, and nothing goes with it.
@@ -305,6 +318,9 @@ for name, m, s, at, often in (
 #
 # You saw one seed of each. Here is the paper's own experiment with three seeds of each, as it came out for us.
 # `metarim study copying` makes it again, in hours.
+#
+# "RIM 6/4" has N = 6 modules, of which k = 4 are active. "One rate": all parameters learn at the same rate; in the first
+# row the queries $W^q$ learn at a tenth of it. "Bounded cells": c is kept within ±3; "unbounded": as in the equations.
 
 # %% slideshow={"slide_type": "subslide"}
 table, about = str(shipped_study("copying")).rsplit("\n\n", 1)
@@ -323,11 +339,8 @@ Markdown(table)  # `print(about)` says how each row was made, and what we tried 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # <details><summary>For the teacher</summary>
 #
-# *10-minute path:* the four lines, the prediction with the two trainings, the curve. *50-minute path:* all of it.
-#
-# Wrong answers you will see: "inactive modules are cleared" (reveals: active was heard as alive); "the module whose
-# removal hurts most holds the memory" (the trap of the first experiment: ask what the *other* modules do when one is
-# missing); "RIMs do not forget" (ask for the modules that are active in the silence).
+# Timing, wrong answers and what they reveal, a 10-minute and a 50-minute path:
+# [the guide to this lesson](guides/04_recurrent_independent_mechanisms.md).
 #
 # If the RIM does not get below half of guessing on your machine: change `seed`, say so to the class, and turn to the
 # table; that is what it is for.
@@ -336,12 +349,28 @@ Markdown(table)  # `print(about)` says how each row was made, and what we tried 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Try it
 #
-# Three changes to the cells above, each half a minute. Say first what you expect.
+# Three changes, each half a minute. Put one after `small =` where `small` is first made ("What cutting costs"), and run
+# from there on. Say first what you expect.
 #
-# 1. `dataclasses.replace(small, active=8)`: all modules are active, so nothing is ever left alone.
-# 2. `dataclasses.replace(small, seed=1)`: how much of what you saw was this seed?
-# 3. `dataclasses.replace(small, query_rate=0.1)`: what a module looks for changes ten times more slowly, as it did when
-#    the large model was trained. Does the memory lie elsewhere?
+# 1. `replace(SEQUENCES["copying-small"], active=8)`: all modules are active, so nothing is ever left alone.
+# 2. `replace(SEQUENCES["copying-small"], seed=1)`: how much of what you saw was this seed?
+# 3. `replace(SEQUENCES["copying-small"], query_rate=0.1)`: what a module looks for changes ten times more slowly, as it
+#    did when the large model was trained. Does the memory lie elsewhere?
+
+# %% [markdown] slideshow={"slide_type": "subslide"}
+# And one for the agent of lesson 00. Switch off a module, or freeze it, and see the same episode again with the same
+# dice, beside a *control*: the same done to another module, drawn at random. *measure success* asks many levels.
+
+# %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
+agent = ml.load_agent("meta-rim-gotolocal")
+bank = ml.LevelBank.generate("BabyAI-GoToLocal-v0", seeds=[1_000_017])
+ml.WhatIf(ml.Trace.record(agent, bank, level=0, seed=0), t=3)
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Your turn
+#
+# [The exercises](../exercises/04_recurrent_independent_mechanisms.ipynb): `rim_step`, the whole of a step from the parts
+# that you wrote in lesson 03; `count_parameters`; `find_the_bug`, three mistakes of public code; `transplant`; `blocks`.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Three questions to keep
@@ -365,6 +394,16 @@ Markdown(table)  # `print(about)` says how each row was made, and what we tried 
 # - **How gradient passes the competition.** The choice of the k modules has no derivative. Gradient flows through the
 #   attention of those chosen, and that is how their queries learn.
 # - **What communication carries.** Four heads read from all modules; here we only looked at what they leave behind.
-# - **The exercises of this lesson**: writing one step yourself, and finding the mistake in three broken RIMs. They are
-#   being written.
-# - **Whether any of this helps an agent** that learns from reward. Lessons 05 and 06 ask.
+# - **Why a RIM does worse than an LSTM in some published agents.** The Meta-RIM authors say: k was the same in all their
+#   environments, and a RIM of the same width has fewer parameters. [Lesson 07](07_reading_results_critically.ipynb) has
+#   both comparisons, with k tuned and an LSTM of the same size.
+# - **Whether any of this helps an agent** that learns from reward.
+#   [Lesson 05](05_catastrophic_forgetting.ipynb) and [lesson 06](06_fast_and_slow.ipynb) ask.
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# ## Further reading
+#
+# - [Goyal et al. 2019](https://arxiv.org/abs/1909.10893), section 4.1: the copying task as the paper has it. Read its table
+#   beside ours, and count the seeds in each.
+# - [Hochreiter and Schmidhuber 1997](https://doi.org/10.1162/neco.1997.9.8.1735): the LSTM's cell was made so that error
+#   could stay unchanged over time. It is the same wish as an inactive module's, met in another way.

@@ -7,7 +7,7 @@
 # your function once it passes, and with the package's until then.
 #
 # Four exercises, about 70 minutes. Letters: B worlds, N modules, H numbers of state in each, D numbers of input; all of
-# them stand on the [notation card](../notebooks/notation.md).
+# them stand on the [notation card](../notebooks/notation.ipynb).
 
 # %% slideshow={"slide_type": "skip"}
 import torch

@@ -7,7 +7,7 @@
 # your function once it passes, and with the package's until then.
 #
 # Five exercises, about 105 minutes; the first and the third take half an hour each. The letters stand on the
-# [notation card](../notebooks/notation.md).
+# [notation card](../notebooks/notation.ipynb).
 
 # %% slideshow={"slide_type": "skip"}
 import torch
