@@ -33,7 +33,11 @@ def exercises(json: bool = False) -> None:
 
 
 def build(
-    lessons: Words[tuple[str, ...]] = (), check: bool = False, force: bool = False, slides: bool = False
+    lessons: Words[tuple[str, ...]] = (),
+    check: bool = False,
+    force: bool = False,
+    slides: bool = False,
+    report: bool = False,
 ) -> None:
     """Execute the sources of notebooks, solutions and exercises that changed, and write them.
 
@@ -42,7 +46,12 @@ def build(
         check: write nothing; fail when what is committed differs from what a build gives.
         force: execute all of them, changed or not (after shipping another agent, say).
         slides: write lessons as slides instead, one HTML file each in runs/slides, which needs no network to be shown.
+        report: write nothing; run every notebook, exercises unsolved, and print how long it takes and its peak memory.
     """
+    if report:
+        from .course.report import report as run_all
+
+        raise SystemExit(0 if run_all(lessons or None) else 1)
     if slides:
         from .course.slides import slides as write_slides
 

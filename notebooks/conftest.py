@@ -6,17 +6,8 @@ from pathlib import Path
 import pytest
 
 from metarim_lite.errors import UserError
+from metarim_lite.course.report import MEMORY, peak_memory
 from metarim_lite.course.withheld import kept_outputs, put_back
-
-ALLOWED = 1.0e9  # bytes; a free Binder has 2 GB, for the kernel and for Jupyter
-
-
-def peak_memory(pid: int) -> int | None:
-    """The largest resident memory of a process so far, in bytes; None where there is no /proc to say it."""
-    status = Path(f"/proc/{pid}/status")
-    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
-
 
 class PeakMemory(pytest.Item):
     """Runs after a notebook's last cell, while its kernel is still there."""
@@ -25,9 +16,9 @@ class PeakMemory(pytest.Item):
         peak = peak_memory(self.parent.kernel.km.provisioner.pid)
         if peak is None:
             pytest.skip("this system does not say how much memory a process needed")
-        said = f"{self.path.name} needed {peak / 1e9:.2f} GB of memory, allowed are {ALLOWED / 1e9:.2f}"
+        said = f"{self.path.name} needed {peak / 1e9:.2f} GB of memory, allowed are {MEMORY / 1e9:.2f}"
         print(said)
-        if peak > ALLOWED:
+        if peak > MEMORY:
             pytest.fail(said, pytrace=False)
 
 

@@ -26,7 +26,7 @@ _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 class Job(NamedTuple):
-    """One notebook to build. `kind` is "lesson", "solution" or "exercise"; only exercises are not executed."""
+    """One notebook to build. `kind` is "lesson", "solution", "exercise" or "page"; the last two are not executed."""
 
     source: Path
     target: Path
@@ -56,6 +56,8 @@ def jobs(root: Path, only: Iterable[str] | None = None) -> list[Job]:
     found = [Job(s, root / "notebooks" / f"{s.stem}.ipynb", "lesson") for s in lessons]
     found += [Job(s, root / "solutions" / f"{s.stem}.ipynb", "solution") for s in solutions]
     found += [Job(s, root / "exercises" / f"{s.stem}.ipynb", "exercise") for s in solutions]
+    pages = sorted((root / "notebooks" / "_source").glob("*.md"))
+    found += [Job(s, root / "notebooks" / f"{s.stem}.ipynb", "page") for s in pages]
     if only is None:
         return found
     wanted = [only] if isinstance(only, str) else list(only)
@@ -96,7 +98,7 @@ def build(
         if not force and not differences(job):
             continue
         notebook = read(job.source, job.kind)
-        if job.kind != "exercise" and (force or not keep_outputs(notebook, job)):
+        if job.kind in ("lesson", "solution") and (force or not keep_outputs(notebook, job)):
             execute(notebook, job, root)
         if job.kind == "lesson":
             withhold(notebook, job.target)
@@ -151,18 +153,8 @@ def execute(notebook: Any, job: Job, root: Path) -> None:
     import nbclient
 
     job.target.parent.mkdir(parents=True, exist_ok=True)
-    client = nbclient.NotebookClient(
-        notebook,
-        timeout=CELL_SECONDS,
-        record_timing=False,
-        store_widget_state=False,
-        coalesce_streams=True,
-        extra_arguments=["--log-level=ERROR"],  # the kernel's talk about its transport is not for the author
-        resources={"metadata": {"path": str(job.target.parent)}},
-    )
     try:
-        # a backend chosen for a terminal would keep figures out of the notebook
-        client.execute(env={k: v for k, v in os.environ.items() if k != "MPLBACKEND"})
+        client_for(notebook, job).execute(env=kernel_environment())
     except nbclient.exceptions.CellExecutionError as error:
         raise UserError(f"{_relative(job.source)} does not run: {error.ename}: {error.evalue}\n{error}") from None
     for number, cell in enumerate(notebook.cells):
@@ -171,6 +163,26 @@ def execute(notebook: Any, job: Job, root: Path) -> None:
             _refuse_noise(cell, f"{_relative(job.source)}: cell {number}", root)
     # the kernel wrote its own version into the metadata
     notebook.metadata = read(job.source, job.kind).metadata
+
+
+def client_for(notebook: Any, job: Job) -> Any:
+    """An nbclient for `notebook`, in the folder where students run it."""
+    import nbclient
+
+    return nbclient.NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        record_timing=False,
+        store_widget_state=False,
+        coalesce_streams=True,
+        extra_arguments=["--log-level=ERROR"],  # the kernel's talk about its transport is not for the author
+        resources={"metadata": {"path": str(job.target.parent)}},
+    )
+
+
+def kernel_environment() -> dict[str, str]:
+    """Ours, but for a backend chosen for a terminal, which would keep figures out of the notebook."""
+    return {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
 
 
 def keep_outputs(notebook: Any, job: Job) -> bool:

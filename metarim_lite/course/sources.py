@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import read_text
 from .cells import completed
 from .errors import SKELETON
 from .launch import home, install_cell, launch_links
@@ -38,7 +39,7 @@ def read(path: Path, kind: str) -> Any:
 
     Args:
         path: a jupytext percent file; its stem names the lesson.
-        kind: "lesson", "solution" (markers taken out) or "exercise" (solutions taken out).
+        kind: "lesson", "solution" (markers taken out), "exercise" (solutions taken out), or "page": Markdown, no code.
 
     Raises:
         UserError: the markers of an answer do not pair, or a role is unknown.
@@ -46,6 +47,10 @@ def read(path: Path, kind: str) -> Any:
     import jupytext
     import nbformat
 
+    metadata = {**METADATA, "metarim": {"lesson": path.stem, "kind": kind}}
+    if kind == "page":  # Jupyter shows a notebook as it should look, and a Markdown file as its source
+        cell = nbformat.v4.new_markdown_cell(read_text(path).rstrip("\n"), id=path.stem)
+        return nbformat.v4.new_notebook(cells=[cell], metadata=metadata, nbformat_minor=5)
     parsed = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
     below_title = 1 if parsed.cells and parsed.cells[0].cell_type == "markdown" else 0
     cells, used = [], set()
@@ -67,7 +72,6 @@ def read(path: Path, kind: str) -> Any:
         else:
             source = folded(source) if "reveals" in tags else source
             cells.append(nbformat.v4.new_markdown_cell(source, metadata=cell.metadata, id=identity))
-    metadata = {**METADATA, "metarim": {"lesson": path.stem, "kind": kind}}
     notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
     notebook.nbformat_minor = 5
     return notebook
