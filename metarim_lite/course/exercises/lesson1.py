@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ...analysis.aliasing import aliased as package_aliased
+from ...analysis.aliasing import kinds
 from ...envs import GridWorlds, LevelBank
 from ...envs.cells import ACTIONS, COLOURS, DIRECTIONS, TYPE, TYPES
 from ...envs.simulation import success_reward as package_reward
@@ -310,12 +312,12 @@ $$\text{views}\,[M,7,7,3],\; \text{missions}\,[M,L],\; \text{actions}\,[M] \;\to
 def aliased(
     views: Int[Tensor, "M 7 7 3"], missions: Int[Tensor, "M L"], actions: Int[Tensor, "M"]
 ) -> Bool[Tensor, "M M"]:
-    return _alike(views) & _alike(missions) & ~_alike(actions)
+    return package_aliased(views, missions, actions)
 
 
 def _alike(x: Tensor) -> Tensor:
-    x = x.reshape(len(x), -1)
-    return (x[:, None] == x[None]).all(-1)
+    numbers = kinds(x.reshape(len(x), -1))
+    return numbers[:, None] == numbers[None]
 
 
 @aliased.mistake("you do not look at the missions; with another mission, another action is no surprise.")
