@@ -10,7 +10,7 @@
 # - say what a memory buys in these worlds, and why a success rate alone does not show it.
 #
 # About 30 minutes to read and run, and 65 minutes of exercises. You need [lesson 00](00_start_here.ipynb), Python, and
-# arrays with several axes.
+# arrays with several axes. Letters: [notation](notation.ipynb); words: [glossary](glossary.ipynb).
 
 # %% slideshow={"slide_type": "skip"}
 import torch
