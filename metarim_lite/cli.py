@@ -15,7 +15,7 @@ from typing import Any
 
 import tyro
 
-from .cli_course import build, check, doctor, exercises, ship
+from .cli_course import build, check, doctor, exercises, grade, ship
 from .cli_look import bench, compare_minigrid, demo, evaluate, play, replay, report, transfer
 from .cli_many import continual, forgetting, sweep
 from .cli_study import study
@@ -41,6 +41,7 @@ COMMANDS: dict[str, Any] = {
     "report": report,
     "ship": ship,
     "check": check,
+    "grade": grade,
     "exercises": exercises,
     "build": build,
     "doctor": doctor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import tyro
@@ -9,15 +10,47 @@ import tyro
 Words = tyro.conf.Positional
 
 
-def check(notebook: Words[Path]) -> None:
-    """Check an exercise notebook: exercise, points, passed or the likely mistake.
+def check(notebooks: Words[tuple[Path, ...]]) -> None:
+    """Check exercise notebooks: exercise, points, passed or the likely mistake.
 
     Args:
-        notebook: your copy, such as exercises/03_attention_bottlenecks.ipynb.
+        notebooks: your copies, such as exercises/03_attention_bottlenecks.ipynb.
     """
-    from .course.student import check_notebook
+    from .course.student import check_notebooks
 
-    raise SystemExit(check_notebook(notebook))
+    raise SystemExit(check_notebooks(notebooks))
+
+
+def grade(
+    submissions: Words[Path],
+    out: Path = Path("report"),
+    lesson: str | None = None,
+    students: Path | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+) -> None:
+    """Grade what students handed in: OUT/grades.csv, a page for each student, a summary in OUT/index.html.
+
+    Every answer runs in a process of its own, which cannot reach files, network or other processes; points come from
+    hidden inputs. A second run grades only what changed; one that was killed is gone on with. Exit status 0 when every
+    submission was graded, whatever the grades.
+
+    Args:
+        submissions: a folder of notebooks, of folders or of zips, or the zip that your learning platform exports.
+        out: where the reports are written.
+        lesson: grade this lesson alone, such as 03; default: all that were handed in.
+        students: a CSV with the columns file and student, where names of files do not say it.
+        workers: submissions side by side; default: one for each core.
+        scheduler: tcp://HOST:PORT of a Dask scheduler, for a large class.
+    """
+    from .grading.classroom import grade
+
+    done = grade(submissions, out, lesson, students, workers, scheduler)
+    print(f"{done.graded} graded, {done.unchanged} unchanged; see {out / 'index.html'} and {out / 'grades.csv'}")
+    for student, why in done.failures.items():
+        print(f"not graded: {student}: {why}", file=sys.stderr)
+    if done.failures:
+        raise SystemExit(1)
 
 
 def exercises(json: bool = False) -> None:

@@ -41,7 +41,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from .errors import CheckFailed
-from .probing import Answered, Case, Output, as_values, close, probe, size_of
+from .probing import Answered, Case, Output, as_values, close, probe, run, size_of
 
 Draw = Callable[["Dice", dict[str, int]], Any]
 
@@ -106,6 +106,8 @@ class Exercise:
         gradient: whether the gradient must flow from the outputs to all inputs of the kind Float.
         describe: (index of the first wrong output, inputs, results) -> a sentence for a wrong answer that equals no
             known mistake, or None.
+        seconds: of computing time that an answer may take when it is graded.
+        builds_on: exercises whose functions an answer may call; they are in given.py.
     """
 
     name: str
@@ -129,6 +131,8 @@ class Exercise:
     gradient: bool = False
     tolerance: tuple[float, float] = (1e-3, 1e-4)
     describe: Callable[[int, dict[str, Any], tuple[Any, ...]], str | None] | None = None
+    seconds: int = 20
+    builds_on: tuple[str, ...] = ()
     mistakes: list[Mistake] = field(default_factory=list)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -259,15 +263,23 @@ class Behaviour(Exercise):
     """An exercise that is judged by what its answer does in worlds that the judge owns.
 
     Args:
-        trial: (answer, dice) -> None; raises CheckFailed with what the answer did. It owns the worlds and the score;
-            `answer` may be the real one or one that asks another process.
+        trial: (act, dice) -> None; raises CheckFailed with what the answer did. It owns the worlds and the score;
+            `act(**given)` asks the answer, which may be in another process.
     """
 
     trial: Callable[[Callable[..., Any], Dice], None] | None = None
 
-    def judge(self, answer: Callable[..., Any], generator: torch.Generator) -> Verdict:
-        self.trial(answer, Dice(generator))
+    def play(self, act: Callable[..., Any], dice: Dice) -> Verdict:
+        """The verdict on who acts so.
+
+        Raises:
+            CheckFailed, NotAttempted: what `trial` or `act` raises.
+        """
+        self.trial(act, dice)
         return Verdict(True, True, "passed")
+
+    def judge(self, answer: Callable[..., Any], generator: torch.Generator) -> Verdict:
+        return self.play(lambda **given: run(answer, given), Dice(generator))
 
 
 def kind_of(hint: Any) -> str:

@@ -11,12 +11,15 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 from ..errors import UserError, unknown
 from ..files import user_path
+from ..machine import available_cores
 from .build import repository
 from .checks import EXERCISES
 from .errors import NoVerdict
@@ -45,6 +48,32 @@ class Inspection(NamedTuple):
 
     results: list[Result]
     remarks: list[str]
+
+
+def check_notebooks(paths: Iterable[Path | str], root: Path | str | None = None) -> int:
+    """`check_notebook` for several, each under its name; 0 when all exercises passed.
+
+    Raises:
+        UserError: as `check_notebook`, when all others have been checked.
+    """
+    paths, worst, refused = list(paths), 0, None
+    if not paths:
+        raise UserError("name at least one notebook, such as exercises/03_attention_bottlenecks.ipynb")
+    with ThreadPoolExecutor(max(1, min(available_cores(), len(paths)))) as threads:  # each waits for a kernel
+        found = [threads.submit(inspect_notebook, path, root) for path in paths]
+        for path, inspection in zip(paths, found, strict=True):
+            if len(paths) > 1:
+                print(f"{path}:")
+            try:
+                print(table(inspection.result()))
+                worst = max(worst, 0 if all(r.passed for r in inspection.result().results) else 1)
+            except UserError as error:
+                if len(paths) > 1:
+                    print(f"  {error}")
+                refused = refused or error
+    if refused is not None:
+        raise refused
+    return worst
 
 
 def check_notebook(path: Path | str, root: Path | str | None = None) -> int:
