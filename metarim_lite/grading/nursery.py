@@ -202,7 +202,7 @@ def end(pid: int) -> dict[str, Any]:
     """Kill a child and whoever it has left behind.
 
     Returns:
-        status: its exit status, or minus the number of a signal.
+        status: its exit status, the name of the signal that ended it, or None: it was still there.
         seconds: of computing time.
         strays: processes that it had started and that lived on.
         left: those of them that could not be killed.
@@ -223,8 +223,9 @@ def end(pid: int) -> dict[str, Any]:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(other, signal.SIGKILL)
             time.sleep(0 if gone else 0.01)
+    code = os.waitstatus_to_exitcode(status)
     return {
-        "status": os.waitstatus_to_exitcode(status) if early else "ended",
+        "status": None if not early else signal.Signals(-code).name if code < 0 else code,
         "seconds": usage.ru_utime + usage.ru_stime,
         "strays": len(strays),
         "left": len(descendants()),
