@@ -26,6 +26,9 @@ def test_the_demo_ends_with_a_table_curves_and_a_replay_and_can_be_run_again(tmp
     assert (tmp_path / "demo" / "curves.png").read_bytes().startswith(b"\x89PNG")
     page = (tmp_path / "demo" / "replay.html").read_text()
     assert "<html" in page and not re.search(r"""(src|href)=["']https?:""", page)
+    before = first.stdout.index("before.html")
+    assert before < first.stdout.index("Meta-training") and (tmp_path / "demo" / "before.html").is_file()
+    assert "accomplished in" in first.stdout[:before] and "intervals" in first.stdout and "dice" in first.stdout
     lines = [json.loads(line) for line in (tmp_path / "demo" / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["frames"] >= 35000
 
