@@ -12,10 +12,13 @@ import pytest
 from metarim_lite.course.build import build, compare, jobs
 from metarim_lite.course.checks import EXERCISES
 from metarim_lite.course.launch import home, install_cell, launch_links
+from metarim_lite.course.readme import written
 from metarim_lite.course.sources import read, without_markers, without_solution
 from metarim_lite.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
+
+PARTS = ("launch", "lessons", "results", "cite")
 
 LESSON = """\
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -266,6 +269,26 @@ def test_an_address_set_in_pyproject_reaches_every_notebook_without_running_one(
         assert f'REPOSITORY = "{address}"' in install[0].source
         rest = [[c for c in n.cells if c.id not in ("launch", "install")] for n in (old, new)]
         assert rest[0] == rest[1]  # outputs and all
+
+
+def test_the_readme_gets_its_parts_between_their_marks_and_keeps_the_rest(house, capsys):
+    readme = house / "README.md"
+    readme.write_text("Mine.\n" + "".join(f"<!-- {p}: by metarim build -->\nold\n<!-- /{p} -->\n{p}!\n" for p in PARTS))
+    (house / "notebooks" / "_source" / "08_other.py").write_text(
+        "# %% [markdown]\n# # 08 · Other\n#\n# **What is\n# asked?**\n\n# %%\n1\n"
+    )
+    assert "README.md: differs from what a build writes into it" in compare(house)
+    (house / "pyproject.toml").write_text('[project]\nversion = "1.2"\nurls.Repository = "https://github.com/a/b"\n')
+    text = written(house)
+    assert text.startswith("Mine.\n") and "old" not in text and all(f"{part}!" in text for part in PARTS)
+    assert "| [08 · Other](notebooks/08_other.ipynb) | What is asked? |  |" in text
+    assert "| [A lesson](notebooks/09_tiny.ipynb) |  | [exercises](exercises/09_tiny.ipynb) |" in text
+    assert "github/a/b/blob/main/notebooks/08_other.ipynb" in text
+    assert "version = {1.2}," in text and "url = {https://github.com/a/b}," in text
+    (house / "pyproject.toml").unlink()
+    assert "url =" not in written(house) and "colab" not in written(house)
+    assert build(root=house) and "wrote README.md" in capsys.readouterr().out
+    assert build(root=house) and "wrote" not in capsys.readouterr().out
 
 
 def test_changed_code_is_executed_again_and_changed_prose_is_not(house):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import UserError, unknown
-from ..files import replace_file
+from ..files import read_text, replace_file
 from .sources import read
 from .withheld import completed, from_first_prediction, kept_outputs, withhold
 
@@ -104,13 +104,28 @@ def build(
             withhold(notebook, job.target)
         write(notebook, job.target)
         print(f"wrote {_relative(job.target)}")
+    readme = _readme(root)
+    if readme is not None:
+        replace_file(root / "README.md", readme)
+        print("wrote README.md")
     return True
+
+
+def _readme(root: Path) -> str | None:
+    """What README.md should say; None where it says that already, or is not there."""
+    from .readme import written
+
+    text = written(root)
+    return None if text is None or text == read_text(root / "README.md") else text
 
 
 def compare(root: Path, only: Iterable[str] | None = None) -> list[str]:
     """Every difference between the committed notebooks and their sources, one line each; nothing is executed."""
     found = [line for job in jobs(root, only) for line in differences(job)]
-    return found + (_orphans(root) if only is None else [])
+    if only is not None:
+        return found
+    stale = ["README.md: differs from what a build writes into it"] if _readme(root) is not None else []
+    return found + stale + _orphans(root)
 
 
 def differences(job: Job) -> list[str]:
