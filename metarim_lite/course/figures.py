@@ -25,8 +25,6 @@ _LOOK = {
     "axes.spines.right": False,
     "axes.titlesize": "medium",
     "font.size": 11,
-    "legend.frameon": False,
-    "lines.linewidth": 2,
 }
 
 
@@ -40,7 +38,7 @@ def subplots(rows: int = 1, columns: int = 1, *, size: tuple[float, float] = (7,
     """
     import matplotlib.pyplot as plt
 
-    with plt.rc_context(_LOOK | {"axes.prop_cycle": plt.cycler(color=COLORS, linestyle=STYLES)}):
+    with plt.rc_context(_LOOK | {"axes.prop_cycle": plt.cycler(color=COLORS, linestyle=STYLES, linewidth=[2] * len(COLORS))}):
         return plt.subplots(rows, columns, figsize=size, layout="constrained", **options)
 
 
@@ -49,6 +47,8 @@ def show(figure: Any, words: str) -> None:
     import matplotlib.pyplot as plt
     from IPython.display import Markdown, display
 
+    for legend in filter(None, (axes.get_legend() for axes in figure.axes)):
+        legend.set_frame_on(False)
     png = BytesIO()
     figure.savefig(png, format="png", dpi=100)
     plt.close(figure)  # or the notebook would show it again

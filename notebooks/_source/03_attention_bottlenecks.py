@@ -221,7 +221,8 @@ figure, axes = subplots(size=(7, 4))
 axes.plot(kept, color=COLORS[0], linestyle=STYLES[0], label="hard: share of modules with their first state")
 for i, name in enumerate(alike, start=1):
     axes.plot(alike[name], color=COLORS[i], linestyle=STYLES[i], label=f"{name}: likeness to the first state")
-axes.set(xlabel="inputs so far", ylabel="share, or cosine of h and the first h", ylim=(-0.05, 1.05))
+axes.set(xlabel="inputs so far", xticks=range(0, T + 1, 5))
+axes.set(ylabel="share, or cosine of h and the first h", ylim=(-0.05, 1.05))
 axes.legend()
 show(
     figure,
@@ -270,7 +271,7 @@ for _ in range(5):
 
 
 def look(image):
-    """Attention on the input [B, N] and active set [B, N] at one step, were this the picture; state and mission stay."""
+    """Attention on the input and active set, [B, N] each, were this the picture; state and mission stay."""
     seen = ml.Observation(*(part.unsqueeze(0) for part in observation._replace(image=image)))  # (T=1, B, ...)
     with torch.no_grad():
         out, _ = agent(seen, state, resets.unsqueeze(0), record=True)
@@ -289,16 +290,19 @@ figure, axes = subplots(size=(7, 4))
 for i, (name, (weight, _)) in enumerate(looks.items()):
     spread = 1.96 * weight.std(0) / len(weight) ** 0.5  # (N,): 95 % of the mean over 128 levels
     place = torch.arange(6) + 0.15 * (i - 1)
-    axes.errorbar(place, weight.mean(0), yerr=spread, fmt=MARKERS[i], color=COLORS[i], linestyle="", capsize=3, label=name)
+    look_of = {"fmt": MARKERS[i], "color": COLORS[i], "linestyle": "", "capsize": 3}
+    axes.errorbar(place, weight.mean(0), yerr=spread, label=name, **look_of)
 axes.set(xlabel="module", ylabel="attention on the input", ylim=(-0.05, 1.05), xticks=range(6))
 axes.legend(title="picture", loc="center left", bbox_to_anchor=(1, 0.5))
 total = {name: weight.sum(1).mean().item() for name, (weight, _) in looks.items()}
 turn = looks["black"][0].mean(0) - looks["the real one"][0].mean(0)  # (N,)
 show(
     figure,
-    f"three marks for each module, with intervals. Summed over modules: {total['the real one']:.2f} with the real picture, "
+    "three marks for each module, with intervals. Summed over modules: "
+    f"{total['the real one']:.2f} with the real picture, "
     f"{total['black']:.2f} with black, {total['another']:.2f} with another's. In black, module "
-    f"{int(turn.argmin())} turns away most ({turn.min():+.2f}), and module {int(turn.argmax())} takes more ({turn.max():+.2f}).",
+    f"{int(turn.argmin())} turns away most ({turn.min():+.2f}), and module {int(turn.argmax())} "
+    f"takes more ({turn.max():+.2f}).",
 )
 
 # %%

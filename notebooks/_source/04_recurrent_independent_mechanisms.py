@@ -94,8 +94,8 @@ axes[1].set_xlabel("step")
 shown = example.inputs[:, 0].argmax(-1)
 show(
     figure,
-    f"above, three symbols ({', '.join(map(str, shown[:3].tolist()))}), {int((shown[3:] == 0).sum()) - 3} blanks, the cue, "
-    "and three blanks. Below, blanks until the cue has been seen, and then the same three symbols.",
+    f"above, three symbols ({', '.join(map(str, shown[:3].tolist()))}), {int((shown[3:] == 0).sum()) - 3} blanks, "
+    "the cue, and three blanks. Below, blanks until the cue has been seen, and then the same three symbols.",
 )
 
 # %% [markdown]
@@ -138,7 +138,8 @@ rim_run = train_sequence(small, progress=False, on_report=say)
 
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
 blanks = [copying.blanks, *copying.test_blanks]
-curves = {name: [run.metrics[-1][f"test/{n} blanks"] for n in blanks] for name, run in (("LSTM", lstm_run), ("RIM", rim_run))}
+last = {"LSTM": lstm_run.metrics[-1], "RIM": rim_run.metrics[-1]}
+curves = {name: [line[f"test/{n} blanks"] for n in blanks] for name, line in last.items()}
 figure, ax = subplots(size=(7, 4))
 for i, (name, errors) in enumerate(curves.items()):
     ax.plot(blanks, errors, color=COLORS[i], linestyle=STYLES[i], marker=MARKERS[i], label=name)
@@ -146,7 +147,7 @@ ax.axhline(copying.chance, color=GREY, linestyle=":", label="guessing")
 ax.axvline(copying.blanks, color=GREY, linestyle="-", linewidth=0.8)
 ax.set(xlabel="blanks between symbols and cue (10 in training)", ylabel="cross-entropy (nats)")
 ax.legend()
-ends = [f"that of the {name} goes from {errors[0]:.2f} at 10 blanks to {errors[-1]:.2f} at 60" for name, errors in curves.items()]
+ends = [f"that of the {name} goes from {e[0]:.2f} at 10 blanks to {e[-1]:.2f} at 60" for name, e in curves.items()]
 show(figure, f"two curves and a dotted line at {copying.chance:.2f}, which is guessing; {', '.join(ends)}.")
 
 # %%
@@ -190,8 +191,8 @@ ax.set(xlabel="step: symbols at 0 to 2, then blanks", ylabel="module", yticks=ra
 late = silence[-20:, 0]  # bool [20, N]: the last 20 steps of the first sequence
 show(
     figure,
-    f"one row for each module, dark where it is active. In the last 20 steps {int(late.all(0).sum())} modules are active "
-    f"all the time and {int((~late.any(0)).sum())} not once.",
+    f"one row for each module, dark where it is active. In the last 20 steps {int(late.all(0).sum())} modules are "
+    f"active all the time and {int((~late.any(0)).sum())} not once.",
 )
 print("share of the silence in which a module is active, all sequences:", share.numpy().round(2))
 
@@ -221,8 +222,8 @@ ax.set(xlabel="module switched off", ylabel="cross-entropy, 60 blanks")
 above = sum(error > copying.chance for error in errors[1:])
 show(
     figure,
-    f"nine bars. With no module off the error is {errors[0]:.2f}; with one off it lies between {min(errors[1:]):.2f} and "
-    f"{max(errors[1:]):.2f}, and for {above} of the 8 modules above the dotted line of guessing.",
+    f"nine bars. With no module off the error is {errors[0]:.2f}; with one off it lies between {min(errors[1:]):.2f} "
+    f"and {max(errors[1:]):.2f}, and for {above} of the 8 modules above the dotted line of guessing.",
 )
 
 # %%
@@ -279,8 +280,8 @@ figure.colorbar(picture, label="says the donor's symbol")
 most, share_of_most = int(followed.mean(1).argmax()), followed.mean(1).max()
 show(
     figure,
-    f"six rows, one for each module, and ten columns, one for each symbol; darker where the symbol goes with the module. "
-    f"Most go with module {most}: {share_of_most:.0%} of all symbols.",
+    "six rows, one for each module, and ten columns, one for each symbol; darker where the symbol goes with the "
+    f"module. Most go with module {most}: {share_of_most:.0%} of all symbols.",
 )
 
 # %% [markdown] tags=["reveals"] slideshow={"slide_type": "subslide"}
@@ -298,7 +299,7 @@ for name, m, s, at, often in (
 ):
     order, k = often.argsort(descending=True).tolist(), m.config.active
     busy, quiet = (follow(m, s, at, sorted(group)).mean() for group in (order[:k], order[k:]))
-    print(f"{name:18} with the {k} busiest modules {busy:.0%} of the symbols move, with the other {len(order) - k} {quiet:.0%}")
+    print(f"{name:18} with the {k} busiest modules {busy:.0%} of the symbols move, with the others {quiet:.0%}")
 
 # %% [markdown] tags=["reveals"]
 # For the large model the hypothesis is **wrong**. About three quarters of what it remembers lies in modules that were

@@ -191,7 +191,8 @@ outputs, _, _ = rim(torch.randn(1, 1, 3), before, interventions=Interventions(fo
 W_q_grad, W_h_grad, C_grad, C_out_grad = torch.autograd.grad(outputs.sum(), [rim.W_q, rim.W_h, rim.C_qkv, rim.C_out])
 C_q_grad, C_kv_grad = C_grad[..., :2], C_grad[..., 2:]  # one product makes queries, keys and values
 
-computed = torch.stack([g.flatten(1).abs().sum(1) > 0 for g in (W_q_grad, W_h_grad, C_q_grad, C_kv_grad, C_out_grad)], 1)
+gradients = (W_q_grad, W_h_grad, C_q_grad, C_kv_grad, C_out_grad)
+computed = torch.stack([g.flatten(1).abs().sum(1) > 0 for g in gradients], dim=1)
 print("autograd finds the same table:", bool((computed == thought).all()))
 
 # %% [markdown]

@@ -265,14 +265,14 @@ task = model.config.chosen_task
 sequences = task.sample(2, torch.Generator().manual_seed(5), "200 blanks")
 with torch.no_grad():
     _, state, _ = model(sequences.inputs[: -task.recall - 1])
-    said = []
-    for n in (None, 3, 4):
+    said = {}
+    for name, n in (("untouched, 0 says", None), ("module 3 moved", 3), ("module 4 moved", 4)):
         h, c = state if n is None else move(*state, n, 1, 0)
         answers, _, _ = model(sequences.inputs[-task.recall - 1 :], ControllerState(h, c))
-        said.append(answers[-task.recall :, 0].argmax(-1))  # (recall,): what world 0 says
+        said[name] = answers[-task.recall :, 0].argmax(-1)  # (recall,): what world 0 says
 
 own, donor = sequences.targets[-task.recall :].unbind(1)
-for name, symbols in (("world 0 was shown", own), ("world 1 was shown", donor), *zip(("untouched, 0 says", "module 3 moved", "module 4 moved"), said)):
+for name, symbols in {"world 0 was shown": own, "world 1 was shown": donor, **said}.items():
     print(f"{name:18}", " ".join(map(str, symbols.tolist())))
 
 # %% [markdown]
