@@ -20,6 +20,8 @@ SECTIONS = [
     "The 50-minute path",
 ]
 
+MAY_HAVE = ["The two-minute demo"]
+
 
 def guide(lesson: str) -> dict[str, str]:
     """The guide's sections by title; "" is what stands before the first."""
@@ -48,7 +50,7 @@ def test_every_lesson_has_a_guide_with_all_its_sections(lesson):
     sections = guide(lesson)
     assert sections[""].startswith(f"# Teaching lesson {lesson[:2]} · ")
     assert f"[the lesson](../{lesson}.ipynb)" in sections[""]
-    assert [title for title in sections if title] == SECTIONS
+    assert [title for title in sections if title and title not in MAY_HAVE] == SECTIONS
     assert [title for title in SECTIONS if len(sections[title].split()) < 8] == []
 
 

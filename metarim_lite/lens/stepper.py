@@ -177,7 +177,7 @@ def opinion_svg(opinion: Opinion) -> str:
 
 
 def opinion_elements(opinion: Opinion) -> list[str]:
-    drawn = [text(8, 32, f"value {opinion.value:.2f}: reward expected", size=18, bold=True)]
+    drawn = [text(8, 32, f"value {opinion.value:.2f}", size=18, bold=True)]
     best = int(opinion.probabilities.argmax())
     for a, (action, p) in enumerate(zip(ACTIONS, opinion.probabilities, strict=True)):
         y, on = 48 + 38 * a, a == best

@@ -129,10 +129,12 @@ class Opened:
 
     def run_all(self) -> None:
         """Run every cell, and wait until the kernel is idle again."""
-        self.command("notebook:run-all-cells")
-        done = """() => { const p = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];
-            const t = p.map(e => e.textContent); return t.length && t.every(t => /\\d/.test(t)); }"""
-        self.page.wait_for_function(done, timeout=240_000)
+        done = self.page.evaluate(
+            """() => Promise.race([
+                window.jupyterapp.commands.execute("notebook:run-all-cells").then(() => "done"),
+                new Promise(late => setTimeout(() => late("not done in four minutes"), 240000))])"""
+        )
+        assert done == "done"
 
     def close(self) -> None:
         self.page.evaluate("() => window.jupyterapp.commands.execute('kernelmenu:shutdown')")

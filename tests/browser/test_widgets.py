@@ -33,7 +33,7 @@ trace = ml.Trace.record(agent, ml.LevelBank.generate({LEVEL!r}, seeds=[{SEED}]),
     f"map_of_use(agent, ml.LevelBank.generate({LEVEL!r}, seeds=range(40)), 40, shuffles=20)",
 ]
 WATCHED = f"""import metarim_lite as ml
-small = dict(frames=1_000_000, num_envs=32, train_levels=20, device="cpu")
+small = dict(frames=1_000_000, num_envs=16, report_every=2, train_levels=20, device="cpu")
 watching = ml.watch(ml.TrainConfig(method="meta-rim", level={LEVEL!r}, **small), earlier={AGENT!r})
 watching"""
 
