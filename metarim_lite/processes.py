@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import atexit
 import os
-import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -171,11 +170,9 @@ class Gathered:
     def state_dict(self) -> Named:
         """Tensors with all worlds; every process must ask for them together."""
         saved = self.player.state_dict()
-        tasks, whole = _tasks_in(saved), {}
+        whole = {}
         for name, x in saved.items():
-            if TASK.match(name):  # worlds of a task of this process: those of each process under names of their own
-                whole |= {_task_of(rank, name, tasks): part for rank, part in enumerate(_gather(x))}
-            elif name == SUMMED:
+            if name == SUMMED:
                 whole[name] = torch.stack(_gather(x)).sum(0)
             else:
                 whole[name] = x if _axis(name) is None else torch.cat(_gather(x), _axis(name))
@@ -183,8 +180,6 @@ class Gathered:
 
     def load_state_dict(self, saved: Named) -> None:
         here = place()
-        now = self.player.state_dict()
-        own = {_task_of(here.rank, name, _tasks_in(now)): name for name in now}
 
         def mine(name: str, x: Tensor) -> Tensor:
             if name == SUMMED:
@@ -192,21 +187,10 @@ class Gathered:
             axis = _axis(name)
             return x if axis is None else x.chunk(here.size, axis)[here.rank]
 
-        self.player.load_state_dict({own[k]: v if TASK.match(k) else mine(k, v) for k, v in saved.items() if k in own})
+        self.player.load_state_dict({name: mine(name, x) for name, x in saved.items()})
 
 
 SUMMED = "waiting"  # sums over worlds: saved as one, and held by the first process when they come back
-TASK = re.compile(r"worlds\.(\d+)\.")
-
-
-def _tasks_in(names: Iterable[str]) -> int:
-    """How many tasks a process holds, whose player's state has these names; 0 where worlds are not shared by task."""
-    return len({found[1] for found in map(TASK.match, names) if found})
-
-
-def _task_of(rank: int, name: str, tasks: int) -> str:
-    """The name, among the tasks of all processes, of what one of them calls "worlds.0.grid"."""
-    return TASK.sub(lambda found: f"worlds.{rank * tasks + int(found[1])}.", name)
 
 
 def _axis(name: str) -> int | None:

@@ -169,9 +169,7 @@ def test_joint_training_plays_all_tasks_in_every_stage(banks):
 
 
 def test_worlds_side_by_side_do_what_each_would_do_alone(banks):
-    from metarim_lite.training.adaptation import SideBySide
-
-    together = SideBySide([ml.GridWorlds(banks[0], 3, seed=1), ml.GridWorlds(banks[1], 2, seed=2)])
+    together = ml.GridWorlds.side_by_side(banks[:2], [3, 2], [1, 2])
     alone = [ml.GridWorlds(banks[0], 3, seed=1), ml.GridWorlds(banks[1], 2, seed=2)]
     dice = torch.Generator().manual_seed(0)
     assert torch.equal(together.reset().image, torch.cat([w.reset().image for w in alone]))

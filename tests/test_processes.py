@@ -127,7 +127,7 @@ def test_two_processes_stopped_and_resumed_equal_two_never_stopped(together, nam
     assert counted[0] == counted[1] and (names[0] == "reader" or counted[0][-1][0] > 0)
 
 
-@pytest.mark.parametrize("name, config, worlds", [("run", CONFIG, "worlds"), ("tasks", PER_TASK, "worlds.3")])
+@pytest.mark.parametrize("name, config, worlds", [("run", CONFIG, "worlds"), ("tasks", PER_TASK, "worlds")])
 def test_one_process_goes_on_with_the_run_of_two(together, alone, name, config, worlds):
     longer = dataclasses.replace(config, frames=config.frames + 120)
     for root in (together, alone):

@@ -208,7 +208,7 @@ def test_of_several_levels_each_is_a_task(bank):
 
 
 def test_worlds_stay_in_their_task_over_many_episodes(bank):
-    worlds = task_worlds(bank, 3, num_envs=12, device="cpu", seed=0)
+    worlds, _ = task_worlds(bank, 3, num_envs=12, device="cpu", seed=0)
     allowed = [{tuple(m.tolist()) for m in b.tables["mission"]} for b in cut_into_tasks(bank, 3)]
     seen = worlds.reset()
     dice = torch.Generator().manual_seed(0)

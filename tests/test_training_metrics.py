@@ -22,7 +22,6 @@ from metarim_lite.runs.folder import Learner
 from metarim_lite.runs.loop import looping
 from metarim_lite.runs.tensorboard import tensorboard_reporter
 from metarim_lite.training import train
-from metarim_lite.training.adaptation import SideBySide
 from metarim_lite.training.rollouts import Player
 
 AGENT = ml.AgentConfig(num_modules=4, active=2, hidden_size=8, input_size=16, channels=4, head_size=8)
@@ -110,7 +109,7 @@ def test_episodes_are_counted_under_the_kind_of_the_mission_they_had():
     """A slow count over the recorded observations: the mission seen at an episode's last step counts. All episodes
     that began early enough to have ended, whatever their length, are there, and no others."""
     banks = [ml.LevelBank.generate(level, seeds=range(30)) for level in ("BabyAI-PickupLoc-v0", "BabyAI-GoToObjS4-v0")]
-    worlds = SideBySide([ml.GridWorlds(bank, 12, seed=1) for bank in banks])
+    worlds = ml.GridWorlds.side_by_side(banks, [12, 12], [1, 1])
     agent = ml.Agent(AGENT)
     rollout = Player(worlds, agent, torch.Generator().manual_seed(0)).collect(agent, 300, 20)
     ended, won = dict.fromkeys(MISSION_KINDS, 0), dict.fromkeys(MISSION_KINDS, 0)

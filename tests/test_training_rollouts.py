@@ -5,7 +5,6 @@ import torch
 
 import metarim_lite as ml
 from metarim_lite.envs import Observation
-from metarim_lite.training.adaptation import SideBySide
 from metarim_lite.training.rollouts import Player, sample_actions
 
 AGENT = ml.AgentConfig(
@@ -111,7 +110,7 @@ def test_the_longest_mission_decides_how_many_words_are_kept_side_by_side():
     banks = [ml.LevelBank.generate("BabyAI-GoToObjS4-v0", range(9)), ml.LevelBank.generate("BabyAI-MiniBossLevel-v0",
                                                                                          range(3))]  # fmt: skip
     for order in (banks, banks[::-1]):
-        worlds = SideBySide([ml.GridWorlds(bank, 2, seed=1) for bank in order])
+        worlds = ml.GridWorlds.side_by_side(order, [2, 2], [1, 1])
         player = Player(worlds, opinionated_agent(), torch.Generator())
         longest = max(bank.max_mission_length for bank in banks)
         assert player.words == longest > min(bank.max_mission_length for bank in banks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Int, UInt8
@@ -71,8 +71,8 @@ class GridWorlds:
         self.device = device = check_device(device)
         self._fixed = make_fixed(bank.tables, B, device)
         self._kinds = mission_kinds(bank.tables).to(device)
-        self._salt = make_salt(self.seed, B, device, whole_number("first", first, at_least=0))
-        self._lottery = make_lottery(bank.task, whole_number("visits", visits, at_least=1), device)
+        salt = make_salt(self.seed, B, device, whole_number("first", first, at_least=0))
+        self._lottery = make_lottery([bank.task], [salt], whole_number("visits", visits, at_least=1))
         self._live_in(blank_memory(self._fixed.starts, B))
         self._begun = False
         # On an accelerator the host runs ahead of the device, and reading any value would make it wait: there nothing
@@ -80,6 +80,22 @@ class GridWorlds:
         self._may_look = self.device.type == "cpu"
         self._advance: Callable[..., tuple[Tensor, ...]] = advance
         self._look: Callable[..., Observation] = look
+
+    @classmethod
+    def side_by_side(
+        cls, banks: Sequence[LevelBank], counts: Sequence[int], seeds: Sequence[int],
+        device: str | torch.device = "cpu", visits: int = 1,
+    ) -> GridWorlds:  # fmt: skip
+        """Worlds of several banks as one batch, in the order of the banks: each plays what it would play alone.
+
+        Args:
+            counts: how many worlds play each bank; 0 where others do.
+            seeds: of the draws from each bank.
+        """
+        worlds = cls(LevelBank.concat(banks), sum(counts), device, visits=visits)
+        salts = [make_salt(seed_number(seed), n, worlds.device) for n, seed in zip(counts, seeds, strict=True)]
+        worlds._lottery = make_lottery([bank.task for bank in banks], salts, visits)
+        return worlds
 
     def _live_in(self, memory: Memory) -> None:
         self._memory, self.state = memory, unpack(memory.grid, memory.registers)
@@ -316,7 +332,7 @@ class GridWorlds:
         grid, registers, episode, finished = self._memory
         rows = which.nonzero()[:, 0] if self._may_look else slice(None)
         if levels is None:
-            levels = self._lottery.draw(self._salt[rows], episode[rows])
+            levels = self._lottery.draw(rows, episode[rows])
         else:
             levels = self._check_levels(levels)[rows]
         starts = self._fixed.starts
@@ -336,8 +352,8 @@ class GridWorlds:
         if not isinstance(actions, Tensor) or actions.dtype != torch.int64 or actions.shape != (self.num_envs,):
             found = f"{actions.dtype} {tuple(actions.shape)}" if isinstance(actions, Tensor) else repr(actions)
             raise UserError(f"actions must be an int64 tensor of shape ({self.num_envs},), got {found}")
-        if actions.device != self._salt.device:
-            raise UserError(f"actions are on {actions.device}, the worlds on {self._salt.device}; move them there")
+        if actions.device != self._memory.episode.device:
+            raise UserError(f"actions are on {actions.device}, the worlds on {self.device}; move them there")
         if self._may_look:
             lowest, highest = actions.aminmax()
             if lowest < 0 or highest >= len(ACTIONS):

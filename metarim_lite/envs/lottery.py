@@ -8,6 +8,7 @@ So a draw needs no generator and no memory, and depends neither on the device no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -29,13 +30,15 @@ def draw(salt: Int[Tensor, "m"], episode: Int[Tensor, "m"], count: int | Int[Ten
 
 
 class Lottery(NamedTuple):
-    """Draws levels of a bank.
+    """Draws levels for B worlds, each from a range of its own.
 
     Example:
-        >>> lottery = make_lottery(bank.task, visits=4)
-        >>> levels = lottery.draw(salt, episode)
+        >>> lottery = make_lottery([bank.task], [make_salt(seed, B, device)], visits=4)
+        >>> levels = lottery.draw(torch.arange(B), episode)
     """
 
+    worlds: Int[Tensor, "3 B"]
+    """Of each world its salt, the first of its levels, and how many are its own."""
     visits: int
     """Episodes of a visit."""
     task: Int[Tensor, "n"]
@@ -47,20 +50,32 @@ class Lottery(NamedTuple):
     count: Int[Tensor, "tasks"]
     """How many levels each task has."""
 
-    def draw(self, salt: Int[Tensor, "m"], episode: Int[Tensor, "m"]) -> Int[Tensor, "m"]:
-        """The level of each world's episode (numbered from 0)."""
+    def draw(self, rows: Int[Tensor, "m"] | slice, episode: Int[Tensor, "m"]) -> Int[Tensor, "m"]:
+        """The level of the episode (numbered from 0) of each of these worlds."""
+        salt, begin, own = self.worlds[:, rows].unbind(0)
         if self.visits == 1:
-            return draw(salt, episode, len(self.task))
+            return begin + draw(salt, episode, own)
         visit = episode.div(self.visits, rounding_mode="floor")
-        task = self.task[draw(_scramble(salt), visit, len(self.task))]
+        task = self.task[begin + draw(_scramble(salt), visit, own)]
         return self.by_task[self.first[task] + draw(salt, episode, self.count[task])]
 
 
-def make_lottery(task: Int[Tensor, "n"], visits: int, device: torch.device) -> Lottery:
-    """A lottery of the levels of these tasks, numbered from 0 on."""
+def make_lottery(tasks: Sequence[Int[Tensor, "n"]], salts: Sequence[Int[Tensor, "B"]], visits: int) -> Lottery:
+    """A lottery of several banks, whose levels are numbered on: the first worlds draw from the first bank, and so on.
+
+    Args:
+        tasks: of the levels of each bank, numbered from 0 on.
+        salts: of the worlds that draw from each bank.
+    """
+    worlds, renumbered, levels, seen = [], [], 0, 0
+    for task, salt in zip(tasks, salts, strict=True):
+        worlds.append(torch.stack([salt, torch.full_like(salt, levels), torch.full_like(salt, len(task))]))
+        renumbered.append(task + seen)
+        levels, seen = levels + len(task), seen + int(task.max()) + 1
+    task = torch.cat(renumbered)
     count = task.bincount()
     parts = (task, task.argsort(stable=True), count.cumsum(0) - count, count)
-    return Lottery(visits, *(part.to(device) for part in parts))
+    return Lottery(torch.cat(worlds, 1), visits, *(part.to(worlds[0].device) for part in parts))
 
 
 def _scramble(z: Int[Tensor, "m"]) -> Int[Tensor, "m"]:

@@ -23,7 +23,7 @@ from ..envs import GridWorlds, LevelBank
 from ..envs.missions import MISSION_LENGTH, VOCABULARY
 from ..errors import UserError
 from ..runs.checkpoints import STATE
-from ..training.adaptation import Adaptation, SideBySide, task_worlds
+from ..training.adaptation import Adaptation, task_worlds
 from ..training.fitting import USUAL_WORLDS
 from ..training.ppo import cut_into_spans
 from ..training.rollouts import Player
@@ -153,18 +153,14 @@ class ContinualTrainer(Trainer):
         scales = self.config.scales
         if self.adaptation is not None:  # per task: a batch of tasks, cut from the levels of this stage
             bank = LevelBank.concat([self.banks[task] for task, _ in shares])
-            worlds: Any = task_worlds(bank, scales.tasks, B, self.device, _seed(seed, stage, 0), scales.visits)
+            worlds, tasks = task_worlds(bank, scales.tasks, B, self.device, _seed(seed, stage, 0), scales.visits)
             self.adaptation = Adaptation(
-                self.agent, self.clocks["slow"], scales, self.config.ppo, worlds, self.config.steps
+                self.agent, self.clocks["slow"], scales, self.config.ppo, worlds, tasks, self.config.steps
             )
         else:
-            parts = [
-                GridWorlds(
-                    self.banks[task], count, device=self.device, seed=_seed(seed, stage, n), visits=scales.visits
-                )
-                for n, (task, count) in enumerate(shares)
-            ]
-            worlds = parts[0] if len(parts) == 1 else SideBySide(parts)
+            banks, counts = [self.banks[task] for task, _ in shares], [count for _, count in shares]
+            seeds = [_seed(seed, stage, n) for n in range(len(shares))]
+            worlds = GridWorlds.side_by_side(banks, counts, seeds, self.device, scales.visits)
         self.player = Player(worlds, self.agent, self.player.generator)
         self.recorder.forget()  # these worlds are new, and so may be what an optimizer's step is followed by
 

@@ -22,18 +22,16 @@ What a run saves and `evaluate` plays is the shared agent, adapted to no task.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from ..envs import GridWorlds, LevelBank, Observation, Step
+from ..envs import GridWorlds, LevelBank, Observation
 from ..errors import UserError
 from ..models import AgentOutput, ControllerState
 from ..processes import share_of
-from ..runs.checkpoints import part_of
 from .ppo import PPOConfig, Spans, cut_into_spans, minibatch_rows, ppo_loss
 from .rollouts import Player
 from .timescales import Clock, Named, TimeScales, find_groups, history, means
@@ -100,14 +98,15 @@ class Adaptation:
         UserError: more minibatches than worlds of a task, one advantage per task, or clocks without parameters.
 
     Args:
+        worlds, tasks: as `task_worlds` gives them.
         steps: of each world in the support, as `TrainConfig.steps`.
     """
 
     def __init__(
-        self, agent: Any, clock: Clock, scales: TimeScales, ppo: PPOConfig, worlds: SideBySide, steps: int
+        self, agent: Any, clock: Clock, scales: TimeScales, ppo: PPOConfig, worlds: GridWorlds, tasks: int, steps: int
     ) -> None:
         self.steps = steps = scales.steps_of_tick("fast", steps)
-        self.agent, self.clock, self.scales, self.ppo, self.tasks = agent, clock, scales, ppo, len(worlds.parts)
+        self.agent, self.clock, self.scales, self.ppo, self.tasks = agent, clock, scales, ppo, tasks
         by_group = find_groups(agent, scales)
         fast = {id(p) for group in scales.fast for p in by_group[group]}
         self.start = {name: p for name, p in agent.named_parameters() if id(p) in fast}
@@ -187,9 +186,12 @@ def cut_into_tasks(bank: LevelBank, tasks: int) -> list[LevelBank]:
     return [bank.select(r) for r in rows]
 
 
-def task_worlds(bank: LevelBank, tasks: int, num_envs: int, device: Any, seed: int, visits: int = 1) -> SideBySide:
-    """As many worlds for each task, side by side, so that a world stays in its task. Of several processes each holds
-    its share of the tasks. There `visits` says only when memory is cleared: a world has but one task to visit.
+def task_worlds(
+    bank: LevelBank, tasks: int, num_envs: int, device: Any, seed: int, visits: int = 1
+) -> tuple[GridWorlds, int]:
+    """As many worlds for each task, side by side, so that a world stays in its task, and how many tasks these are. Of
+    several processes each holds its share of the tasks. There `visits` says only when memory is cleared: a world has
+    but one task to visit.
 
     Raises:
         UserError: worlds or tasks cannot be shared out equally (or see `cut_into_tasks`).
@@ -197,54 +199,7 @@ def task_worlds(bank: LevelBank, tasks: int, num_envs: int, device: Any, seed: i
     banks = cut_into_tasks(bank, tasks)
     if num_envs % len(banks):
         raise UserError(f"{num_envs} worlds cannot be shared by {len(banks)} tasks equally; use a multiple")
-    share = num_envs // len(banks)
     mine = share_of(len(banks), "tasks")
-    parts = [GridWorlds(banks[i], share, device, seed * len(banks) + i, visits=visits) for i in mine]
-    return SideBySide(parts, bank.step_limit)
-
-
-class SideBySide:
-    """Several `GridWorlds` that step as one: the first worlds of the batch play the first bank, and so on.
-
-    It offers what a `Player` needs. Each part keeps its number of worlds, so the share of a task in every batch is
-    exact, however long its episodes are.
-
-    Args:
-        step_limit: the longest of all, where these parts are some of many.
-    """
-
-    def __init__(self, parts: Sequence[GridWorlds], step_limit: int | None = None) -> None:
-        self.parts = list(parts)
-        self.sizes = [part.num_envs for part in parts]
-        self.num_envs, self.device = sum(self.sizes), parts[0].device
-        self.bank = max((part.bank for part in parts), key=lambda bank: bank.max_mission_length)
-        """The bank with the longest missions: a Player asks it how many tokens to keep."""
-        self.step_limit = step_limit or max(part.step_limit for part in parts)
-
-    def reset(self) -> Observation:
-        return _joined([part.reset() for part in self.parts])
-
-    def step(self, actions: Tensor) -> Step:
-        pairs = zip(self.parts, actions.split(self.sizes), strict=True)
-        return _joined([part.step(chosen) for part, chosen in pairs])
-
-    @property
-    def mission_kind(self) -> Tensor:
-        return torch.cat([part.mission_kind for part in self.parts])
-
-    @property
-    def visit_begins(self) -> Tensor:
-        return torch.cat([part.visit_begins for part in self.parts])
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {f"{n}.{k}": v for n, part in enumerate(self.parts) for k, v in part.state_dict().items()}
-
-    def load_state_dict(self, saved: dict[str, Tensor]) -> None:
-        for n, part in enumerate(self.parts):
-            part.load_state_dict(part_of(saved, f"{n}."))
-
-
-def _joined(records: Sequence[Any]) -> Any:
-    """NamedTuples of tensors [b_1, …], [b_2, …], … as one of [b_1 + b_2 + …, …]."""
-    columns = zip(*records, strict=True)
-    return type(records[0])(*(torch.cat(c) if isinstance(c[0], Tensor) else _joined(c) for c in columns))
+    counts = [num_envs // len(banks) * (i in mine) for i in range(len(banks))]
+    seeds = [seed * len(banks) + i for i in range(len(banks))]
+    return GridWorlds.side_by_side(banks, counts, seeds, device, visits), len(mine)

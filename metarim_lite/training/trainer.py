@@ -173,8 +173,9 @@ class Trainer(Learner):
             self.player: Player | Reader = Reader(shown, self.agent, B, seed, mine.start)
         else:
             if per_task:
-                worlds: Any = task_worlds(bank, scales.tasks, config.num_envs, self.device, seed, scales.visits)
-                self.adaptation = Adaptation(self.agent, self.clocks["slow"], scales, config.ppo, worlds, config.steps)
+                worlds, tasks = task_worlds(bank, scales.tasks, config.num_envs, self.device, seed, scales.visits)
+                slow = self.clocks["slow"]
+                self.adaptation = Adaptation(self.agent, slow, scales, config.ppo, worlds, tasks, config.steps)
             else:
                 worlds = GridWorlds(bank, B, self.device, seed, first=mine.start, visits=scales.visits)
             self.player = Player(worlds, self.agent, acting, throw_dice if alone else throw_all_dice)
