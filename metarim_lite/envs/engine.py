@@ -172,8 +172,7 @@ class GridWorlds:
             whether steps are compiled now.
         """
         trial = self.fork()
-        if not self._begun:
-            trial.reset()
+        trial.reset()
         try:
             trial._advance = torch.compile(advance, mode=mode, fullgraph=True, dynamic=False)
             if self.device.type != "cpu":  # there, torch's own gathers are faster than compiled ones
