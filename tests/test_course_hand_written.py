@@ -4,7 +4,8 @@ import torch
 
 import metarim_lite as ml
 from metarim_lite.analysis.aliasing import aliased, kinds
-from metarim_lite.course.exercises.lesson1 import explore
+from metarim_lite.course.declaring import Dice
+from metarim_lite.course.exercises.lesson1 import LEVELS, draw_levels, explore
 from metarim_lite.course.hand_written import HandWritten
 
 BANK = ml.LevelBank.generate("BabyAI-GoToLocal-v0", seeds=range(1_000_000, 1_000_020))
@@ -47,3 +48,11 @@ def test_kinds_number_rows_and_aliased_pairs_agree_with_a_slow_loop():
             assert bool(pairs[a, b]) == (same and bool(actions[a] != actions[b]))
     numbers = kinds(missions)
     assert ((numbers[:, None] == numbers[None]) == (missions[:, None] == missions[None]).all(-1)).all()
+
+
+def test_a_policy_is_tried_in_levels_that_are_drawn_anew():
+    """A table of answers to a fixed pool of levels would pass otherwise."""
+    drawn = [draw_levels(Dice(torch.Generator().manual_seed(seed))) for seed in (0, 1, 1)]
+    seeds = [set(bank.seeds.tolist()) for bank in drawn]
+    assert [len(s) for s in seeds] == [LEVELS] * 3
+    assert not seeds[0] & seeds[1] and seeds[1] == seeds[2] and min(map(min, seeds)) >= 10**7

@@ -95,9 +95,9 @@ print("just ahead, image[0,3,5]: ", observation.image[0, 3, 5].tolist(), "= (typ
 # 3. **a rule with a memory**: the same wish, but it keeps a map of what it saw, and goes where it has not looked yet;
 # 4. **minigrid's own bot**, which plans, and remembers what it saw as well.
 #
-# The dice solve about a quarter of the levels. How many does the rule **without** a memory solve?
+# The dice solve about three levels in ten. How many does the rule **without** a memory solve?
 #
-# - **a** About a quarter, like the dice: without a memory it is lost.
+# - **a** About as many as the dice: without a memory it is lost.
 # - **b** Between a half and 85 %.
 # - **c** More than 95 %: it only takes longer.
 
