@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import nbformat
 import pytest
 
+from metarim_lite.course import student
 from metarim_lite.course.errors import NoVerdict
 from metarim_lite.course.student import (
     Inspection,
@@ -18,6 +19,7 @@ from metarim_lite.course.student import (
     _result,
     _run,
     check_notebook,
+    check_notebooks,
     inspect_notebook,
     prepare,
     table,
@@ -210,3 +212,26 @@ def test_the_table_is_at_most_100_columns_wide():
     text = table(Inspection([long, Result("b", 2, 2, "passed")], []))
     assert max(map(len, text.splitlines())) <= 100
     assert text.splitlines()[-1].split() == ["total", "2", "/", "14"]
+
+
+def test_several_notebooks_are_checked_each_under_its_name(monkeypatch, capsys):
+    found = {
+        "a.ipynb": Inspection([Result("gae", 3, 3, "passed")], []),
+        "b.ipynb": Inspection([Result("gae", 0, 3, "not attempted")], []),
+        "c.ipynb": UserError("c.ipynb is no notebook"),
+    }
+
+    def inspect(path, root):
+        if isinstance(found[path], UserError):
+            raise found[path]
+        return found[path]
+
+    monkeypatch.setattr(student, "inspect_notebook", inspect)
+    assert check_notebooks(["a.ipynb"]) == 0 and "a.ipynb" not in capsys.readouterr().out
+    assert check_notebooks(["a.ipynb", "b.ipynb"]) == 1
+    assert [line for line in capsys.readouterr().out.splitlines() if line.endswith(":")] == ["a.ipynb:", "b.ipynb:"]
+    with pytest.raises(UserError, match="c.ipynb is no notebook"):
+        check_notebooks(["c.ipynb", "b.ipynb"])
+    assert "not attempted" in capsys.readouterr().out
+    with pytest.raises(UserError, match="at least one"):
+        check_notebooks([])

@@ -4,6 +4,8 @@ import csv
 import inspect
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -186,6 +188,33 @@ def test_what_is_open_of_the_package_can_be_imported(nursery):
         "    s =", "    assert cells.TYPE is TYPE and ACTIONS[2] == 'forward' and once_written and ml\n    s ="
     )
     assert grade_answer(EXERCISES["input_attention"], found_in(text), nursery).says == "passed"
+
+
+@pytest.mark.parametrize(
+    "evil", ["(" * 9999, "x" + ".a" * 40_000, "-" * 90_000 + "1", "a;" * 45_000, "a" * 200_000, "a\0"]
+)
+def test_what_is_hard_to_read_is_left_out_in_no_time(evil):
+    began = time.process_time()
+    assert sent(found_in(RIGHT, evil)).endswith(RIGHT.strip())
+    assert "your cell" in found_in(f"{HEAD}    return (\n" + evil).reason
+    assert time.process_time() - began < 20
+
+
+def test_where_a_worker_dies_the_others_are_graded_all_the_same(tmp_path, monkeypatch):
+    from metarim_lite.grading import classroom
+
+    place = class_of(tmp_path / "class", **{f"s{i}": RIGHT for i in range(4)})
+    monkeypatch.setattr(classroom, "_in_worker", die_or_grade)
+    done = grade(place, tmp_path / "out", lesson="03", root=tmp_path, workers=2, progress=False)
+    assert list(done.failures) == ["s2"] and done.graded == 3 and len(rows(tmp_path / "out")) == 3
+
+
+def die_or_grade(student, key, *rest):
+    if student == "s2":
+        os._exit(9)
+    time.sleep(0.1)
+    lessons = {"03_attention_bottlenecks": {"file": "x", "outcomes": []}}
+    return {"student": student, "key": key, "remarks": [], "lessons": lessons, "walls": [], "files": []}
 
 
 def test_a_notebook_is_read_whatever_jupyter_wrote_it():
@@ -542,3 +571,63 @@ def test_two_notebooks_of_one_lesson(tmp_path, one_nursery):
     done = grade(place, tmp_path / "out", workers=1, root=tmp_path, progress=False)
     assert "draft 10.ipynb counts, draft 9.ipynb does not" in done.records[0]["remarks"][0]
     assert rows(tmp_path / "out")[0]["input_attention"] == "0"
+
+
+GUIDE = (ROOT / "notebooks" / "guides" / "grading.md").read_text(encoding="utf-8")
+
+
+def test_an_exercise_of_ones_own_is_built_checked_and_graded_like_ours(tmp_path):
+    """As the guide has it, in a copy of the repository."""
+    declared, source = re.findall(r"```python\n(.*?)```", GUIDE, re.S)
+    assert len([line for text in (declared,) for line in text.splitlines() if line.strip()]) <= 20
+    shutil.copytree(
+        ROOT / "metarim_lite", tmp_path / "metarim_lite", ignore=shutil.ignore_patterns("__pycache__", "data")
+    )
+    (tmp_path / "metarim_lite" / "data").symlink_to(ROOT / "metarim_lite" / "data")
+    (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    (tmp_path / "metarim_lite" / "course" / "exercises" / "lesson9.py").write_text(declared, encoding="utf-8")
+    for folder in ("solutions", "notebooks"):
+        (tmp_path / folder / "_source").mkdir(parents=True)
+    (tmp_path / "solutions" / "_source" / "09_my_lesson.py").write_text(source, encoding="utf-8")
+    place = tmp_path / "class"
+    place.mkdir()
+    steps = r"""
+import re, shutil
+from metarim_lite.course.build import build
+from metarim_lite.course.student import inspect_notebook
+from metarim_lite.grading.classroom import grade
+from metarim_lite.course.checks import EXERCISES
+from pathlib import Path
+assert list(EXERCISES)[-1] == "centre"
+build(only=["09"])
+solved, stub = Path("solutions/09_my_lesson.ipynb"), Path("exercises/09_my_lesson.ipynb")
+print(*inspect_notebook(solved).results)
+shutil.copy(solved, "class/ann.ipynb")
+shutil.copy(stub, "class/bo.ipynb")
+text = re.sub(r"raise NotImplementedError\(.*?\)", "return x - x.mean(0)", stub.read_text())
+Path("class/cy.ipynb").write_text(text)
+done = grade(Path("class"), Path("report"), workers=1, progress=False)
+for record in done.records:
+    print(record["student"], *(o["says"] for r in record["lessons"].values() for o in r["outcomes"]), sep=": ")
+"""
+    env = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", steps], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-4:] == [
+        "Result(exercise='centre', points=1, out_of=1, says='passed')",
+        "ann: passed",
+        "bo: not attempted",
+        "cy: you take the mean over the batch; take it over the D numbers of each row.",
+    ]
+    lines = (tmp_path / "report" / "grades.csv").read_text(encoding="utf-8").splitlines()
+    assert lines == ["student,centre,total", "ann,1,1", "bo,0,0", "cy,0,0"]
+
+
+def test_the_guide_says_what_is_true():
+    for wall in ("Landlock", "seccomp", "fence"):
+        assert wall in GUIDE
+    assert "20 seconds an exercise, 120 for `explore`" in GUIDE
+    slow = {e.name: e.seconds for e in EXERCISES.values() if e.seconds != 20}
+    assert slow == {"explore": 120} and Limits().seconds == 20 and Limits().memory == 1 << 30

@@ -1,7 +1,8 @@
 r"""How an exercise is declared: a reference, header and hints; its wrong answers, each with its sentence on it.
 
 Random cases are drawn from the shapes in the reference's signature: every letter gets a size of its own, so that no
-mixed-up axis fits by accident. All of an exercise of your own, in a file beside your notebook:
+mixed-up axis fits by accident. All of an exercise of your own, in a file beside your notebook (for one that is built,
+checked and graded like ours, see notebooks/guides/grading.md):
 
     from jaxtyping import Float
     from torch import Tensor

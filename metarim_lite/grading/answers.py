@@ -26,6 +26,7 @@ OPEN = {  # what answers may import from the package; nursery.py has it
     f"{PACKAGE}.envs.cells": None,  # all of it
 }
 USES_PACKAGE = "your answer uses {} of the package, which may hold the solution; write it yourself."
+LONGEST, MOST = 100_000, 5_000  # letters of a cell that is read, statements of a notebook: to read is work, too
 BY_DEFAULT = {
     "torch": "import torch", "np": "import numpy as np", "numpy": "import numpy", "math": "import math",
     "F": "import torch.nn.functional as F", "nn": "from torch import nn", "Tensor": "from torch import Tensor",
@@ -134,6 +135,9 @@ class Workshop:
         self.broken: dict[int, tuple[Cell, str]] = {}
         for cell in cells:
             if cell.kind != "code":
+                continue
+            if len(cell.source) > LONGEST or len(self.statements) > MOST:
+                self.broken[cell.number] = (cell, f"your cell is too long to be read (over {LONGEST:,} letters).")
                 continue
             try:
                 self.statements += _statements(cell, f"<{title} {cell.number}>")

@@ -17,7 +17,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import as_completed
+from concurrent.futures import BrokenExecutor, as_completed
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -293,9 +293,16 @@ def _side_by_side(
             _close_nursery()
         return
     with _pool(workers) if scheduler is None else _cluster(scheduler) as (submit, completed):
-        futures = {submit(_in_worker, *job): job[0] for job in jobs}
+        futures = {submit(_in_worker, *job): job for job in jobs}
+        alone = []
         for future in completed(futures):
-            yield futures[future], _told(future.result)
+            if scheduler is None and isinstance(future.exception(), BrokenExecutor):
+                alone.append(futures[future])
+            else:
+                yield futures[future][0], _told(future.result)
+    for job in alone:  # a worker died, and others with it: now each by itself, so that one alone is to blame
+        with _pool(1) as (submit, _):
+            yield job[0], _told(submit(_in_worker, *job).result)
 
 
 def _told(work: Callable[[], Record]) -> Record | str:
