@@ -15,9 +15,13 @@ fast updates as there are between two slow ones, and with each new task somethin
 So the world is split as the Meta-RIM paper assumes that knowledge is split, in one of the two ways or in the other.
 Everything here is ours. It is no evidence about RIMs in worlds; it shows what a slow clock can do, and when.
 
+The table was made twice. A first, narrower grid (seeds 31 to 38, world "what") had its best points on its edge: middle
+scores .77 with a slow clock, .57 with a low rate, .30 with one clock, .15 with frozen attention, .00 with reversed roles.
+So the grid was widened, above all for the low rate, and what is shipped has other seeds, which nobody had looked at.
+
 Seeds are rows of one batch: all of them learn at once, each from its own dice, and none knows of the others.
 
-    >>> found = learn("slow clock", world="what", seeds=range(31, 39))
+    >>> found = learn("slow clock", world="what", seeds=range(41, 49))
     >>> found.skill.shape, found.scores          # [seeds, tasks, ticks of a task], [seeds]
 """
 
@@ -44,13 +48,13 @@ from ..training.timescales import TimeScales, make_clocks
 
 WORLDS = ("what", "where", "nothing")
 REST = ("encoder", "modules", "heads")
-TUNING_SEEDS, SEEDS = (0, 1, 2, 3), tuple(range(31, 39))
+TUNING_SEEDS, SEEDS = (0, 1, 2, 3), tuple(range(41, 49))
 SMALLEST = 0.1
 DRAWS = 10_000
 RULE = (
     "Number of a run: skill at the end of a task (1 - |f - t|² / |t|²: 1 is perfect, 0 is who always says 0), in the "
     "mean over all tasks. Rates of each way and world: the best in the mean over seeds 0 to 3 of the grid in GRID. "
-    "Then, on seeds 31 to 38: a difference of interquartile means is there if its 95 % interval (bootstrap over seeds) "
+    "Then, on seeds 41 to 48: a difference of interquartile means is there if its 95 % interval (bootstrap over seeds) "
     f"lies above 0 and it is at least {SMALLEST}; it is excluded if the interval lies below {SMALLEST}; else undecided."
 )
 
@@ -70,7 +74,7 @@ class Miniature:
     updates: int = bounded(20, at_least=1)
     """Fast updates in a task, and between two slow ones."""
     early: int = bounded(0, at_least=0)
-    """Ticks by which the slow clock is too early: 0, it ticks when a task is about to end; `updates`: when one begins."""
+    """Ticks by which the slow clock is too early: 0, it ticks as a task is about to end; `updates`: as one begins."""
     tasks: int = bounded(100, at_least=1)
     inputs: int = bounded(6, at_least=1)
     """D."""
@@ -121,15 +125,10 @@ WAYS = {
 miniature. Of the last two, one clock ticks a tick sooner after each task, so that it comes by every moment of a task;
 the other ticks just when a task has begun."""
 
-FAST_RATES = (0.05, 0.1, 0.2)
+FAST_RATES, SLOW_RATES, LOW_RATES = (0.05, 0.1, 0.2, 0.4), (0.1, 0.2, 0.4, 0.8), (0.003, 0.01, 0.03, 0.1)
 GRID: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    "one clock": (FAST_RATES, (1.0,)),
-    "low rate": (FAST_RATES, (0.003, 0.01, 0.03)),
-    "frozen attention": (FAST_RATES, (1.0,)),
-    "slow clock": (FAST_RATES, (0.1, 0.2, 0.4)),
-    "reversed roles": (FAST_RATES, (0.1, 0.2, 0.4)),
-    "slow clock, at any moment": (FAST_RATES, (0.1, 0.2, 0.4)),
-    "slow clock, too early": (FAST_RATES, (0.1, 0.2, 0.4)),
+    way: (FAST_RATES, {"one clock": (1.0,), "frozen attention": (1.0,), "low rate": LOW_RATES}.get(way, SLOW_RATES))
+    for way in WAYS
 }
 """Rates that are tried for each way: of the fast clock, and of the part treated otherwise (where there is one)."""
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ...training.timescales import TimeScales, find_groups
+from ...training.timescales import Clock, TimeScales, find_groups
 from ..declaring import exercise
 
 exercise_6 = partial(exercise, lesson="06_fast_and_slow")
@@ -198,12 +198,20 @@ def slow_update(
     return _slow(theta, gradients[fresh & (span == slow_span)].mean(0), is_slow, max_norm, beta)
 
 
+class _Descent(Clock):
+    """The package's clock, but for Adam: plain descent."""
+
+    def make_optimizer(self, rates):
+        return torch.optim.SGD(rates)
+
+
 def _slow(theta, gradient, is_slow, max_norm, beta):
-    """Clipped as the package's clocks clip: the norm is that of the updated parameters alone."""
-    slow = nn.Parameter(theta[is_slow].clone())
-    slow.grad = gradient[is_slow].clone()
-    nn.utils.clip_grad_norm_([slow], max_norm)
-    return theta.masked_scatter(is_slow, (slow - beta * slow.grad).detach())
+    """By the package's slow clock: it clips by the norm of what it moves, and leaves all else alone."""
+    fast, slow = nn.Parameter(theta[~is_slow].clone()), nn.Parameter(theta[is_slow].clone())
+    scales = TimeScales(fast=("encoder", "modules", "heads"), slow=("attention",), slow_lr=beta)
+    clock = _Descent({"encoder": [], "modules": [fast], "attention": [slow], "heads": []}, scales, "slow")
+    clock.descend((slow * gradient[is_slow]).sum(), max_norm)
+    return theta.masked_scatter(is_slow, slow.detach())
 
 
 @slow_update.mistake("you use stale experience, too: what was played before the modules adapted.")
@@ -333,7 +341,7 @@ def on_support(w, a, x, y, x_query, y_query, alpha):
     return through_adaptation(w, a, x, y, x, y, alpha)
 
 
-@through_adaptation.mistake("`through` is right, but your `first_order` holds w fixed at its old value; take w' as it is, only without its graph.".replace("`through` is right, but your", "your `through` is right, but the"))
+@through_adaptation.mistake("your `through` is right, but the `first_order` holds w fixed at its old value; take w' as it is, only without its graph.")
 def first_order_at_old(w, a, x, y, x_query, y_query, alpha):
     return through_adaptation(w, a, x, y, x_query, y_query, alpha)[0], not_adapted(w, a, x, y, x_query, y_query, alpha)[1]
 

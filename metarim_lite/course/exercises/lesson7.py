@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ...analysis import statistics, verdicts
+from ...analysis.specialisation import mutual_information
 from ...analysis.statistics import Estimate
 from ..declaring import exercise
 
@@ -186,9 +187,9 @@ def _shares(active, situation):
 
 
 def _information(active, situation):
-    p = _shares(active, situation)
-    apart = p.sum(2, keepdims=True) * p.sum(1, keepdims=True)
-    return (p * np.log(np.where(p > 0, p, 1) / np.where(p > 0, apart, 1))).sum((1, 2))
+    """The package's mutual information for each module, in nats."""
+    _, numbers = np.unique(situation, return_inverse=True)
+    return np.log(2) * np.array([mutual_information(module.astype(int), numbers) for module in active.T])
 
 
 @specialisation.mistake("your information is in bits (log2); take the natural logarithm.")
