@@ -15,13 +15,15 @@ fast updates as there are between two slow ones, and with each new task somethin
 So the world is split as the Meta-RIM paper assumes that knowledge is split, in one of the two ways or in the other.
 Everything here is ours. It is no evidence about RIMs in worlds; it shows what a slow clock can do, and when.
 
-The table was made twice. A first, narrower grid (seeds 31 to 38, world "what") had its best points on its edge: middle
-scores .77 with a slow clock, .57 with a low rate, .30 with one clock, .15 with frozen attention, .00 with reversed roles.
-So the grid was widened, above all for the low rate, and what is shipped has other seeds, which nobody had looked at.
+The table was made three times, always by RULE, always with seeds that nobody had looked at. First with a narrower grid and
+seeds 31 to 38: the best points lay on its edge (middle scores in the world "what": .77 with a slow clock, .57 with a low
+rate, .30 with one clock, .15 with frozen attention, .00 with reversed roles). Then with a wider grid, seeds 41 to 48: .70
+with a slow clock and .64 with a low rate, and the seeds of one way differed more than the two ways did. So the last time
+rates were chosen on 16 seeds in place of 4, and 32 others were run. That is the one which is shipped.
 
 Seeds are rows of one batch: all of them learn at once, each from its own dice, and none knows of the others.
 
-    >>> found = learn("slow clock", world="what", seeds=range(41, 49))
+    >>> found = learn("slow clock", world="what", seeds=range(51, 83))
     >>> found.skill.shape, found.scores          # [seeds, tasks, ticks of a task], [seeds]
 """
 
@@ -48,13 +50,13 @@ from ..training.timescales import TimeScales, make_clocks
 
 WORLDS = ("what", "where", "nothing")
 REST = ("encoder", "modules", "heads")
-TUNING_SEEDS, SEEDS = (0, 1, 2, 3), tuple(range(41, 49))
+TUNING_SEEDS, SEEDS = tuple(range(16)), tuple(range(51, 83))
 SMALLEST = 0.1
 DRAWS = 10_000
 RULE = (
     "Number of a run: skill at the end of a task (1 - |f - t|² / |t|²: 1 is perfect, 0 is who always says 0), in the "
-    "mean over all tasks. Rates of each way and world: the best in the mean over seeds 0 to 3 of the grid in GRID. "
-    "Then, on seeds 41 to 48: a difference of interquartile means is there if its 95 % interval (bootstrap over seeds) "
+    "mean over all tasks. Rates of each way and world: the best of the grid in GRID, in the mean over seeds 0 to 15. "
+    "Then, on seeds 51 to 82: a difference of interquartile means is there if its 95 % interval (bootstrap over seeds) "
     f"lies above 0 and it is at least {SMALLEST}; it is excluded if the interval lies below {SMALLEST}; else undecided."
 )
 
@@ -254,8 +256,8 @@ class Row:
     """For each of SEEDS: skill at the end of every task."""
 
 
-def make_table(worlds: Sequence[str] = WORLDS) -> list[Row]:
-    """Search the rates on TUNING_SEEDS, then run SEEDS once: about two minutes."""
+def make_table(worlds: Sequence[str] = WORLDS[:2]) -> list[Row]:
+    """Search the rates on TUNING_SEEDS, then run SEEDS once: about ten minutes."""
     rows = []
     for world, (way, grid) in product(worlds, GRID.items()):
         tried = [
@@ -266,7 +268,7 @@ def make_table(worlds: Sequence[str] = WORLDS) -> list[Row]:
         found = learn(Miniature(world, way, alpha, other), seeds=SEEDS)
         curve = found.skill[:, :, -1].round(3).tolist()
         rows.append(Row(world, way, alpha, other, tuple(tried), tuple(found.scores.tolist()), tuple(map(tuple, curve))))
-        print(world, way, alpha, other, [round(s, 2) for s in found.scores.tolist()], flush=True)
+        print(f"{world:6} {way:26} {alpha:5} {other:5}  {middle(found.scores)}", flush=True)
     return rows
 
 
@@ -278,14 +280,19 @@ def shipped() -> list[Row]:
     )
 
 
-def difference(ours: Sequence[float], theirs: Sequence[float]) -> tuple[Estimate, str]:
+def middle(scores: Sequence[float]) -> Estimate:
+    """Interquartile mean over seeds, with a 95 % interval."""
+    return stratified_bootstrap(interquartile_mean, np.array(scores), rng=np.random.default_rng(0), draws=DRAWS)
+
+
+def difference(ours: Sequence[float], theirs: Sequence[float], smallest: float = SMALLEST) -> tuple[Estimate, str]:
     """Ours - theirs, interquartile means over seeds, with a 95 % interval; and the verdict by RULE."""
 
     def minus(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return interquartile_mean(x) - interquartile_mean(y)
 
     found = stratified_bootstrap(minus, np.array(ours), np.array(theirs), rng=np.random.default_rng(0), draws=DRAWS)
-    return found, verdict(found, SMALLEST)
+    return found, verdict(found, smallest)
 
 
 if __name__ == "__main__":

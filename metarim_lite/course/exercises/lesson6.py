@@ -1,7 +1,4 @@
-"""Lesson 06, fast and slow: parameters on two clocks, and the gradient through adaptation.
-
-θ is one row of P numbers here, and a mask says which of them are on a clock.
-"""
+"""Lesson 06, fast and slow. θ is one row of P numbers here, and a mask says which of them are on a clock."""
 
 from __future__ import annotations
 
@@ -201,12 +198,11 @@ def slow_update(
 class _Descent(Clock):
     """The package's clock, but for Adam: plain descent."""
 
-    def make_optimizer(self, rates):
-        return torch.optim.SGD(rates)
+    make_optimizer = staticmethod(torch.optim.SGD)
 
 
 def _slow(theta, gradient, is_slow, max_norm, beta):
-    """By the package's slow clock: it clips by the norm of what it moves, and leaves all else alone."""
+    """By the package's clock: it clips by the norm of what it moves, and leaves all else alone."""
     fast, slow = nn.Parameter(theta[~is_slow].clone()), nn.Parameter(theta[is_slow].clone())
     scales = TimeScales(fast=("encoder", "modules", "heads"), slow=("attention",), slow_lr=beta)
     clock = _Descent({"encoder": [], "modules": [fast], "attention": [slow], "heads": []}, scales, "slow")
