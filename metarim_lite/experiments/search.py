@@ -44,6 +44,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from ..config import from_dict
+from ..errors import UserError
 
 MIX = ("BabyAI-GoToLocal-v0", "BabyAI-PickupLoc-v0", "BabyAI-PutNextLocalS5N3-v0")
 
@@ -92,3 +93,21 @@ def training_search() -> list[Tried]:
     """All settings that were tried, in the order of the searches."""
     text = resources.files("metarim_lite.data").joinpath("training-search.json").read_text(encoding="utf-8")
     return [from_dict(Tried, row) for row in json.loads(text)]
+
+
+def searched(series: str, method: str, *words: str, without: tuple[str, ...] = ()) -> Tried:
+    """The one setting of a series and method whose description has all of these words, and none of those.
+
+    Raises:
+        UserError: none fits, or several do.
+    """
+    fits = [
+        row
+        for row in training_search()
+        if (row.series, row.method) == (series, method)
+        and all(word in row.words() for word in words)
+        and not any(word in row.words() for word in without)
+    ]
+    if len(fits) != 1:
+        raise UserError(f"{len(fits)} settings of {series!r} fit {words}; say it so that one does")
+    return fits[0]

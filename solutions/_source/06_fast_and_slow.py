@@ -3,9 +3,14 @@
 #
 # For [lesson 06](../notebooks/06_fast_and_slow.ipynb). Write your code where it says
 # `raise NotImplementedError`, run the cell, run the check. A check draws fresh inputs each time, compares with the
-# package, and says what it thinks went wrong.
+# package, and says what it thinks went wrong. *Run all* goes on below a check that fails: what comes next runs with
+# your function once it passes, and with the package's until then.
 #
-# In 6.2 to 6.4 all parameters of a network are one row θ of P numbers, and a mask `[P]` says which of them are on a clock.
+# Six exercises, about 110 minutes; 6.5 is the hardest of the course. The letters stand on the
+# [notation card](../notebooks/notation.ipynb).
+#
+# In 6.2 to 6.4 all parameters of a network are one row θ of P numbers, and a mask `[P]` says which of them are on a
+# clock.
 
 # %% slideshow={"slide_type": "skip"}
 import torch
@@ -38,8 +43,8 @@ def split_parameters(names, fast, slow):
     # SOLUTION-END
 
 # %% [markdown]
-# **A tiny example.** Communication, `"attention.C_"`, is slow; the rest of attention is on no clock: it stays as it was
-# drawn.
+# **A tiny example.** Communication, `"attention.C_"`, is slow; the rest of attention is on no clock: it stays as it
+# was drawn.
 #
 # | name | clock |
 # |---|---|
@@ -92,8 +97,9 @@ def fast_update(theta, gradient, m, v, is_fast, step, lr):
     # SOLUTION-END
 
 # %% [markdown]
-# **A tiny example.** Two parameters at 0 with gradient 1, m = v = 0, the first update at the rate 0.1. The fast one moves by
-# the whole rate, to −0.1 (Adam divides the gradient by its own size); the slow one does not move, and neither do its m and v.
+# **A tiny example.** Two parameters at 0 with gradient 1, m = v = 0, the first update at the rate 0.1. The fast one
+# moves by the whole rate, to −0.1 (Adam divides the gradient by its own size); the slow one does not move, and
+# neither do its m and v.
 
 # %% metarim={"exercise": "fast_update", "role": "example"}
 with once_written(fast_update):
@@ -104,8 +110,8 @@ with once_written(fast_update):
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Why m and v, too?
 #
-# "I set the slow gradient to zero" looks like the same thing. Let a parameter learn for ten updates, and then see what Adam
-# does with five gradients of 0.
+# "I set the slow gradient to zero" looks like the same thing. Let a parameter learn for ten updates, and then see
+# what Adam does with five gradients of 0.
 
 # %% metarim={"exercise": "fast_update", "role": "next"}
 step_of = solved_or_reference("fast_update", fast_update)
@@ -142,8 +148,8 @@ def slow_update(theta, gradients, is_slow, fresh, span, slow_span, max_norm, bet
     # SOLUTION-END
 
 # %% [markdown]
-# **A tiny example.** Three pieces, two parameters, the second one slow; β = 1, and a norm of at most 1. Only the first piece
-# is fresh and long. Its slow entry is 4, scaled down to 1: θ goes from (0, 0) to (0, −1).
+# **A tiny example.** Three pieces, two parameters, the second one slow; β = 1, and a norm of at most 1. Only the
+# first piece is fresh and long. Its slow entry is 4, scaled down to 1: θ goes from (0, 0) to (0, −1).
 
 # %% metarim={"exercise": "slow_update", "role": "example"}
 with once_written(slow_update):
@@ -157,8 +163,8 @@ with once_written(slow_update):
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### What it is good for
 #
-# Public code has cleared the gradients of one group and clipped by the norm of *all*. Here is what that costs: the same slow
-# gradient beside a fast one that grows.
+# Public code has cleared the gradients of one group and clipped by the norm of *all*. Here is what that costs: the
+# same slow gradient beside a fast one that grows.
 
 # %% metarim={"exercise": "slow_update", "role": "next"}
 slow_step = solved_or_reference("slow_update", slow_update)
@@ -189,8 +195,8 @@ def whose_rate(theta_A, gradients, alpha, beta):
     # SOLUTION-END
 
 # %% [markdown]
-# **A tiny example.** Two tasks with gradients 1 and 2, α = 0.5, β = 0.1: the right line goes to −0.3, the printed one to −1.5,
-# five times as far.
+# **A tiny example.** Two tasks with gradients 1 and 2, α = 0.5, β = 0.1: the right line goes to −0.3, the printed one
+# to −1.5, five times as far.
 
 # %% metarim={"exercise": "whose_rate", "role": "example"}
 with once_written(whose_rate):
@@ -238,10 +244,10 @@ def through_adaptation(w, a, x, y, x_query, y_query, alpha):
     # SOLUTION-END
 
 # %% [markdown]
-# **A tiny example**, to be done by hand. D = 1, w = 0, a = 1, one example (x, y) = (1, 1) in support and query, α = 0.1. The inner
-# step: ∇_w = 2(aw − 1)a = −2, so w′ = 0.2. The query's loss is (a w′ − 1)². With w′ as a constant its slope is
-# 2(0.2 − 1)·0.2 = **−0.32**. But w′ = 0.2a here (∇_w = −2a at w = 0), so the loss is (0.2a² − 1)², with the slope
-# 2(0.2 − 1)·0.4 = **−0.64**.
+# **A tiny example**, to be done by hand. D = 1, w = 0, a = 1, one example (x, y) = (1, 1) in support and query, α =
+# 0.1. The inner step: ∇_w = 2(aw − 1)a = −2, so w′ = 0.2. The query's loss is (a w′ − 1)². With w′ as a constant its
+# slope is 2(0.2 − 1)·0.2 = **−0.32**. But w′ = 0.2a here (∇_w = −2a at w = 0), so the loss is (0.2a² − 1)², with the
+# slope 2(0.2 − 1)·0.4 = **−0.64**.
 
 # %% metarim={"exercise": "through_adaptation", "role": "example"}
 with once_written(through_adaptation):
@@ -250,9 +256,9 @@ with once_written(through_adaptation):
     print(f"through {through.item():.2f}, first order {first_order.item():.2f}")
 
 # %% [markdown] tags=["solution-only"]
-# **About this solution.** `torch.func.grad` of a function that makes the inner step itself gives the same; so does the closed
-# form, since the model is linear in w. Finite differences of the whole, inner step included, are `through`; of the query's
-# loss with w′ held fixed they are `first_order`.
+# **About this solution.** `torch.func.grad` of a function that makes the inner step itself gives the same; so does
+# the closed form, since the model is linear in w. Finite differences of the whole, inner step included, are
+# `through`; of the query's loss with w′ held fixed they are `first_order`.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### What it is good for
@@ -295,8 +301,8 @@ def slow_or_low(gradients, lr, every):
     # SOLUTION-END
 
 # %% [markdown]
-# **A tiny example.** Six gradients of 1, the rate 0.1, n = 3. The slow clock makes 2 steps of 0.1, the low rate 6 steps of
-# 0.033: both end at 0.2. With gradients that always agree there is no difference.
+# **A tiny example.** Six gradients of 1, the rate 0.1, n = 3. The slow clock makes 2 steps of 0.1, the low rate 6
+# steps of 0.033: both end at 0.2. With gradients that always agree there is no difference.
 
 # %% metarim={"exercise": "slow_or_low", "role": "example"}
 with once_written(slow_or_low):
@@ -306,8 +312,8 @@ with once_written(slow_or_low):
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### What it is good for
 #
-# Now gradients that do not agree: a new task begins after every five of them, and only the last gradient of a task, when the
-# modules have adapted, always points the same way. The four before it point anywhere.
+# Now gradients that do not agree: a new task begins after every five of them, and only the last gradient of a task,
+# when the modules have adapted, always points the same way. The four before it point anywhere.
 
 # %% metarim={"exercise": "slow_or_low", "role": "next"}
 moved_by = solved_or_reference("slow_or_low", slow_or_low)

@@ -3,7 +3,10 @@
 #
 # For [lesson 07](../notebooks/07_reading_results_critically.ipynb). Numpy this time. Write your code where it says
 # `raise NotImplementedError`, run the cell, run the check. A check draws fresh inputs each time, compares with the
-# package, and says what it thinks went wrong.
+# package, and says what it thinks went wrong. *Run all* goes on below a check that fails: what comes next runs with
+# your function once it passes, and with the package's until then.
+#
+# Five exercises, about 80 minutes.
 #
 # R is a number of runs, one for each seed.
 
@@ -31,8 +34,8 @@ def interquartile_mean(scores):
     # SOLUTION-END
 
 # %% [markdown]
-# **A tiny example.** Runs of 0.1, 0.8, 0.9 and 0.7, the first of them failed. A quarter is one run: 0.1 and 0.9 go, and 0.75 is
-# left. The mean is 0.62.
+# **A tiny example.** Runs of 0.1, 0.8, 0.9 and 0.7, the first of them failed. A quarter is one run: 0.1 and 0.9 go,
+# and 0.75 is left. The mean is 0.62.
 
 # %% metarim={"exercise": "interquartile_mean", "role": "example"}
 with once_written(interquartile_mean):
@@ -41,7 +44,8 @@ with once_written(interquartile_mean):
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### What it is good for
 #
-# Held-out success at the end, of real runs with six fresh seeds (`metarim_lite.experiments.search` says how they were made).
+# Held-out success at the end, of real runs with six fresh seeds (`metarim_lite.experiments.search` says how they were
+# made).
 
 # %% metarim={"exercise": "interquartile_mean", "role": "next"}
 middle = solved_or_reference("interquartile_mean", interquartile_mean)
@@ -73,8 +77,8 @@ def bootstrap_interval(scores, picks):
     # SOLUTION-END
 
 # %% [markdown]
-# **A tiny example.** One level, four runs, two draws: one draws run 0 four times, the other run 3. The two means are 0 and 3;
-# between their quantiles lies nearly all of it.
+# **A tiny example.** One level, four runs, two draws: one draws run 0 four times, the other run 3. The two means are
+# 0 and 3; between their quantiles lies nearly all of it.
 
 # %% metarim={"exercise": "bootstrap_interval", "role": "example"}
 with once_written(bootstrap_interval):
@@ -122,8 +126,8 @@ with once_written(probability_of_improvement):
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### What it is good for
 #
-# "Is 6 points better" says nothing of how often. Each setting of the search against the first of them, of one clock and of two
-# (as many frames each).
+# "Is 6 points better" says nothing of how often. Each setting of the search against the first of them, of one clock
+# and of two (as many frames each).
 
 # %% metarim={"exercise": "probability_of_improvement", "role": "next"}
 improves = solved_or_reference("probability_of_improvement", probability_of_improvement)
@@ -164,7 +168,8 @@ def specialisation(active, situation, orders):
 
 # %% [markdown]
 # **A tiny example.** Four steps, two modules. Module 0 is active exactly in situation 1: knowing it tells everything,
-# ln 2 = 0.69. Module 1 is active half of the time in each: 0. In the one other order (0, 2, 1, 3), module 0 tells nothing.
+# ln 2 = 0.69. Module 1 is active half of the time in each: 0. In the one other order (0, 2, 1, 3), module 0 tells
+# nothing.
 
 # %% metarim={"exercise": "specialisation", "role": "example"}
 with once_written(specialisation):
@@ -217,8 +222,8 @@ with once_written(verdict):
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### What it is good for
 #
-# Two clocks against one on the fresh seeds of the search, each by the setting that the search liked best. The rule is older
-# than the numbers; not one of them may change it.
+# Two clocks against one on the fresh seeds of the search, each by the setting that the search liked best. The rule is
+# older than the numbers; not one of them may change it.
 
 # %% metarim={"exercise": "verdict", "role": "next"}
 says = solved_or_reference("verdict", verdict)
