@@ -38,4 +38,4 @@ def test_a_run_that_diverges_has_a_row_that_says_so_and_stops_no_other(monkeypat
 def test_the_plain_loop_over_minigrid_plays_and_learns():
     assert bench_train._plain(num_envs=8, T=20)() > 0
     worlds = bench_train.PlainWorlds("BabyAI-GoToLocal-v0", num_envs=2)
-    assert worlds.step_limit == 64  # a room of 8 x 8, one place to go to
+    assert worlds.bank.step_limit == 64  # a room of 8 x 8, one place to go to

@@ -112,7 +112,7 @@ def test_success_while_training_is_that_of_an_evaluation():
 def test_side_by_side_waits_for_the_longest_of_its_worlds():
     banks = [ml.LevelBank.generate(level, seeds=range(8)) for level in ("MiniGrid-Empty-5x5-v0", "BabyAI-GoToObjS4-v0")]
     assert sorted(bank.step_limit for bank in banks) == [16, 100]
-    assert ml.GridWorlds.side_by_side(banks, [3, 3], [0, 0]).step_limit == 100
+    assert ml.GridWorlds.side_by_side(banks, [3, 3], [0, 0]).bank.step_limit == 100
 
 
 def test_a_player_goes_on_counting_where_it_was_saved(small_bank):

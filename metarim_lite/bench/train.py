@@ -32,9 +32,8 @@ class PlainWorlds:
     def __init__(self, level: str, num_envs: int) -> None:
         self.envs = [make_minigrid(level) for _ in range(num_envs)]
         self.num_envs, self.device = num_envs, torch.device("cpu")
-        self.bank = SimpleNamespace(max_mission_length=5)
         self.reset()  # which is when an environment of minigrid learns its own step limit
-        self.step_limit = max(env.max_steps for env in self.envs)
+        self.bank = SimpleNamespace(max_mission_length=5, step_limit=max(env.max_steps for env in self.envs))
         self.mission_kind = torch.zeros(num_envs, dtype=torch.int64)
         self.visit_begins = torch.ones(num_envs, dtype=torch.bool)
 

@@ -303,11 +303,6 @@ class GridWorlds:
         return self._kinds.index_select(0, self.state.level)
 
     @property
-    def step_limit(self) -> int:
-        """Steps after which an episode in any of the bank's levels is over."""
-        return self.bank.step_limit
-
-    @property
     def visit_begins(self) -> Bool[Tensor, "B"]:
         """Worlds whose episode is the first of a visit. Without longer visits, all."""
         return (self._memory.episode - 1) % self._lottery.visits == 0

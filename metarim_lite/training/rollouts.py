@@ -76,7 +76,7 @@ class Player:
         self.observation = worlds.reset() if levels is None else worlds.reset(levels)
         self.state: ControllerState = agent.initial_state(worlds.num_envs)
         self.resets = torch.ones(worlds.num_envs, dtype=torch.bool, device=worlds.device)
-        self.counter = Counter(worlds.num_envs, worlds.step_limit, worlds.device)
+        self.counter = Counter(worlds.num_envs, worlds.bank.step_limit, worlds.device)
 
     def _see(self) -> Observation:
         return self.observation._replace(mission=self.observation.mission[:, : self.words])
