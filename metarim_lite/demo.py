@@ -77,7 +77,7 @@ def demo(frames: int, folder: Path, seed: int) -> None:
 
 def preview(page: Path) -> None:
     """Something to look at while an agent is trained: one that was trained before, on a level that it never met."""
-    bank = ml.LevelBank.generate(LEVEL, seeds=range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + 8))
+    bank = ml.LevelBank.generate(LEVEL, seeds=range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + 24))
     agent = ml.load_agent(TRAINED)
     traces = [ml.Trace.record(agent, bank, level, seed=0) for level in range(len(bank))]
     trace = max(traces, key=lambda one: (one.success and one.num_steps <= 30, one.num_steps))  # long enough to watch

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import re
+from pathlib import Path
 
 import ipywidgets
 import numpy as np
@@ -370,3 +371,24 @@ def test_a_widget_shows_itself_and_has_a_picture_and_a_sentence_for_pages_withou
     assert base64.b64decode(shown["image/png"]).startswith(b"\x89PNG") and "text/html" not in shown
     assert "object at 0x" not in shown["text/plain"]
     assert isinstance(viewer.widget, ipywidgets.VBox)
+
+
+IN_IPYWIDGETS_7 = {
+    "Box", "Button", "Checkbox", "Dropdown", "FloatProgress", "FloatSlider", "FloatText", "GridBox", "HBox", "HTML",
+    "Image", "IntProgress", "IntSlider", "IntText", "Label", "Layout", "Output", "Play", "Select", "Text", "Textarea",
+    "ToggleButton", "ToggleButtons", "VBox",
+}  # fmt: skip
+
+
+def test_widgets_are_those_that_ipywidgets_7_has_which_colab_brings(monkeypatch):
+    """Version 7 has no `_repr_mimebundle_`. (All of this file passed with ipywidgets 7.7.1 as it does with 8.)"""
+    for path in Path(ml.__file__).parent.rglob("*.py"):
+        used = set(re.findall(r"\bipywidgets\.([A-Z]\w+)", path.read_text(encoding="utf-8")))
+        assert used <= IN_IPYWIDGETS_7, path
+    monkeypatch.delattr(ipywidgets.Widget, "_repr_mimebundle_", raising=False)
+    for viewer in (ml.Stepper(LEVEL), ml.XRay(make_trace(T=2))):
+        assert viewer._repr_mimebundle_()["application/vnd.jupyter.widget-view+json"] == {
+            "version_major": 2,
+            "version_minor": 0,
+            "model_id": viewer.widget.model_id,
+        }

@@ -38,7 +38,9 @@ def subplots(rows: int = 1, columns: int = 1, *, size: tuple[float, float] = (7,
     """
     import matplotlib.pyplot as plt
 
-    with plt.rc_context(_LOOK | {"axes.prop_cycle": plt.cycler(color=COLORS, linestyle=STYLES, linewidth=[2] * len(COLORS))}):
+    with plt.rc_context(
+        _LOOK | {"axes.prop_cycle": plt.cycler(color=COLORS, linestyle=STYLES, linewidth=[2] * len(COLORS))}
+    ):
         return plt.subplots(rows, columns, figsize=size, layout="constrained", **options)
 
 

@@ -147,17 +147,20 @@ def whole(widget_parts: list[Any]) -> Any:
     return box
 
 
-def bundle(widget: Any, sentence: str, png: bytes, options: dict[str, Any]) -> dict[str, Any]:
+def live(widget: Any) -> dict[str, Any]:
+    """The widget for front ends that have widgets. (ipywidgets 8 gives this itself, ipywidgets 7 only displays it.)"""
+    reference = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    return {"application/vnd.jupyter.widget-view+json": reference}
+
+
+def bundle(widget: Any, sentence: str, png: bytes) -> dict[str, Any]:
     """The widget for front ends that have widgets, a still picture or a sentence for those that have none.
 
     The picture is a PNG because JupyterLab strips drawings (SVG) from notebooks that were not run yet.
     """
-    shown = widget._repr_mimebundle_(**options)
-    view = "application/vnd.jupyter.widget-view+json"
-    data = shown[0] if isinstance(shown, tuple) else shown
     still = base64.b64encode(png).decode()
     sentence = f"{sentence} (A still picture: run this cell to get buttons.)"
-    return {"text/plain": sentence, "image/png": still} | ({view: data[view]} if view in data else {})
+    return {"text/plain": sentence, "image/png": still} | live(widget)
 
 
 def alarm(words: str) -> str:

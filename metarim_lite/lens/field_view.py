@@ -52,6 +52,6 @@ class FieldView:
     def _tell(self, words: str) -> None:
         self.screen.value = alarm(words)
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         still = row_png([panel_svg(self.field, which) for which in (WITH_MEMORY, CLEARED)])
-        return bundle(self.widget, f"Policy field. {self.field}", still, options)
+        return bundle(self.widget, f"Policy field. {self.field}", still)

@@ -139,8 +139,8 @@ class Stepper:
     def _taken_back(self) -> None:
         self.buttons["hand over"].description = "hand over"
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        return bundle(self.widget, f"Stepper: {self.game.message}", svg_png(stepper_svg(self.game)), options)
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return bundle(self.widget, f"Stepper: {self.game.message}", svg_png(stepper_svg(self.game)))
 
 
 def stepper_html(game: Game, problem: str = "") -> str:

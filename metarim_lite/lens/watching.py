@@ -36,7 +36,7 @@ from ..training.fitting import fitted
 from ..training.trainer import Trainer, next_report
 from .background import CLOSED, FAILED, FINISHED, RUNNING, Background, Budget
 from .charts import row_png
-from .controls import whole
+from .controls import live, whole
 from .learning import (
     Learning,
     episode_html,
@@ -331,13 +331,10 @@ class Watch:
 
     def _bundle(self) -> dict[str, Any]:
         """The widget where there is a kernel; elsewhere a sentence and a picture, as they are now."""
-        shown = self.widget._repr_mimebundle_()
-        data = shown[0] if isinstance(shown, tuple) else shown
-        view = "application/vnd.jupyter.widget-view+json"
         with self._lock:
             png = row_png([draw(self.learning) for draw in (success_svg, modules_svg, gradients_svg)])
             still = {"image/png": base64.b64encode(png).decode()}
-            return {"text/plain": sentence(self.learning), view: data[view], **still}
+            return {"text/plain": sentence(self.learning), **live(self.widget), **still}
 
 
 def earlier_curves(earlier: Any) -> dict[str, list[dict[str, Any]]]:

@@ -188,9 +188,9 @@ class WhatIf:
         if self.kind.value == CELL:
             self.map.value = map_html(self.trace, min(t, self.trace.num_steps))
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         still = svg_png(step_svg(self.trace, min(self.slider.value, self.trace.num_steps)))
-        return bundle(self.widget, f"What if? {caption(self.trace, self.slider.value, self._right())}", still, options)
+        return bundle(self.widget, f"What if? {caption(self.trace, self.slider.value, self._right())}", still)
 
 
 def map_html(trace: Trace, t: int, width: int = 160) -> str:

@@ -190,6 +190,6 @@ class XRay:
         self.screen.value = self.pictures[t]
         self.caption.value = sentence_html(caption(self.trace, t, self.beside))
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         still = svg_png(step_svg(self.trace, min(self.t, self.trace.num_steps)))
-        return bundle(self.widget, f"XRay: {caption(self.trace, self.t, self.beside)}", still, options)
+        return bundle(self.widget, f"XRay: {caption(self.trace, self.t, self.beside)}", still)
