@@ -171,9 +171,10 @@ def gradient_paths(active):
 
 # %% metarim={"exercise": "gradient_paths", "role": "example"}
 with once_written(gradient_paths):
+    receives = gradient_paths(torch.tensor([False, True, False]))  # (N=3, 5)
     print("           W_q   W_h   C_q   C_kv  C_out")
-    for n, row in enumerate(gradient_paths(torch.tensor([False, True, False])).tolist()):
-        print(f"module {n}: ", "".join(f"{'yes' if receives else '·':6}" for receives in row).rstrip())
+    for n, row in enumerate(receives.tolist()):
+        print(f"module {n}: ", "".join(f"{'yes' if yes else '·':6}" for yes in row).rstrip())
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### Ask the machine
