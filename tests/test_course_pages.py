@@ -61,7 +61,21 @@ def test_every_readers_question_has_its_place_at_the_end_of_lesson_00():
     text = (SOURCES / "00_start_here.py").read_text(encoding="utf-8")
     table = text[text.index("# ## Your questions have a place") :]
     rows = [line.split("|") for line in table.splitlines() if line.startswith("# | ")][1:]
-    assert len(rows) == 8 and all(re.search(r"\[0\d\]\(0\d_\w+\.ipynb\)", row[2]) for row in rows)
+    assert len(rows) == 8
+    for row in rows:
+        places = re.split(r"\[0\d\]\((0\d_\w+)\.ipynb\)", row[2])
+        assert len(places) > 1, row
+        for lesson, sections in zip(places[1::2], places[2::2], strict=True):
+            source = SOURCES / f"{lesson}.py"
+            there = source.read_text(encoding="utf-8") if source.exists() else None  # a lesson that is still to come
+            for section in re.findall(r'"(.+?)"', sections):
+                assert there is None or f"# ## {section}\n" in there, f"{lesson} has no section {section!r}"
+
+
+def test_the_map_of_the_course_leads_to_every_lesson():
+    text = (SOURCES / "00_start_here.py").read_text(encoding="utf-8")
+    for lesson in SOURCES.glob("0[1-8]*.py"):
+        assert f"]({lesson.stem}.ipynb) |" in text
 
 
 def test_what_lesson_04_suggests_to_try_can_be_tried():

@@ -108,14 +108,14 @@ print("four are active, every step:", bool((active.sum(axis=1) == 4).all()))
 # | lesson | question | you build | minutes |
 # |---|---|---|---|
 # | **00 start here** | what will I be able to explain at the end? | – | 15 |
-# | [01 worlds and missions](01_worlds_and_missions.ipynb) | why does this agent need memory? | what it sees; its reward; a policy by hand | 45 + 65 |
-# | [02 recurrent controllers](02_recurrent_controllers.ipynb) | how does a recurrent agent learn from reward? | an LSTM's step; advantages; the clipped loss | 45 + 85 |
+# | [01 worlds and missions](01_worlds_and_missions.ipynb) | why does this agent need memory? | what it sees; its reward; a policy by hand | 30 + 65 |
+# | [02 recurrent controllers](02_recurrent_controllers.ipynb) | how does a recurrent agent learn from reward? | an LSTM's step; advantages; the clipped loss | 40 + 85 |
 # | [03 attention bottlenecks](03_attention_bottlenecks.ipynb) | what does it mean to compete for input? | the null slot; the k best; communication | 40 + 70 |
 # | [04 recurrent independent mechanisms](04_recurrent_independent_mechanisms.ipynb) | why should independent modules generalise? | a whole RIM; three mended bugs | 45 + 105 |
 # | [05 catastrophic forgetting](05_catastrophic_forgetting.ipynb) | what is it, and how is it measured? | forgetting and transfer; two yardsticks | 45 + 65 |
 # | [06 fast and slow](06_fast_and_slow.ipynb) | what changes when parts of one network learn on different clocks? | the fast and the slow update; a gradient through adaptation | 50 + 110 |
 # | [07 reading results critically](07_reading_results_critically.ipynb) | do you believe it? | intervals; a measure of specialisation | 45 + 80 |
-# | [08 your own experiment](08_your_own_experiment.ipynb) | yours | an experiment, and a page about it | as long as you like |
+# | [08 your own experiment](08_your_own_experiment.ipynb) | yours | an experiment, and a page about it | 20 + an evening |
 #
 # Minutes: the lesson + its exercises. Each lesson stands on those before it; if your time is short, take 00, 03, 04, 06.
 # Lessons are in `notebooks/`, exercises in `exercises/`, and solutions in `solutions/` for when you are done. Two pages to
@@ -150,11 +150,11 @@ print("four are active, every step:", bool((active.sum(axis=1) == 4).all()))
 #
 # | readers asked | where |
 # |---|---|
-# | A RIM does worse than a plain LSTM here. Did the first paper test too little? | [07](07_reading_results_critically.ipynb): k tuned or constant, an LSTM of the same size; in [04](04_recurrent_independent_mechanisms.ipynb), "One run is an anecdote" |
-# | The slow loop sees a longer context. Is *that* the gain? | [07](07_reading_results_critically.ipynb): context length as a confound |
-# | Is a slow clock the same as a low learning rate? | [06](06_fast_and_slow.ipynb): slow or low |
-# | Do modules specialise, and in what? | [07](07_reading_results_critically.ipynb): specialisation against chance; a first look in [04](04_recurrent_independent_mechanisms.ipynb), "Second experiment: a transplant" |
-# | What *is* catastrophic forgetting, and is it measured? | [05](05_catastrophic_forgetting.ipynb), all of it |
-# | Is this meta-learning at all? | [06](06_fast_and_slow.ipynb): online and per task, side by side |
+# | A RIM does worse than a plain LSTM here. Did the first paper test too little? | [07](07_reading_results_critically.ipynb), "k, tuned or constant"; [04](04_recurrent_independent_mechanisms.ipynb), "One run is an anecdote" |
+# | The slow loop sees a longer context. Is *that* the gain? | [07](07_reading_results_critically.ipynb), "Five things changed at once" |
+# | Is a slow clock the same as a low learning rate? | [06](06_fast_and_slow.ipynb), "Predict, then run", and what follows it |
+# | Do modules specialise, and in what? | [07](07_reading_results_critically.ipynb), "Do modules specialise?"; a first look in [04](04_recurrent_independent_mechanisms.ipynb), "Second experiment: a transplant" |
+# | What *is* catastrophic forgetting, and is it measured? | [05](05_catastrophic_forgetting.ipynb), "Four numbers from nine" and "Which forgetting?" |
+# | Is this meta-learning at all? | [06](06_fast_and_slow.ipynb), "The paper's algorithm, and its last line" and "What we left out" |
 # | How is it related to mixtures of experts, routing, residual networks? | [03](03_attention_bottlenecks.ipynb), "Connections, and further reading" |
-# | Special environments, chosen metrics: how would one check? | [07](07_reading_results_critically.ipynb): all methods, levels and seeds, none left out |
+# | Special environments, chosen metrics: how would one check? | [07](07_reading_results_critically.ipynb), "How many runs, and what to say of them"; and then [08](08_your_own_experiment.ipynb) |
