@@ -12,8 +12,8 @@
 #
 # About 45 minutes, without the exercises. You need lessons [04](04_recurrent_independent_mechanisms.ipynb) and
 # [06](06_fast_and_slow.ipynb): RIM, slow clock, low rate. A *run* is one training with one seed. The *area* of a run
-# is its mean success over the training: 1 is perfect from the first frame on. Words stand
-# in the [glossary](glossary.ipynb).
+# is its mean success over the training: 1 is perfect from the first frame on. Letters: [notation](notation.ipynb);
+# words: [glossary](glossary.ipynb).
 
 # %% slideshow={"slide_type": "skip"}
 import numpy as np
