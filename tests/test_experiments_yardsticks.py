@@ -9,12 +9,13 @@ import pytest
 
 import metarim_lite as ml
 from metarim_lite.analysis import mean_interval
+from metarim_lite.analysis.forgetting import summarize
 from metarim_lite.cli import _read
 from metarim_lite.errors import Diverged
 from metarim_lite.experiments import continual, yardsticks
 from metarim_lite.experiments.continual import areas_alone, train_continually
 from metarim_lite.experiments.stages import ContinualConfig
-from metarim_lite.experiments.yardsticks import compare_yardsticks
+from metarim_lite.experiments.yardsticks import compare_yardsticks, shipped_comparison
 from metarim_lite.training import train
 from metarim_lite.training.ppo import PPOConfig
 from metarim_lite.training.timescales import Clock, TimeScales
@@ -151,3 +152,17 @@ def test_comparisons_that_cannot_be_made_are_refused_before_any_run(tmp_path, as
     with pytest.raises(ml.UserError, match=said):
         compare_yardsticks(SHORT, tmp_path, **asked)
     assert not list(tmp_path.iterdir())
+
+
+def test_comparisons_that_come_with_the_package_are_whole_and_say_how_they_were_made():
+    for name in ("yardsticks", "methods-short", "methods-long"):
+        found = shipped_comparison(name)
+        assert found.command.startswith("metarim forgetting ") and found.command in str(found)
+        S, seeds = len(found.config.tasks), len(found.seeds)
+        for method, rows in found.matrices.items():
+            for yardstick, of_seeds in rows.items():
+                assert np.array(of_seeds).shape == (seeds, S, S), (name, method, yardstick)
+                again = [summarize(np.array(R))["average_performance"] for R in of_seeds]
+                assert found.measures[method][yardstick]["average_performance"] == pytest.approx(again)
+    with pytest.raises(ml.UserError, match="unknown shipped comparison 'yardstick'.*did you mean 'yardsticks'"):
+        shipped_comparison("yardstick")

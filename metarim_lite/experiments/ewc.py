@@ -49,6 +49,11 @@ def fisher_diagonal(agent: Any, spans: Spans) -> dict[str, Tensor]:
     return fisher
 
 
+def quadratic_penalty(theta: Tensor, anchor: Tensor, fisher: Tensor, strength: float) -> Tensor:
+    """λ/2 Σ_d F_d (θ_d − θ*_d)², differentiable: θ, θ* and F of the same shape, whichever."""
+    return strength / 2 * (fisher * (theta - anchor).square()).sum()
+
+
 class ElasticWeights:
     """The springs of an agent. Once made, every step of these optimizers is followed by a pull of the springs.
 
@@ -90,8 +95,8 @@ class ElasticWeights:
 
     def penalty(self) -> Tensor:
         """λ/2 Σ_d F_d (θ_d − θ*_d)², differentiable."""
-        terms = (self.fisher[n] * (p - self.anchor[n]).square() for n, p in self.agent.named_parameters())
-        return self.strength / 2 * sum(term.sum() for term in terms)
+        weights = self.agent.named_parameters()
+        return sum(quadratic_penalty(p, self.anchor[n], self.fisher[n], self.strength) for n, p in weights)
 
     @torch.no_grad()
     def hold(self, fisher: dict[str, Tensor]) -> None:

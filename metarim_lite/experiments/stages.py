@@ -87,12 +87,17 @@ class ContinualConfig:
             return _deal(B, range(len(self.tasks)))
         if self.yardstick != "replay" or stage == 0:
             return [(stage, B)]
-        old = round(self.replay_share * B)
+        old = rehearsed(self.replay_share, B)
         return [(stage, B - old), *_deal(old, range(stage))]
 
     def config_of_stage(self, stage: int, began: int = 0) -> TrainConfig:
         """What the trainer reads while this stage runs, which began after so many frames of the sequence."""
         return replace(self.base, level=self.tasks[stage], frames=began + self.frames, num_envs=self.worlds)
+
+
+def rehearsed(share: float, B: int) -> int:
+    """How many of B places old tasks get, rounded down, so that never more than their share is taken from the new."""
+    return int(share * B)
 
 
 def _deal(count: int, tasks: Sequence[int]) -> list[tuple[int, int]]:

@@ -12,6 +12,7 @@ the others. It has ended, and is left alone, unless its line in results.jsonl is
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,13 +24,14 @@ from ..analysis import mean_interval
 from ..analysis.comparison import FEW, notes_on_seen
 from ..analysis.forgetting import forward_transfer
 from ..config import from_dict, to_dict, whole_number
-from ..errors import Diverged, UserError
-from ..files import make_folder, write_json
+from ..errors import Diverged, UserError, unknown
+from ..files import make_folder, read_text, write_json
 from ..training.methods import method
 from ..training.trainer import TrainConfig
 from .commands import flags
 from .continual import area_alone, held_out_levels, train_continually
 from .many import NamedRun, check_all_finished, results_in
+from .shipped import DATA
 from .stages import YARDSTICKS, ContinualConfig
 
 MEASURES = ("average_performance", "forgetting", "forgetting_maximum", "backward_transfer", "zero_shot")
@@ -237,3 +239,16 @@ def _transfer(areas: Sequence[float], alone: Sequence[float | None]) -> float | 
         return None
     pairs = [pair for pair in zip(areas[1:], alone[1:], strict=True) if pair[1] < 1]
     return float(forward_transfer(*zip(*pairs, strict=True)).mean()) if pairs else None
+
+
+def shipped_comparison(name: str) -> YardstickTable:
+    """A comparison that comes with the package: the comparison.json of a folder, as it was made.
+
+    Raises:
+        UserError: there is none of this name (with the nearest names).
+    """
+    path = DATA / f"forgetting-{name}.json"
+    if not path.is_file():
+        known = (p.stem.removeprefix("forgetting-") for p in DATA.glob("forgetting-*.json"))
+        raise unknown("shipped comparison", name, known)
+    return from_dict(YardstickTable, json.loads(read_text(path)))

@@ -13,6 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...analysis import forgetting as package
+from ...experiments.ewc import quadratic_penalty
+from ...experiments.stages import rehearsed
 from ..declaring import exercise
 
 exercise_5 = partial(exercise, lesson="05_catastrophic_forgetting")
@@ -145,9 +147,9 @@ $$F_p = \frac1M\sum_m g_{mp}^2\;[P], \qquad \text{penalty} = \frac\lambda2 \sum_
 def ewc_penalty(
     theta: Float[Tensor, "P"], anchor: Float[Tensor, "P"], gradients: Float[Tensor, "M P"], strength: float
 ) -> tuple[Float[Tensor, "P"], Float[Tensor, ""]]:
-    """As `ElasticWeights.penalty` has it (a test compares them)."""
+    """What a sample is in `fisher_diagonal` of the package is a span of steps; here it is a row."""
     fisher = gradients.square().mean(0)
-    return fisher, strength / 2 * (fisher * (theta - anchor).square()).sum()
+    return fisher, quadratic_penalty(theta, anchor, fisher, strength)
 
 
 @ewc_penalty.mistake("you square the mean gradient, which is near 0 where the old task is learnt; take the mean of the squares.")
@@ -200,7 +202,7 @@ def rehearse(
     new: Float[Tensor, "B D"], old: Float[Tensor, "M D"], share: float,
     order_new: Int[Tensor, "B"], order_old: Int[Tensor, "M"],
 ) -> tuple[Float[Tensor, "B D"], int]:  # fmt: skip
-    r = int(share * len(new))
+    r = rehearsed(share, len(new))
     kept = len(new) - r
     return torch.cat([new[order_new[:kept]], old[order_old[:r]]]), kept
 
