@@ -22,6 +22,7 @@ def rows_of(table):
     for part in table.split("\n\n"):
         lines = [[cell.strip() for cell in row.strip("|").split("|")] for row in part.splitlines() if row[0] == "|"]
         if lines:
+            assert lines[1] == ["---"] * len(lines[0])  # or no Markdown draws a table
             title, *columns = lines[0]
             names = [re.match("[a-zP/]+", column)[0] for column in columns]
             found[title] = {name: dict(zip(names, cells, strict=True)) for name, *cells in lines[2:]}

@@ -102,7 +102,7 @@ def _table(title: str, runs: dict[str, dict[str, Lines]], baseline: str, draws: 
         "frames/s",
         f"P(better than {baseline})",
     ]
-    rows = ["| " + " | ".join([title, *columns]) + " |", "|---" * len(columns) + "|"]
+    rows = ["| " + " | ".join([title, *columns]) + " |", "|---" * (1 + len(columns)) + "|"]
     for name, on in runs.items():
         rng = np.random.default_rng(0)  # the same table each time
         scores = _numbers(on, _success)
