@@ -349,8 +349,9 @@ print("do the two differ by less than a tenth?     ", abs(changed["black"] - cha
 # Open [the exercises](../exercises/03_attention_bottlenecks.ipynb): `input_attention`, `active_set`, `gradient_paths`,
 # `communicate`. Their checks tell you which mistake they think you made. Then come back for the questions below.
 #
-# For your points, save that notebook and run, in a cell of any notebook beside it,
-# `%run -m metarim_lite check 03_attention_bottlenecks.ipynb`.
+# For your points, save that notebook; then, in a new notebook beside it, run `import sys` and
+# `!{sys.executable} -m metarim_lite check 03_attention_bottlenecks.ipynb`. (In a terminal where the course is installed:
+# `metarim check`, and the file.)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # <details><summary>For the teacher</summary>
