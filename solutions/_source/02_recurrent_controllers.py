@@ -222,8 +222,8 @@ def ppo_policy_loss(log_prob, old_log_prob, advantages, clip):
 # %% metarim={"exercise": "ppo_policy_loss", "role": "example"}
 with once_written(ppo_policy_loss):
     for advantage, ratio in ((1.0, 1.5), (-1.0, 1.5), (-1.0, 0.5)):
-        now = torch.tensor([ratio]).log()
-        loss = ppo_policy_loss(now, torch.zeros(1), torch.tensor([advantage]), 0.2)
+        old = torch.tensor([0.4]).log()  # the action's probability was 0.4
+        loss = ppo_policy_loss((ratio * old.exp()).log(), old, torch.tensor([advantage]), 0.2)
         print(f"A = {advantage:4}, ratio {ratio}: loss {float(loss):.1f}")
 
 # %% [markdown] tags=["solution-only"]
@@ -241,8 +241,9 @@ own_loss = solved_or_reference("ppo_policy_loss", ppo_policy_loss)
 
 for A in (1.0, -1.0):
     for ratio in (0.5, 1.5):
-        now = torch.tensor([ratio]).log().requires_grad_()
-        own_loss(now, torch.zeros(1), torch.tensor([A]), 0.2).backward()
+        old = torch.tensor([0.4]).log()
+        now = (ratio * old.exp()).log().requires_grad_()
+        own_loss(now, old, torch.tensor([A]), 0.2).backward()
         push = "up" if now.grad < 0 else "down" if now.grad > 0 else "nowhere"
         print(f"{'good' if A > 0 else 'bad '} action, ratio {ratio}: pushed {push}")
 
