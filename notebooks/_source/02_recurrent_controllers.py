@@ -28,7 +28,9 @@ from metarim_lite.training.rollouts import Player
 # At step t the agent has its input $x_t$ (view, compass and mission, made into D numbers) and what it carries from the
 # step before: a hidden state $h$ and a cell $c$, H numbers each. From both come four *gates*, and from these the new state:
 #
-# $$(i, f, g, o) = x_t W^x + h W^h + b, \qquad c' = \sigma(f)\, c + \sigma(i) \tanh(g), \qquad h' = \sigma(o) \tanh(c')$$
+# $$(i, f, g, o) = x_t W^x + h W^h + b$$
+#
+# $$c' = \sigma(f)\, c + \sigma(i) \tanh(g), \qquad h' = \sigma(o) \tanh(c')$$
 #
 # In words: keep a share σ(f) of what is in the cell; write σ(i) of something new, g; show σ(o) of it. The policy (which
 # action?) and the value (how much reward is still to come?) are computed from $h'$.
@@ -96,7 +98,9 @@ print("not cleared, the same as fresh:       ", torch.equal(leaking.logits, fres
 # Reward comes once, at the end. Twelve steps led to it; which of them were good? The *advantage* $A_t$ says how much better it
 # went from step t on than the critic, $V$, had expected. It is computed backwards:
 #
-# $$\delta_t = r_t + \gamma V_{t+1} - V_t, \qquad A_t = \delta_t + \gamma\lambda\, A_{t+1}$$
+# $$\delta_t = r_t + \gamma V_{t+1} - V_t$$
+#
+# $$A_t = \delta_t + \gamma\lambda\, A_{t+1}$$
 #
 # δ is the surprise of one step. γ = 0.99 makes soon worth more than late. λ says how far a surprise reaches back.
 # (Where the episode ends with step t, nothing behind it counts: $V_{t+1}$ and $A_{t+1}$ are replaced by 0.)
@@ -143,9 +147,9 @@ my_prediction.happened("a" if earned == 12 else "b" if earned == 1 else "c")
 #
 # The rollout was played by the policy as it *was*. While we learn from it, the policy moves away; after a few updates the
 # rollout says little about it. PPO cuts the reward for moving on. With the ratio $\rho = \pi(a)/\pi_{old}(a)$ of an action's
-# probability now and then, and ε = 0.2:
+# probability now and when it was taken, and ε = 0.2, what is to grow is
 #
-# $$\text{what grows} = \min\big(\rho A,\; \mathrm{clip}(\rho, 1-\epsilon, 1+\epsilon)\, A\big)$$
+# $$\min\big(\rho A,\; \mathrm{clip}(\rho, 1-\epsilon, 1+\epsilon)\, A\big)$$
 #
 # A question before you run on: an action was **bad**, A = −1, and its probability is already down to 0.7 of what it was. Does PPO go
 # on pushing it down? And if it has *risen* to 1.5, by accident?
@@ -156,7 +160,7 @@ figure, axes = subplots(1, 2, size=(9, 3.4))
 for ax, A, title in ((axes[0], 1.0, "a good action, A = 1"), (axes[1], -1.0, "a bad action, A = −1")):
     grows = torch.minimum(ratio * A, ratio.clamp(0.8, 1.2) * A)
     ax.plot(ratio, ratio * A, color=GREY, linestyle=":", label="ρ A")
-    ax.plot(ratio, grows, color=COLORS[0], label="with the clip")
+    ax.plot(ratio, grows, color=COLORS[0], linestyle="-", label="with the clip")
     ax.axvline(1.0, color="#bbbbbb", linewidth=0.8)
     ax.set(title=title, xlabel="ratio ρ = π(a) / π_old(a)", ylabel="what grows")
 axes[0].legend(loc="lower right")
@@ -273,7 +277,7 @@ result = ml.evaluate(remembers, held_out, episodes=500)
 print("more than 90 % of 500 rooms that it never met:", result.success.value > 0.9)
 
 # %% [markdown] tags=["reveals"]
-# It was **b**, as with all four seeds that we tried (the table below). As long as success comes by luck, few steps are rewarded, and the critic knows
+# It was **b**, as with all four seeds that we tried (0 to 3). As long as success comes by luck, few steps are rewarded, and the critic knows
 # nothing. Once the agent walks up to what it sees, every episode teaches, and success feeds on itself.
 #
 # *The episodes that count are late by 64 steps: an episode counts once the longest that began with it is over. Otherwise quick
