@@ -13,7 +13,7 @@ from lens_traces import make_trace
 from minigrid.utils.baby_ai_bot import BabyAIBot
 
 import metarim_lite as ml
-from metarim_lite.envs import COLOURS, TYPES, make_minigrid
+from metarim_lite.envs import COLOURS, TYPES, GridWorlds, make_minigrid
 from metarim_lite.errors import UserError
 from metarim_lite.lens import describe
 from metarim_lite.lens.controls import guarded
@@ -95,6 +95,20 @@ def test_new_level_deals_the_level_of_the_next_seed():
     stepper.buttons["new level"].click()
     assert stepper.game.seed == 1
     assert stepper.screen.value == ml.Stepper(LEVEL, seed=1).screen.value
+
+
+def test_going_from_level_to_level_deals_what_each_seed_gives_however_one_gets_there():
+    game, larger = Game(LEVEL, 5), "BabyAI-GoToLocal-v0"
+    way = [*((seed, LEVEL) for seed in (*range(6, 20), 2, 3)), (7, larger), (8, larger), (9, LEVEL)]
+    for seed, level in way:
+        game.deal(seed, level)
+        alone = GridWorlds(ml.LevelBank.generate(level, seeds=[seed], cache=False), 1, autoreset=False)
+        alone.reset(levels=torch.zeros(1, dtype=torch.int64))
+        assert (game.seed, game.level_id, game.mission) == (seed, level, alone.mission_text(0))
+        np.testing.assert_array_equal(game.worlds.cells(0), alone.cells(0))
+    with pytest.raises(UserError, match="-1"):
+        game.deal(-1)
+    assert game.seed == 9
 
 
 def test_a_mistake_is_shown_as_a_sentence_and_the_game_goes_on(monkeypatch):

@@ -47,9 +47,11 @@ def button(label: str, tip: str, act: Callable[[], None], show: Show, width: str
     return made
 
 
-def chooser(label: str, options: Any, value: Any, width: str = "230px") -> Any:
+def chooser(label: str, options: Any, value: Any, width: str = "230px", least: str = "90px") -> Any:
+    """A list to choose from: `width` wide where there is room, not less than `least`."""
+    layout = {"flex": f"1 1 {least}", "width": "auto", "min_width": least, "max_width": width}
     return ipywidgets.Dropdown(
-        description=label, options=options, value=value, layout={"width": width}, style={"description_width": "auto"}
+        description=label, options=options, value=value, layout=layout, style={"description_width": "auto"}
     )
 
 

@@ -209,7 +209,7 @@ def _action_bars(trace, t: int, x: float, y: float, width: float, row: float) ->
         "what the critic expects to earn" if width >= 250 else "reward expected"
     )
     drawn.append(text(x, y + 18, expects, size=12, fill=QUIET))
-    bar_x, bar = x + (110 if width >= 250 else 104), width - (158 if width >= 250 else 148)
+    bar_x, bar = x + (118 if width >= 250 else 104), width - (166 if width >= 250 else 148)
     for a, word in enumerate(SPOKEN):
         top = y + 28 + row * a
         on, middle = a == chosen, top + (row - 2) / 2

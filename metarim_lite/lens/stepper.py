@@ -77,9 +77,9 @@ class Stepper:
             self.buttons[name] = self._button(name.replace(" ", "_"), label, tip, act)
         names = (NOBODY, *self.agents.names)
         self.choice = {
-            "agent": chooser("agent's opinion", names, NOBODY, "270px"),
-            "level": chooser("level", levels_with(level_id), level_id, "250px"),
-            "seed": ipywidgets.IntText(seed, description="seed", layout={"width": "130px"}),
+            "agent": chooser("agent's opinion", names, NOBODY, "270px", "240px"),
+            "level": chooser("level", levels_with(level_id), level_id, "250px", "180px"),
+            "seed": ipywidgets.IntText(seed, description="seed", layout={"width": "110px"}),
         }
         self.choice["seed"].style.description_width = "auto"
         self.choice["agent"].observe(lambda _: self._do(self._ask), names="value")

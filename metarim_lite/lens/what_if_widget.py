@@ -58,7 +58,7 @@ class WhatIf:
         wide = {"flex": "1 1 200px", "width": "auto", "min_width": "150px"}
         self.slider = ipywidgets.IntSlider(t, 0, trace.num_steps, description="step", layout=wide, style=auto)
         kinds = (*(ON_MODULES if self.count else ()), MISSION, CELL)
-        self.kind = chooser("from this step:", kinds, kinds[0], "300px")
+        self.kind = chooser("from this step:", kinds, kinds[0], "300px", "270px")
         self.modules = [
             ipywidgets.ToggleButton(n == 0, description=str(n), tooltip=f"module {n}", layout={"width": "38px"})
             for n in range(self.count)
@@ -70,7 +70,7 @@ class WhatIf:
         self.thing = chooser("put", ("nothing", "ball", "box", "key", "wall"), "ball", "130px")
         self.colour = chooser("in", ("red", "green", "blue", "purple", "yellow", "grey"), "blue", "110px")
         self.of_cell = row(self.map, self.cell, self.thing, self.colour, width="auto")
-        self.beside = chooser("beside it", ("the change", "the control"), "the change", "190px")
+        self.beside = chooser("beside it", ("the change", "the control"), "the change", "190px", "170px")
         self.bar = ipywidgets.FloatProgress(0.0, min=0.0, max=1.0, layout={"width": "140px", "visibility": "hidden"})
         self.ticker = Ticker(self.say)
         self.buttons = {

@@ -80,10 +80,10 @@ class XRay:
         }
         first = self.agents.names[0]
         self.choice = {
-            "agent": chooser("agent", self.agents.names, first, "190px"),
-            "level": chooser("level", levels_with(trace.level), trace.level, "215px"),
-            "seed": ipywidgets.IntText(trace.seed, description="seed", layout={"width": "120px"}),
-            "beside": chooser("beside", (NOBODY, *self.agents.names), NOBODY, "190px"),
+            "agent": chooser("agent", self.agents.names, first, "190px", "140px"),
+            "beside": chooser("beside", (NOBODY, *self.agents.names), NOBODY, "190px", "140px"),
+            "level": chooser("level", levels_with(trace.level), trace.level, "215px", "180px"),
+            "seed": ipywidgets.IntText(trace.seed, description="seed", layout={"width": "110px"}),
         }
         self.choice["seed"].style.description_width = "auto"
         self.buttons["record"] = button("record", "let these agents play this level", self.record, self.say)

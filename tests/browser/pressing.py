@@ -35,12 +35,12 @@ def until(said, expected, seconds=15.0):
 
 
 class Widget:
-    """One widget in a page, found by one of its buttons."""
+    """One widget in a page, found by one of its buttons (and by one that it has not)."""
 
-    def __init__(self, page, with_button: str) -> None:
+    def __init__(self, page, with_button: str, without: str = "no such button") -> None:
         self.page = page
-        button = page.get_by_role("button", name=with_button, exact=True)
-        self.at = page.locator(".metarim-widget", has=button).first
+        has, has_not = (page.get_by_role("button", name=name, exact=True) for name in (with_button, without))
+        self.at = page.locator(".metarim-widget").filter(has=has, has_not=has_not).first
         self.at.wait_for(timeout=60_000)
         self.show()
 

@@ -229,10 +229,7 @@ def test_what_if(opened, trace):
 
 def test_field_view(opened, trace):
     page, size = opened[0].page, opened[1]
-    field = Widget(page, "next")
-    field = Widget(page, "back") if "value drop" in field.names() else field
-    field.at = page.locator(".metarim-widget", has=page.get_by_text("with a cleared memory")).first
-    field.show()
+    field = Widget(page, "next", without="end")
     fits_across(field, size)
     agent = trace.agent
     now = int(re.search(r"At step (\d+)", field.text()).group(1))
