@@ -117,6 +117,8 @@ def _panel(controls: list[Any], draw: Callable[[], str], button: bool = False) -
     import ipywidgets as widgets
 
     picture = widgets.HTML()
+    for control in controls:
+        control.style.description_width = "initial"  # else long names are cut
 
     def show(_: Any = None) -> None:
         try:

@@ -47,6 +47,7 @@ from ..analysis.statistics import Estimate, interquartile_mean, stratified_boots
 from ..analysis.verdicts import verdict
 from ..config import bounded, check, from_dict
 from ..errors import unknown
+from ..machine import fixed_threads
 from ..training.timescales import Clock, TimeScales, make_clocks
 
 WORLDS = ("what", "where", "nothing")
@@ -195,6 +196,7 @@ def learn(way: str | Miniature = "slow clock", *, seeds: Sequence[int] = SEEDS, 
     return learn_all([c], seeds)[0]
 
 
+@fixed_threads(1)  # as small as these networks are, several threads would only wait for each other
 def learn_all(settings: Sequence[Miniature], seeds: Sequence[int]) -> list[Found]:
     """`learn` for settings that differ in their rates alone, side by side: as many rows as settings times seeds."""
     c, S = settings[0], len(seeds)
@@ -343,7 +345,6 @@ if __name__ == "__main__":
 
     from ..files import write_json
 
-    torch.set_num_threads(1)  # as large as these networks are
     path = Path(__file__).parents[1] / "data" / "miniature.json"
     about = {"command": "python -m metarim_lite.experiments.miniature", "rule": RULE, "seeds": SEEDS}
     write_json(path, about | {"rows": [asdict(row) for row in make_table()]})
