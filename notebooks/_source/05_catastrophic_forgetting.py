@@ -189,8 +189,8 @@ my_choice.happened("c")
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Gone, or overlaid?
 #
-# Our LSTM's first column says that it does not open doors as it did. It does not say what is missing: does it no longer
-# find the door? Does it stand before it and not know what to do? So we look closer.
+# Where a column falls, the matrix does not say what is missing. Does the agent no longer find the door? Does it stand
+# before it and not know what to do? So we look closer.
 #
 # The agent *as it was after stage 1* plays 100 levels of **open**. The agent *as it is after stage 3* watches: it gets
 # the same views at the same steps, but decides nothing. Where the first one opens the door, how probable was that act
@@ -226,9 +226,9 @@ chance_then, chance_now = at_the_goal(then, now, doors)
 print(f"where the door was opened: probability of that act {chance_then:.2f} after stage 1, {chance_now:.2f} after 3")
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
-# An act that was of no use for 60,000 steps has become improbable. Is the knowledge that made it probable *gone*, or
-# does it lie under something? **Train again on open**: the agent after stage 3, and beside it a new one. The old hand
-# is back at the door
+# An act that is of no use for 60,000 steps may become improbable. Is the knowledge that made it probable then *gone*, or
+# does it lie under something? **Train again on open**: the agent after stage 3, and beside it a new one. The old hand is
+# back at the door
 #
 # - **a** sooner than the new one learns it: something was left;
 # - **b** at the same time: nothing was;
