@@ -225,8 +225,8 @@ def test_without_package_and_address_the_first_cell_says_in_one_sentence_what_to
 def test_the_first_cell_installs_what_is_missing_keeps_torch_and_numpy_and_prints_one_line(missing, capsys):
     exec(install_cell("https://github.com/someone/somewhere"), {})
     ((command, kept),) = missing
-    assert command[1:5] == ["-m", "pip", "install", "-q"]
-    assert command[-1] == "git+https://github.com/someone/somewhere"
+    constraints = command[6]
+    assert command[1:] == ["-m", "pip", "install", "-q", "-c", constraints, "git+https://github.com/someone/somewhere"]
     assert kept.splitlines() == [f"{name}=={version(name)}" for name in ("torch", "numpy")]  # ipywidgets is not there
     assert capsys.readouterr().out == f"installed metarim_lite {version('metarim-lite')}\n"
 
