@@ -392,6 +392,13 @@ trouble(CHEATING, "writes noise", "far more|no answer", body("import os", noise)
 trouble(CHEATING, "claims to be judged", "no answer",
         body(*FORGE.replace('"answered", ["tuple", [True, True]], ["dict", []], ""',
         '"passed", 3').splitlines()))  # fmt: skip
+DRIP = """import os, struct, time
+for fd in range(3, 64):
+    try: os.write(fd, struct.pack('<II', 1000, 0))
+    except OSError: continue
+    while True: os.write(fd, b' '); time.sleep(0.02)
+"""
+trouble(RESOURCES, "an answer in drops", "no answer within", body(*DRIP.splitlines()))
 outside = "import os; open(os.path.expanduser('~/mine'), 'w').write('x'); open('@OUTSIDE@/x', 'w')"
 trouble(CHEATING, "writes elsewhere", "may not write files", body(outside))
 around = "[c.creat(p, 0o777) for p in (b'@OUTSIDE@/a', b'/tmp/metarim-hostile', b'/dev/shm/metarim-hostile')]"

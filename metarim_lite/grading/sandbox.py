@@ -190,6 +190,7 @@ class Child:
     def __init__(self, nursery: Nursery, pid: int, line: socket.socket, folder: Path, limits: Limits) -> None:
         self.pid, self._nursery, self._line, self._folder, self._limits = pid, nursery, line, folder, limits
         self._until = time.monotonic() + limits.clock
+        self._looked = 0.0
         self._ending: dict[str, Any] | None = None
         line.setblocking(False)
 
@@ -248,13 +249,19 @@ class Child:
             Ended: time is up, or the folder is full.
         """
         lines = [self._line]
-        while not any(select.select([] if writing else lines, lines if writing else [], [], 0.1)):
-            if time.monotonic() > self._until:
+        ready = False
+        while not ready:
+            ready = any(select.select([] if writing else lines, lines if writing else [], [], 0.1))
+            now = time.monotonic()
+            if now > self._until:  # whatever it sends: a byte now and then is no answer either
                 self.end()
                 raise Ended(
                     f"your code gave no answer within {self._limits.clock:g} seconds; look for a loop without an end, "
                     "or for something that it waits for."
                 )
+            if ready and now < self._looked + 0.1:
+                return
+            self._looked = now
             with os.scandir(self._folder) as entries:
                 sizes = [entry.stat(follow_symlinks=False).st_size for entry in entries]
             if len(sizes) > MOST_FILES or sum(sizes) > MOST_FOLDER_BYTES:

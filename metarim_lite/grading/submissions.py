@@ -122,9 +122,10 @@ def _in_folder(folder: Path, above: tuple[str, ...]) -> Iterator[Entry]:
         elif path.is_dir():
             below = list(_in_folder(path, parts)) if len(parts) < DEEPEST else []
             yield from below or ([(parts, None)] if not above else [])
+        elif path.suffix in (".ipynb", ".zip") and not stat.S_ISREG(path.stat().st_mode):
+            yield parts, File(path, problem="what was handed in is no ordinary file.")
         elif path.suffix == ".ipynb":
-            ordinary = stat.S_ISREG(path.lstat().st_mode)
-            yield parts, File(path, problem="" if ordinary else "what was handed in is no ordinary file.")
+            yield parts, File(path)
         elif path.suffix == ".zip":
             yield from _in_zip(path, parts)
 
