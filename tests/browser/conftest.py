@@ -132,7 +132,7 @@ class Opened:
         done = self.page.evaluate(
             """() => Promise.race([
                 window.jupyterapp.commands.execute("notebook:run-all-cells").then(() => "done"),
-                new Promise(late => setTimeout(() => late("not done in four minutes"), 240000))])"""
+                new Promise(late => setTimeout(() => late("not done in ten minutes"), 600000))])"""
         )
         assert done == "done"
 
