@@ -29,6 +29,8 @@ What it says:
       four of six active, weight from random queries, no messages                       .41
       four of six active, weight learned, no messages                                   .45
       the whole RIM: four of six, weight learned, messages                      .48 .40 .40
+      ... as the package draws it, but an active module reads with weight 1, and
+          the queries learn straight through, by the derivative of its logarithm .35
 
   So six small LSTMs learn as one large one does. A weight on the input that changes with input and state is what
   slows learning; competition and messages cost little beside it. One to three seeds a line: a lead, no proof.
