@@ -244,3 +244,9 @@ def test_the_list_of_exercises_is_a_line_of_json_for_each(capsys):
 def test_a_reference_has_types_for_all_arguments():
     for exercise in EXERCISES.values():
         assert list(exercise.inputs) == list(inspect.signature(exercise.reference).parameters)
+
+
+def test_parameters_that_are_called_alike_are_counted_apart():
+    """A real agent's encoder has several layers, whose weights have one short name."""
+    names = ["encoder.weight", "encoder.weight", "modules.W_in"]
+    assert EXERCISES["split_parameters"].reference(names, ["modules"], ["encoder"]).tolist() == [2, 2, 1]

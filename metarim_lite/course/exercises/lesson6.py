@@ -49,15 +49,15 @@ $$\text{names}\,[P] \to \text{clock}\,[P]: \quad 1 \text{ fast}, \quad 2 \text{ 
 )  # fmt: skip
 def split_parameters(names: list, fast: list, slow: list) -> Int[Tensor, "P"]:
     """By `find_groups`, which the trainer's clocks are made with."""
-    parameters = {name: nn.Parameter(torch.zeros(1)) for name in names}
+    parameters = [(name, nn.Parameter(torch.zeros(1))) for name in names]  # of an encoder's layers some are called alike
     groups: dict[str, list[nn.Parameter]] = {name.split(".")[0]: [] for name in NAMES}
-    for name, p in parameters.items():
+    for name, p in parameters:
         groups[name.split(".")[0]].append(p)
-    agent = SimpleNamespace(named_parameters=parameters.items, parameter_groups=lambda: groups)
+    agent = SimpleNamespace(named_parameters=lambda: parameters, parameter_groups=lambda: groups)
     frozen = tuple(g for g in groups if g not in (*fast, *slow))
     found = find_groups(agent, TimeScales(fast=tuple(fast), slow=tuple(slow), frozen=frozen))
     clock = {id(p): FAST if g in fast else SLOW if g in slow else 0 for g, ps in found.items() for p in ps}
-    return torch.tensor([clock[id(p)] for p in parameters.values()])
+    return torch.tensor([clock[id(p)] for _, p in parameters])
 
 
 def _by_rule(names: Sequence[str], fast: Sequence[str], slow: Sequence[str], rest: int = 0) -> Tensor:
