@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 READY := $(VENV)/.ready
+BROWSER_TESTS ?= tests/browser
 
 .PHONY: help setup demo test test-browser lab bench check build clean
 .DEFAULT_GOAL := help
@@ -24,11 +25,11 @@ demo: $(READY)  ## meta-train an agent, evaluate it, write curves and a replay t
 
 test: $(READY)  ## all tests: package, notebooks, solutions
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --dist worksteal
-	$(RUN)/python -m pytest -q --nbval notebooks solutions
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --dist loadfile --nbval notebooks solutions
 
 test-browser: $(READY)  ## widgets, lessons and the replay page in a real browser (Chromium, if there is one)
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
-	METARIM_BROWSER=1 $(RUN)/python -m pytest -q -s -rs tests/browser
+	METARIM_BROWSER=1 $(RUN)/python -m pytest -q -s -rs $(BROWSER_TESTS)
 
 lab: $(READY)  ## open JupyterLab at lesson 00
 	$(RUN)/jupyter lab notebooks/00_start_here.ipynb

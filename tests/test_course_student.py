@@ -27,7 +27,12 @@ from metarim_lite.course.student import (
 from metarim_lite.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
-LESSON = "03_attention_bottlenecks"
+LESSON, FIRST = "03_attention_bottlenecks", "input_attention"
+OTHERS = [  # solved, where a submission has an answer
+    "active_set        2 / 2  passed",
+    "gradient_paths    3 / 3  passed",
+    "communicate       3 / 3  passed",
+]
 SOLVED = """\
 def input_attention(h, x, W_q, W_e, W_v):
     s = torch.einsum("bnh,nhk,bk->bn", h, W_q, x @ W_e) / W_q.shape[-1] ** 0.5
@@ -38,22 +43,27 @@ SHARING = SOLVED.replace(".softmax(-1)", ".softmax(1)")
 
 
 def submission(folder: Path, answer: str | None = None, **changes) -> Path:
-    """The exercise notebook with `answer` written into it, saved under another name."""
+    """The exercise notebook, saved under another name. With an `answer`, this is written into its first exercise, and
+    our solutions into the others. Of that exercise cells change, too."""
     notebook = nbformat.read(ROOT / "exercises" / f"{LESSON}.ipynb", 4)
+    solutions = nbformat.read(ROOT / "solutions" / f"{LESSON}.ipynb", 4)
+    ours = {of["exercise"]: c.source for c in solutions.cells
+            if (of := c.metadata.get("metarim", {})).get("role") == "answer"}  # fmt: skip
     for cell in notebook.cells:
-        role = cell.metadata.get("metarim", {}).get("role")
-        if role == "answer" and answer is not None:
-            cell.source = answer
-        if role in changes:
-            cell.update(changes[role])
+        of = cell.metadata.get("metarim", {})
+        if of.get("role") == "answer" and answer is not None:
+            cell.source = answer if of["exercise"] == FIRST else ours[of["exercise"]]
+        if of.get("exercise") == FIRST and of.get("role") in changes:
+            cell.update(changes[of["role"]])
     path = folder / "my copy.ipynb"
     nbformat.write(notebook, path)
     return path
 
 
 def result(path: Path) -> Result:
-    (one,) = inspect_notebook(path, ROOT).results
-    return one
+    first, *others = inspect_notebook(path, ROOT).results
+    assert first.exercise == FIRST and all(other.says == "passed" for other in others)
+    return first
 
 
 def test_a_solved_notebook_gets_all_points_and_exit_code_zero(tmp_path, capsys):
@@ -63,16 +73,20 @@ def test_a_solved_notebook_gets_all_points_and_exit_code_zero(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == [
         "exercise         points  result",
         "input_attention   3 / 3  passed",
-        "total             3 / 3",
+        *OTHERS,
+        "total            11 / 11",
     ]
     assert path.read_bytes() == before
 
 
 def test_the_unsolved_notebook_fails_exactly_at_its_check_and_is_not_attempted():
-    notebook = nbformat.read(ROOT / "exercises" / f"{LESSON}.ipynb", 4)
+    published = nbformat.read(ROOT / "solutions" / f"{LESSON}.ipynb", 4)
+    notebook = prepare(nbformat.read(ROOT / "exercises" / f"{LESSON}.ipynb", 4), published)
     code = [c for c in notebook.cells if c.cell_type == "code"]
     failures = _run(notebook)
-    assert [code[number].id for number in failures] == ["input_attention-check"]  # the cell after it ran
+    exercises = [cell.metadata["metarim"]["exercise"] for cell in code if cell.id.endswith("-check")]
+    assert exercises[0] == FIRST and len(exercises) == 4
+    assert [code[number].id for number in failures] == [f"{name}-check" for name in exercises]  # all other cells ran
     assert _result("input_attention", code, failures) == Result("input_attention", 0, 3, "not attempted")
 
 
@@ -85,14 +99,15 @@ def test_a_wrong_answer_is_told_its_mistake_and_exit_code_one(tmp_path, capsys):
         "exercise         points  result",
         "input_attention   0 / 3  your weights sum to 1 over the modules; they should sum to 1 over {null,",
         "                         input}, for each module by itself (look at the `dim` of your softmax).",
-        "total             0 / 3",
+        *OTHERS,
+        "total            8 / 11",
     ]
 
 
 def test_an_answer_that_does_not_parse_is_told_so(tmp_path):
     found = inspect_notebook(submission(tmp_path, "def input_attention(h, x:\n    pass"), ROOT)
     assert found.results[0].points == 0 and found.results[0].says.startswith("your cell fails: SyntaxError")
-    assert found.remarks == []  # the cells that use the answer fail too, which is no news
+    assert found.remarks == []  # the cell that uses the answer fails too, which is no news
 
 
 HOSTILE = SOLVED.replace("    return", "    raise ValueError('✓ größe → “x”')\n    return")
@@ -187,8 +202,8 @@ def test_a_notebook_saved_without_cell_ids_is_still_understood(tmp_path):
         cell.id = f"new-{number}"
     published = nbformat.read(ROOT / "solutions" / f"{LESSON}.ipynb", 4)
     prepared = prepare(notebook, published)
-    (check,) = [c for c in prepared.cells if c.metadata.get("metarim", {}).get("role") == "check"]
-    assert check.outputs and check.execution_count
+    checks = [c for c in prepared.cells if c.metadata.get("metarim", {}).get("role") == "check"]
+    assert len(checks) == 4 and all(check.outputs and check.execution_count for check in checks)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ Right for an honest self-check, no protection against a dishonest one: the code 
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -286,12 +287,24 @@ def _reason(failure: str) -> str:
 
 
 def _remarks(cells: list[Any], failures: dict[int, str], results: list[Result]) -> Any:
-    """A line for each failing cell, but for those that fail because an exercise is not solved."""
-    passed = {r.exercise for r in results if r.passed}
+    """A line for each failing cell, but for those that fail because an exercise is not solved, or for want of a name
+    that a cell above them was to set and failed."""
+    passed, lost = {r.exercise for r in results if r.passed}, set()
     for number, failure in sorted(failures.items()):
         cell = cells[number] if 0 <= number < len(cells) else None
-        if cell is None or ((role := _role(cell)) and role[0] not in passed):
+        if cell is None:
             continue
         first = next((line for line in cell.source.splitlines() if line.strip()), "")
         why = "its output differs from the published one" if "outputs differ" in failure else _reason(failure)
-        yield f"code cell {number + 1} (`{first[:60]}`): {why}"
+        wants = re.search(r"NameError: name '(\w+)' is not defined", why)
+        if not ((role := _role(cell)) and role[0] not in passed) and not (wants and wants[1] in lost):
+            yield f"code cell {number + 1} (`{first[:60]}`): {why}"
+        lost |= _names_set(cell.source)
+
+
+def _names_set(source: str) -> set[str]:
+    try:
+        names = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name))
+        return {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    except SyntaxError:
+        return set()

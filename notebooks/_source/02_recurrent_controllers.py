@@ -22,6 +22,8 @@ from metarim_lite.models import ControllerState
 from metarim_lite.training.ppo import PPOConfig, cut_into_spans, gae, minibatch_rows, ppo_loss
 from metarim_lite.training.rollouts import Player
 
+torch.set_num_threads(1)  # in networks this small, several threads would only wait for each other
+
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## A memory that is carried along
 #
