@@ -526,9 +526,8 @@ def test_killed_in_the_middle_and_started_again_it_is_complete_and_nothing_twice
     assert second.returncode == 0 and f"{6 - done} graded, {done} unchanged" in said, said + progress
     assert "100%" in progress and [row["input_attention"] for row in rows(out)] == ["3"] * 6
     graded = [line.split("\t")[1:4] for line in (out / "log.txt").read_text(encoding="utf-8").splitlines()]
-    assert (
-        len(graded) == len(set(map(tuple, graded))) or done
-    )  # the last one's lines may be missing, none is there twice
+    # Of the one who was being written down at the kill the lines may be missing; nobody's are there twice.
+    assert len(graded) == len(set(map(tuple, graded))) >= 5
     until = time.monotonic() + 10
     while (left := left_of(tmp_path / "temporary")) and time.monotonic() < until:
         time.sleep(0.2)

@@ -25,7 +25,11 @@ body { background: #fff } table { border-collapse: collapse; width: 100%; margin
 th, td { text-align: left; padding: .4rem .6rem; vertical-align: top }
 tr { border-bottom: 1px solid #ddd } td.n { text-align: right; white-space: nowrap } small { color: #555 }
 .bar { display: flex; height: 1rem; min-width: 8rem } .bar span { height: 100% }
-.p { background: #0072b2 } .f { background: #e69f00 } .o { background: #ddd }
+.p { background: #0072b2 } .f { background: #e69f00 } .o { background: #ddd } ul { padding-left: 1.1rem }
+@media (max-width: 40rem) { body { font-size: 14px } th, td { padding: .3rem .25rem } .bar { min-width: 3rem }
+  code { overflow-wrap: anywhere; font-size: 12px } }
+@media (prefers-color-scheme: dark) { body { background: #1b1f24; color: #e6e9ec } tr { border-color: #444c56 }
+  small { color: #a8b1ba } .o { background: #57606a } a { color: #79c0ff } }
 """
 ENCLOSED = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
 
