@@ -6,7 +6,7 @@ RUN := $(VENV)/bin
 READY := $(VENV)/.ready
 BROWSER_TESTS ?= tests/browser
 
-.PHONY: help setup demo test test-browser lab bench check build clean
+.PHONY: help setup demo test browser test-browser lab bench check build clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -27,8 +27,10 @@ test: $(READY)  ## all tests: package, notebooks, solutions
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --dist worksteal
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --dist loadfile --nbval notebooks solutions
 
-test-browser: $(READY)  ## widgets, lessons and the replay page in a real browser (Chromium, if there is one)
+browser: $(READY)  ## what tests in a real browser need besides Chromium
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
+
+test-browser: browser  ## widgets, lessons and the replay page in a real browser (Chromium, if there is one)
 	METARIM_BROWSER=1 $(RUN)/python -m pytest -q -s -rs $(BROWSER_TESTS)
 
 lab: $(READY)  ## open JupyterLab at lesson 00
