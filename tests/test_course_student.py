@@ -250,3 +250,8 @@ def test_several_notebooks_are_checked_each_under_its_name(monkeypatch, capsys):
     assert "not attempted" in capsys.readouterr().out
     with pytest.raises(UserError, match="at least one"):
         check_notebooks([])
+
+
+def test_names_that_a_failed_cell_was_to_set_are_known_whatever_sets_them():
+    assert student._names_set("a = b\nfor c in d: pass\ndef f(x): return x\nclass G: pass") == {"a", "c", "f", "G"}
+    assert student._names_set("def broken(:") == set()

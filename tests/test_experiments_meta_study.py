@@ -187,15 +187,20 @@ def test_an_interval_is_drawn_where_its_numbers_are():
     assert float(left) == pytest.approx(middle - 0.2 * per) and float(right) == pytest.approx(196), "cut at the end"
 
 
+def test_a_setting_with_fewer_runs_than_the_other_is_said_to_have_fewer():
+    assert meta_page._runs({"runs": {"a": 6, "b": 6}, "frames": 4_000}) == "6 runs of each, 4,000 frames"
+    assert meta_page._runs({"runs": {"a": 5, "b": 6, "c": 6}, "frames": 4_000}) == "5 and 6 and 6 runs, 4,000 frames"
+
+
 def test_reports_as_html_keep_every_cell_and_escape_it():
     text = "One < two.\n\n| a | b |\n|---|---|\n| 1 | <x> |\n\n- first\n- second"
-    assert list(meta_page.html_of_tables(text)) == [
+    assert list(meta_page.html_of_report(text)) == [
         "<p>One &lt; two.</p>",
         '<div class="wide"><table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>&lt;x&gt;</td></tr></table></div>',
         "<ul><li>first</li><li>second</li></ul>",
     ]
     with pytest.raises(ml.UserError, match="no line of"):
-        list(meta_page.html_of_tables("| a |\n| 1 |"))
+        list(meta_page.html_of_report("| a |\n| 1 |"))
 
 
 def test_watched_modules_are_those_that_were_active(small_bank):

@@ -304,7 +304,8 @@ def _remarks(cells: list[Any], failures: dict[int, str], results: list[Result]) 
 
 def _names_set(source: str) -> set[str]:
     try:
-        names = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name))
-        return {node.id for node in names if isinstance(node.ctx, ast.Store)}
+        nodes = list(ast.walk(ast.parse(source)))
     except SyntaxError:
         return set()
+    assigned = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return assigned | {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef))}

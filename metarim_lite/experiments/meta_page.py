@@ -17,6 +17,8 @@ import numpy as np
 from ..analysis.plots import curves_in_panels
 from ..analysis.verdicts import NOT_SUPPORTED, RULES, SUPPORTED, UNDECIDED
 from ..errors import UserError
+from ..models import Agent, AgentConfig
+from ..models.controller import count_parameters
 from .claims import BOUND, CLAIMS, MEASURES, Claim, rules_digest
 from .conditions import CONDITIONS, HELD_OUT, SETTINGS, TUNING_SEEDS, WORLDS
 from .meta_plan import Tuning
@@ -58,8 +60,8 @@ The shaded band, ±{BOUND}, holds the differences that are too small to matter. 
 run:</p><ul>{"".join(f"<li><b>{escape(name)}</b>: {escape(of.about)}</li>" for name, of in MEASURES.items())}</ul>
 """
 LIMITATIONS = (
-    "Small agents (about 100,000 parameters), small worlds, a few million frames. The papers train longer, in larger "
-    "levels. What is not seen here may be there.",
+    "Small worlds and a few million frames. The papers train longer, in larger levels. What is not seen here may be "
+    "there.",
     "What the papers leave open (how often each clock ticks, for how long a slow span lasts, several sizes) was "
     "chosen by us. Another choice may give another answer; claim 12 looks at two of them.",
     "Every method gets the same small search of its rates, on two seeds. A method that needs another rate than those "
@@ -154,8 +156,9 @@ def _claim(claim: Claim, lines: Sequence[Line]) -> str:
 
 
 def _runs(line: Line) -> str:
-    counts = " and ".join(map(str, dict.fromkeys(line["runs"].values())))
-    return f"{counts} runs of each, {line['frames']:,} frames"
+    counts = list(line["runs"].values())
+    words = f"{counts[0]} runs of each" if len(set(counts)) == 1 else f"{' and '.join(map(str, counts))} runs"
+    return f"{words}, {line['frames']:,} frames"
 
 
 def interval_svg(line: Line) -> str:
@@ -186,7 +189,7 @@ def _conditions(rows: Sequence[Line]) -> Iterator[str]:
                 svg, words = curves_in_panels(_curves(here))
                 yield f'<div class="figure" role="img" aria-label="{escape(words)}">{svg}</div>'
                 yield f"<p class=quiet>{escape(words)}</p>"
-            yield "".join(html_of_tables(tables_of_condition(condition, here)))
+            yield "".join(html_of_report(tables_of_condition(condition, here)))
             names = dict.fromkeys(row["setting"] for row in here)
             known = [(name, SETTINGS[name].about) for name in names if name in SETTINGS]
             yield "<ul class=quiet>" + "".join(f"<li>{escape(n)}: {escape(words)}</li>" for n, words in known) + "</ul>"
@@ -204,7 +207,7 @@ def _curves(rows: Sequence[Line]) -> dict[str, list[tuple[Sequence[float], Seque
 
 
 def _sequence_study(name: str) -> str:
-    return "".join([f'<h3 id="{name}">{escape(name)}</h3>', *html_of_tables(str(shipped_study(name)))])
+    return "".join([f'<h3 id="{name}">{escape(name)}</h3>', *html_of_report(str(shipped_study(name)))])
 
 
 def _of_these_runs(rows: Sequence[Line]) -> list[str]:
@@ -221,11 +224,13 @@ def _of_these_runs(rows: Sequence[Line]) -> list[str]:
             f"{untuned} of {len(rows)} runs have the rates that their method comes with, and no search of their own. "
             "Those rates were found in a larger search for an LSTM, a RIM and a Meta-RIM; for others they are a guess."
         )
+    sizes = (f"{count_parameters(Agent(AgentConfig(controller=name))):,} ({name})" for name in ("rim", "lstm"))
+    words.append(f"Agents are small; unless a setting says otherwise, they have {' or '.join(sizes)} parameters.")
     devices = ", ".join(f"{WORLDS[d]} worlds on a {d}" for d in dict.fromkeys(row["device"] for row in rows))
     return words + ([f"Runs had {devices}."] if devices else [])
 
 
-def html_of_tables(text: str) -> Iterator[str]:
+def html_of_report(text: str) -> Iterator[str]:
     """Markdown as our own reports write it, paragraphs, tables and lists, as HTML.
 
     Raises:
