@@ -29,7 +29,8 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "metarim_lite"
 WANTED = 0.9  # share that has to be noticed
-PATIENCE = 300  # seconds until a test run that hangs is stopped; a hanging test is a failing test
+PATIENCE = 20  # a test run that takes so many times as long as without the mistake hangs, and a hanging test fails
+AT_LEAST, AT_MOST = 120.0, 1800.0  # seconds; what a run without a mistake may take
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,11 @@ class Mistake:
         return source.replace(self.old, self.new)
 
 
-def run_tests(names: tuple[str, ...], mistake: Mistake | None = None) -> tuple[str, str]:
-    """(outcome, one line about it) of the tests on a copy of the package, with the mistake if there is one."""
+def run_tests(names: tuple[str, ...], mistake: Mistake | None = None, patience: float = AT_MOST) -> tuple[str, str]:
+    """(outcome, one line about it) of the tests on a copy of the package, with the mistake if there is one.
+
+    A run that takes longer than `patience` seconds is stopped.
+    """
     with tempfile.TemporaryDirectory(prefix="planted-") as folder:
         copy = Path(
             shutil.copytree(PACKAGE, Path(folder) / "metarim_lite", ignore=shutil.ignore_patterns("__pycache__"))
@@ -72,10 +76,10 @@ def run_tests(names: tuple[str, ...], mistake: Mistake | None = None) -> tuple[s
         try:
             # In the empty folder: with `-m`, Python puts the current one before PYTHONPATH.
             done = subprocess.run(
-                command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+                command, cwd=folder, env=environment, capture_output=True, text=True, timeout=patience, check=False
             )
         except subprocess.TimeoutExpired:
-            return "noticed", f"a test hung for {PATIENCE} s"
+            return ("noticed" if mistake else "error"), f"a test hung for {patience:.0f} s"
     lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     if done.returncode in (0, 1):
         said = lines[0].split(" - ")[0].split("::", 1)[-1] if lines else ""
@@ -83,6 +87,13 @@ def run_tests(names: tuple[str, ...], mistake: Mistake | None = None) -> tuple[s
     if lines and mistake is not None:  # the mistake broke the import, so that no test could be collected
         return "noticed", lines[0]
     return "error", (done.stdout + done.stderr).strip()[-300:]
+
+
+def timed(names: tuple[str, ...]) -> tuple[float, str, str]:
+    """(seconds, outcome, one line about it) of the tests without a mistake."""
+    began = time.monotonic()
+    outcome, about = run_tests(names)
+    return time.monotonic() - began, outcome, about
 
 
 def read_table() -> list[Mistake]:
@@ -107,15 +118,22 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="planted-levels-") as levels, ThreadPoolExecutor(asked.jobs) as pool:
         os.environ.setdefault("METARIM_CACHE", levels)
         sound = sorted({name for mistake in chosen.values() for name in mistake.tests})
-        for name, (outcome, about) in zip(sound, pool.map(lambda name: run_tests((name,)), sound), strict=True):
+        seconds = {}
+        for name, (spent, outcome, about) in zip(sound, pool.map(lambda name: timed((name,)), sound), strict=True):
             if outcome != "survived":
                 print(f"test_{name}.py fails without any mistake ({outcome}): {about}")
                 return 1
+            seconds[name] = spent
         if asked.unplanted:
             print(f"{len(sound)} test files pass on the untouched package")
             return 0
         began, counts = time.monotonic(), dict.fromkeys(("noticed", "survived", "does not apply", "error"), 0)
-        results = pool.map(lambda mistake: run_tests(mistake.tests, mistake), chosen.values())
+
+        def planted(mistake: Mistake) -> tuple[str, str]:
+            sound_run = sum(seconds[name] for name in mistake.tests)
+            return run_tests(mistake.tests, mistake, patience=max(AT_LEAST, PATIENCE * sound_run))
+
+        results = pool.map(planted, chosen.values())
         for (number, mistake), (outcome, about) in zip(chosen.items(), results, strict=True):
             counts[outcome] += 1
             print(
