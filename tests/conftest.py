@@ -1,10 +1,14 @@
 """Shared by all tests: a private cache of levels, few threads, and a small bank."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from contextlib import nullcontext
 
-os.environ.setdefault("METARIM_CACHE", tempfile.mkdtemp(prefix="metarim-test-cache-"))
+if "METARIM_CACHE" not in os.environ:  # workers and what tests start inherit it
+    os.environ["METARIM_CACHE"] = tempfile.mkdtemp(prefix="metarim-test-cache-")
+    atexit.register(shutil.rmtree, os.environ["METARIM_CACHE"], ignore_errors=True)
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
