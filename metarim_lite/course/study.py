@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from ..experiments.claims import judge
-from ..experiments.meta_shipped import shipped_rows
+from ..analysis.plots import curves_in_panels
+from ..experiments.meta_shipped import curves_by_setting, judged, shipped_rows
 from ..experiments.miniature import middle
 from .figures import COLORS, MARKERS
 
@@ -16,7 +16,7 @@ def study_table(claims: Collection[int], conditions: Collection[str]) -> Any:
     from IPython.display import Markdown
 
     lines = ["| claim | condition | A − B | difference | runs | verdict |", "|---|---|---|---|---|---|"]
-    for line in judge(shipped_rows()):
+    for line in judged(shipped_rows()):
         if line["claim"] in claims and line["condition"] in conditions:
             effect = "–"
             if line["effect"] is not None:
@@ -24,6 +24,23 @@ def study_table(claims: Collection[int], conditions: Collection[str]) -> Any:
             cells = [f"{line['claim']} {line['name']}", line["condition"], line["comparison"], effect]
             lines.append("| " + " | ".join(map(str, [*cells, line["seeds"], line["verdict"]])) + " |")
     return Markdown("\n".join(lines))
+
+
+def study_curves(condition: str, settings: Sequence[str], device: str = "cpu") -> None:
+    """Show learning curves in a notebook: a panel for each of these settings, the first of them behind all others.
+
+    Where no run of a setting is shipped, it is named instead.
+    """
+    from IPython.display import SVG, Markdown, display
+
+    rows = [row for row in shipped_rows() if (row["condition"], row["device"]) == (condition, device)]
+    found = curves_by_setting(row for row in rows if row["setting"] in settings)
+    if found:
+        svg, words = curves_in_panels({name: found[name] for name in settings if name in found})
+        display(SVG(svg))
+        display(Markdown(f"*The figure in words: {words}*"))
+    if missing := [name for name in settings if name not in found]:
+        display(Markdown(f"No run is shipped of: {', '.join(missing)}."))
 
 
 def draw_scores(ax: Any, shipped: dict[str, Sequence[float]], yours: dict[str, Sequence[float]]) -> str:

@@ -22,7 +22,7 @@ from ..models.controller import count_parameters
 from .claims import BOUND, CLAIMS, MEASURES, Claim, rules_digest
 from .conditions import CONDITIONS, HELD_OUT, SETTINGS, TUNING_SEEDS, WORLDS
 from .meta_plan import Tuning
-from .meta_shipped import about_rows, compact, interval_in_words, judged, tables_of_condition
+from .meta_shipped import about_rows, compact, curves_by_setting, interval_in_words, judged, tables_of_condition
 from .studies import shipped_study
 from .study_settings import STUDIES
 
@@ -186,24 +186,13 @@ def _conditions(rows: Sequence[Line]) -> Iterator[str]:
                 continue
             yield f"<h2>All runs: {_where(condition, device)}</h2><p>{escape(about.about)}</p>"
             if all("curve" in row for row in here):
-                svg, words = curves_in_panels(_curves(here))
+                svg, words = curves_in_panels(curves_by_setting(here))
                 yield f'<div class="figure" role="img" aria-label="{escape(words)}">{svg}</div>'
                 yield f"<p class=quiet>{escape(words)}</p>"
             yield "".join(html_of_report(tables_of_condition(condition, here)))
             names = dict.fromkeys(row["setting"] for row in here)
             known = [(name, SETTINGS[name].about) for name in names if name in SETTINGS]
             yield "<ul class=quiet>" + "".join(f"<li>{escape(n)}: {escape(words)}</li>" for n, words in known) + "</ul>"
-
-
-def _curves(rows: Sequence[Line]) -> dict[str, list[tuple[Sequence[float], Sequence[float]]]]:
-    """Setting -> of each run where held-out success was measured, and what it was; 0 from a divergence on."""
-    found: dict[str, list[tuple[Sequence[float], Sequence[float]]]] = {}
-    for row in rows:
-        frames, success = list(row["curve"]["frames"]), list(row["curve"]["success"])
-        if "diverged" in row:
-            frames, success = [*frames, frames[-1] + 1, row["planned"]], [*success, 0.0, 0.0]
-        found.setdefault(row["setting"], []).append((frames, success))
-    return found
 
 
 def _sequence_study(name: str) -> str:

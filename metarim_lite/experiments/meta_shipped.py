@@ -10,7 +10,7 @@ it say the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +159,17 @@ def _claim(claim: Claim, lines: Sequence[Line]) -> str:
     rules = [f"- {m}, {rule}: {MEASURES[m].about}. {RULES[rule].format(smallest=x)}" for m, rule, x in rules]
     parts = [f"## {claim.number}. {claim.sentence}", "\n".join(table), "\n".join(rules)]
     return "\n\n".join([*parts, f"The claim as a whole: {'; '.join(words)}."])
+
+
+def curves_by_setting(rows: Iterable[Line]) -> dict[str, list[tuple[Sequence[float], Sequence[float]]]]:
+    """Setting -> of each run where held-out success was measured, and what it was; 0 from a divergence on."""
+    found: dict[str, list[tuple[Sequence[float], Sequence[float]]]] = {}
+    for row in rows:
+        frames, success = list(row["curve"]["frames"]), list(row["curve"]["success"])
+        if "diverged" in row:
+            frames, success = [*frames, frames[-1] + 1, row["planned"]], [*success, 0.0, 0.0]
+        found.setdefault(row["setting"], []).append((frames, success))
+    return found
 
 
 def interval_in_words(line: Line) -> str:
