@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal of few letters shows "?" for the others, and no command fails
             stream.reconfigure(errors="replace")
+    if sys.argv[1:] == ["--version"]:
+        print(f"metarim-lite {metadata.version('metarim-lite')}")
+        return
     try:
         _read(sys.argv[1:])()
     except UserError as error:

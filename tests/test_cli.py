@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,11 @@ def test_help_lists_every_command():
     shown = metarim("--help")
     assert shown.returncode == 0
     assert all(name in shown.stdout for name in COMMANDS)
+
+
+def test_the_version_is_that_of_the_project():
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert metarim("--version").stdout == f"metarim-lite {project['version']}\n"
 
 
 @pytest.fixture
