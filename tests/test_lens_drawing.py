@@ -58,7 +58,7 @@ def boxes(parent, x=0.0, y=0.0, scale=1.0):
                 yield e, left, top - 0.8 * size, left + wide, top
 
 
-@pytest.mark.parametrize("form", ["wide", "narrow", "half"])
+@pytest.mark.parametrize("form", ["wide", "narrow", "half", "brief"])
 @pytest.mark.parametrize("name", ODD_TRACES)
 def test_every_step_of_every_kind_of_trace_is_one_wellformed_picture(name, form):
     trace = make_trace(**ODD_TRACES[name])
@@ -70,7 +70,7 @@ def test_every_step_of_every_kind_of_trace_is_one_wellformed_picture(name, form)
         assert not re.search(r"\bnan\b|\binf\b", step_svg(trace, t).split("</desc>")[1])
 
 
-@pytest.mark.parametrize(("form", "shown"), [("narrow", 400), ("half", 400), ("wide", 880)])
+@pytest.mark.parametrize(("form", "shown"), [("narrow", 400), ("half", 400), ("brief", 400), ("wide", 880)])
 def test_words_are_large_enough_to_read_where_the_form_is_shown(form, shown):
     """At least 9 pixels high at the width (in pixels) that a phone or a laptop gives it."""
     for t in (0, 24):

@@ -71,7 +71,7 @@ def test_two_runs_stand_side_by_side_and_the_shorter_one_waits_at_its_end():
     assert len(data["steps"]) == 10
     for t, step in enumerate(data["steps"]):
         drawn = "\n".join(data["lines"][i] for i in step)
-        assert drawn == picture_html(long, t, short) and drawn.count("<svg") == 2
+        assert drawn == picture_html(long, t, short) and drawn.count("<svg") == 4  # for wide places and for narrow ones
         assert describe(long, t) in data["captions"][t] and describe(short, min(t, 4)) in data["captions"][t]
 
 

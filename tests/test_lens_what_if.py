@@ -179,7 +179,7 @@ def test_the_widget_shows_change_and_control_beside_the_original(trace):
     widget.modules[0].value, widget.modules[1].value = False, True
     widget.buttons["play"].click()
     assert widget.result.changed.interventions == (ModulesOff((1,), start=2),)
-    assert widget.screen.value.count("<svg") == 2 and "module 1 off from step 2" in widget.screen.value
+    assert widget.screen.value.count("<svg") == 4 and "module 1 off from step 2" in widget.screen.value
     changed = widget.screen.value
     widget.beside.value = "the control"
     assert str(widget.result.control.interventions[0]) in widget.screen.value and widget.screen.value != changed
@@ -210,6 +210,14 @@ def test_mistakes_are_said_in_the_widget_and_it_goes_on(trace, monkeypatch):
     monkeypatch.setattr("metarim_lite.lens.what_if_widget.compare", fail)
     widget.buttons["play"].click()
     assert "ZeroDivisionError: division by zero" in widget.verdict.value
+
+
+def test_where_a_cell_is_edited_the_picture_takes_clicks(trace):
+    widget = ml.WhatIf(trace, t=2)
+    assert "onclick" not in widget.screen.value
+    widget.kind.value = "edit a cell"
+    across, down, _ = trace.worlds[0].cells(0).shape
+    assert f"r.width/{across},r.height/{down}" in widget.screen.value and "metarim-cell" in widget.cell._dom_classes
 
 
 def test_counting_over_levels_says_the_difference_and_can_be_stopped(trace, small_bank, monkeypatch):

@@ -9,6 +9,7 @@ from typing import Any
 from ..analysis.plots import COLORS
 from ..errors import UserError
 from ..experiments.miniature import WAYS, WORLDS, Found, Miniature, learn
+from ..lens.controls import in_order
 from ..models import GROUPS
 from ..training.methods import METHODS, spending
 from ..training.ppo import PPOConfig
@@ -134,7 +135,7 @@ def _panel(controls: list[Any], draw: Callable[[], str], button: bool = False) -
         for control in controls:
             control.observe(show, names="value")
     show()
-    return widgets.VBox([widgets.Box(controls, layout=widgets.Layout(flex_flow="row wrap")), picture])
+    return in_order(widgets.VBox([widgets.Box(controls, layout=widgets.Layout(flex_flow="row wrap")), picture]))
 
 
 def _picture(figure: Any, words: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
+from time import monotonic
 from typing import Any
 
 import ipywidgets
@@ -14,6 +15,7 @@ from ..errors import UserError
 from .page import sentence_html
 
 Show = Callable[[str], None]
+LATE = 0.5  # seconds after a press in which a field's change still belongs to it
 
 
 def row(*parts: Any, width: str = "100%") -> Any:
@@ -37,14 +39,41 @@ def guarded(act: Callable[..., Any], show: Show) -> Callable[..., None]:
     return acting
 
 
-def button(label: str, tip: str, act: Callable[[], None], show: Show, width: str = "auto", key: str = "") -> Any:
-    """A button that acts. `key`: the name by which `keyboard` finds it."""
+def button(
+    label: str, tip: str, act: Callable[[], None], show: Show, width: str = "auto", key: str = "",
+    reads: Sequence[Any] = (),
+) -> Any:  # fmt: skip
+    """A button that acts. `key`: the name by which `keyboard` finds it. `reads`: fields of which it uses what was
+    typed."""
     made = ipywidgets.Button(description=label, tooltip=tip, layout={"width": width, "padding": "0 9px"})
     if key:
         made.add_class(f"metarim-key-{key}")
-    run = guarded(act, show)
+    run = with_latecomers(guarded(act, show), reads)
     made.on_click(lambda _: run())
     return made
+
+
+def with_latecomers(act: Callable[[], None], fields: Sequence[Any]) -> Callable[[], None]:
+    """`act`, which reads these fields and raises nothing, done once more when one of them changes right after it.
+
+    A front end sends a press at once, but what a field says only when the kernel has answered what that field said
+    before. So of two quick changes the second may come after the press that it came before.
+    """
+    done, inside = -LATE, False
+
+    def acting() -> None:
+        nonlocal done, inside
+        inside = True
+        act()
+        done, inside = monotonic(), False
+
+    def late(_: Any) -> None:
+        if not inside and monotonic() - done < LATE:
+            acting()
+
+    for field in fields:
+        field.observe(late, names="value")
+    return acting
 
 
 def chooser(label: str, options: Any, value: Any, width: str = "230px", least: str = "90px") -> Any:
@@ -146,7 +175,22 @@ def whole(widget_parts: list[Any]) -> Any:
     """The parts below each other, as one widget that `keyboard` finds its buttons in."""
     box = ipywidgets.VBox(widget_parts)
     box.add_class("metarim-widget")
-    return box
+    return in_order(box)
+
+
+def in_order(widget: Any) -> Any:
+    """The widget, all of whose parts are heard by the kernel's main thread: one after the other, and an interrupt
+    reaches what they do.
+
+    JupyterLab asks for another thread (a subshell), and ipykernel 7.4 takes for each part the thread from which that
+    part was last changed. What is typed in a field may then be heard after a press of the button beside it that came
+    later, and two callbacks may run at once. There is no public switch for it.
+    """
+    if hasattr(widget.comm, "_reply_subshell_for"):
+        widget.comm._reply_subshell_for = lambda data, default: None
+    for part in getattr(widget, "children", ()):
+        in_order(part)
+    return widget
 
 
 def live(widget: Any) -> dict[str, Any]:

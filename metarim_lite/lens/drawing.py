@@ -37,7 +37,8 @@ WIDTH, HEIGHT = 960, 600
 LEFT, MIDDLE, RIGHT = 20, 308, 940  # the frame and actions left of MIDDLE, the modules right of it
 FRAME, SIDE = 256, 264  # width of the frame, of the actions
 NARROW, EDGE, SMALL_FRAME = 460, 14, 200  # width and margin of a drawing in one column, and of the frame in it
-FORMS = ("wide", "narrow", "half")
+BRIEF_FRAME = 174
+FORMS = ("wide", "narrow", "half", "brief")
 
 
 def step_svg(trace, t: int, frame: bool = True, form: str = "wide") -> str:
@@ -48,7 +49,8 @@ def step_svg(trace, t: int, frame: bool = True, form: str = "wide") -> str:
         t: 0 … T.
         frame: False leaves the picture of the world out.
         form: "wide" (960 x 600) for a screen, "narrow" (460 wide, one column) for a phone, "half" (narrow, without the
-            communication) for two runs side by side.
+            communication) for two runs side by side, "brief" (without the cards of the modules, too: who was active
+            is in the timeline) for two runs below each other on a phone.
 
     Returns an SVG document as a string, one element a line. Raises UserError when t is out of range, or there is no
     such form.
@@ -61,29 +63,28 @@ def step_svg(trace, t: int, frame: bool = True, form: str = "wide") -> str:
         data = base64.b64encode(frame_png(trace, t)).decode()
         image = f'<image x="0" y="0" width="{FRAME}" height="{FRAME}" href="data:image/png;base64,{data}"/>'
         world.insert(0, image)
-    draw = _wide if form == "wide" else _column
-    width, height, drawn = draw(trace, t, world, form != "half")
+    width, height, drawn = _wide(trace, t, world) if form == "wide" else _column(trace, t, world, form)
     return document(width, height, drawn, f"Step {t} of {trace.num_steps}", describe(trace, t))
 
 
-def _wide(trace, t: int, world: list[str], communication: bool) -> tuple[int, int, list[str]]:
+def _wide(trace, t: int, world: list[str]) -> tuple[int, int, list[str]]:
     drawn = [*_header(trace, t), *placed(world, LEFT, 72)]
     drawn.append(text(LEFT, 342, "lighter cells: what the agent sees", size=12, fill=QUIET))
-    drawn += module_picture(trace, t, MIDDLE, RIGHT - MIDDLE, communication)
+    drawn += module_picture(trace, t, MIDDLE, RIGHT - MIDDLE)
     drawn += _deed(trace, t, LEFT, 370, SIDE, 26)
     drawn += timeline_picture(trace, t, MIDDLE, RIGHT - MIDDLE)
     return WIDTH, HEIGHT, drawn
 
 
-def _column(trace, t: int, world: list[str], communication: bool) -> tuple[int, int, list[str]]:
+def _column(trace, t: int, world: list[str], form: str) -> tuple[int, int, list[str]]:
     """Everything below each other; only the actions stand beside the world."""
-    across = NARROW - 2 * EDGE
+    across, frame = NARROW - 2 * EDGE, SMALL_FRAME if form != "brief" else BRIEF_FRAME
     drawn, top = _narrow_header(trace, t)
-    drawn += placed(world, EDGE, top, SMALL_FRAME / FRAME)
-    drawn += _deed(trace, t, EDGE + SMALL_FRAME + 10, top + 13, across - SMALL_FRAME - 10, 23)
-    modules = module_picture(trace, t, EDGE, across, communication)
-    drawn += placed(modules, 0, top + SMALL_FRAME - 54)
-    top += SMALL_FRAME + (356 if communication else 194)
+    drawn += placed(world, EDGE, top, frame / FRAME)
+    drawn += _deed(trace, t, EDGE + frame + 10, top + 13, across - frame - 10, (frame - 39) / 7)
+    if form != "brief":
+        drawn += placed(module_picture(trace, t, EDGE, across, form == "narrow"), 0, top + SMALL_FRAME - 54)
+    top += frame + {"narrow": 356, "half": 194, "brief": 24}[form]
     drawn += placed(timeline_picture(trace, t, EDGE, across), 0, top - TOP)
     return NARROW, top - TOP + BOTTOM + 12, drawn
 

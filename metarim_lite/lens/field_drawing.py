@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from html import escape
 
 from .charts import mixed
 from .drawing import png_bytes
@@ -49,13 +50,15 @@ def panel_svg(field: PolicyField, which: int) -> str:
 
 
 def field_html(field: PolicyField) -> str:
-    """Both fields side by side, one below the other where there is no room, and what they show in words."""
-    panels = "".join(
-        f'<div style="flex:1 1 300px;max-width:{WIDTH}px;min-width:0">{panel_svg(field, which)}</div>'
-        for which in (WITH_MEMORY, CLEARED)
+    """Both fields side by side, one below the other where there is no room, and what they show in words; how to read
+    them is folded up there. It needs the styles of `page.styled`."""
+    panels = "".join(f"<div>{panel_svg(field, which)}</div>" for which in (WITH_MEMORY, CLEARED))
+    return (
+        f'<div class="metarim-field"><div class="metarim-fields">{panels}</div>'
+        f'<p role="status" style="font-size:14px;line-height:1.35;margin:4px 0">{field}</p>'
+        f'<p class="metarim-wordy" style="font-size:13px;line-height:1.35;margin:2px 0">{escape(LEGEND)}</p>'
+        f'<details class="metarim-fold"><summary>how to read it</summary>{escape(LEGEND)}</details></div>'
     )
-    row = f'<div style="display:flex;flex-wrap:wrap;gap:8px">{panels}</div>'
-    return f'{row}<p role="status" style="font-size:14px;margin:4px 0">{field}</p>'
 
 
 LEGEND = (

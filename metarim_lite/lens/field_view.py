@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 import ipywidgets
@@ -10,7 +9,8 @@ import ipywidgets
 from .charts import row_png
 from .controls import alarm, bundle, button, guarded, row, whole
 from .field import CLEARED, WITH_MEMORY, policy_field
-from .field_drawing import LEGEND, field_html, panel_svg
+from .field_drawing import field_html, panel_svg
+from .page import styled
 
 
 class FieldView:
@@ -35,7 +35,8 @@ class FieldView:
             "back": button("back", "one step back", lambda: self.go(self.t - 1), self._tell),
             "next": button("next", "one step on", lambda: self.go(self.t + 1), self._tell),
         }
-        self.widget = whole([row(*self.buttons.values(), self.slider, width="min(100%, 888px)"), self.screen])
+        controls = row(*self.buttons.values(), self.slider, width="min(100%, 888px)")
+        self.widget = whole([ipywidgets.HTML(styled("")), controls, self.screen])
         show = guarded(self._show, self._tell)
         self.slider.observe(lambda change: show(change["new"]), names="value")
         self._show(self.field.t)
@@ -47,7 +48,7 @@ class FieldView:
     def _show(self, t: int) -> None:
         self.field = self.field if self.field.t == t else policy_field(self.agent, self.trace, t)
         self.t = t
-        self.screen.value = field_html(self.field) + f'<p style="font-size:13px;margin:2px 0">{escape(LEGEND)}</p>'
+        self.screen.value = field_html(self.field)
 
     def _tell(self, words: str) -> None:
         self.screen.value = alarm(words)

@@ -36,19 +36,21 @@ _IN_THE_DARK = ":is(body[data-jp-theme-light=false],body.vscode-dark,html[theme=
 _ROOM = "max-height:max(340px,calc(100vh - var(--metarim-below,316px)))"
 STYLE = (
     ".metarim-room{container-type:inline-size}.metarim-room svg{display:block;margin:auto}"
-    f".metarim-wide svg,.metarim-pair svg{{{_ROOM}}}.metarim-narrow{{display:none}}"
+    f".metarim-wide svg{{{_ROOM}}}.metarim-narrow{{display:none}}"
     ".metarim-pair{display:flex;flex-wrap:wrap;gap:6px;justify-content:center}"
     ".metarim-pair>div{flex:1 1 380px;min-width:0;max-width:600px}"
-    "@container(max-width:640px){.metarim-wide{display:none}.metarim-narrow{display:block}"
-    ".metarim-pair svg{max-height:none}}"
+    "@container(max-width:640px){.metarim-wide{display:none}.metarim-narrow{display:block}}"
     f".metarim-panel{{--ink:{INK};--quiet:{QUIET};--paper:{PAPER};--tint:{BLUE_TINT};--edge:{BLUE};"
     "background:var(--paper);color:var(--ink);line-height:1.35;border:1px solid #8a939c55;border-radius:12px;"
     "padding:10px 16px;max-width:1080px}.metarim-panel svg{max-height:330px}"
     ".metarim-mission{font-size:19px;font-weight:650}.metarim-sights{display:flex;flex-wrap:wrap;gap:2px 16px}"
     ".metarim-sight{flex:1 1 200px;max-width:330px;min-width:0}.metarim-sight img{width:100%}"
-    ".metarim-keyboard{container-type:inline-size}"
+    ".metarim-keyboard,.metarim-field{container-type:inline-size}.metarim-fold{display:none}"
+    ".metarim-fields{display:flex;flex-wrap:wrap;gap:8px}"
+    ".metarim-fields>div{flex:1 1 300px;max-width:440px;min-width:0}"
     ".metarim-keys{font-size:13px;line-height:1.4;padding:1px 8px;border:1px dashed #8a939c;border-radius:6px}"
-    "@container(max-width:640px){.metarim-wordy{display:none}.metarim-mission{font-size:17px}"
+    "@container(max-width:640px){.metarim-wordy{display:none}.metarim-fold{display:block}.metarim-mission{font-size:17px}"
+    ".metarim-fields svg{max-height:max(220px,calc((100vh - 330px)/2))}"
     ".metarim-sight{flex:1 1 110px;max-width:170px;margin:0 auto}"
     ".metarim-view{order:-1;flex:0 0 100%;max-width:100%}.metarim-view svg{max-width:236px!important}"
     ".metarim-view .metarim-quiet{max-width:236px;margin:2px auto 4px}.metarim-status{font-size:14px;padding:3px 10px}}"
@@ -74,12 +76,22 @@ def picture_html(trace: Any, t: int, beside: Any = None) -> str:
     """Step t of a trace as HTML; with `beside`, step t of another trace next to it, which stays at its end when it is
     the shorter one. t is 0 … `last_step(trace, beside)`."""
     if beside is None:
-        forms = [("wide", step_svg(trace, t)), ("narrow", step_svg(trace, t, form="narrow"))]
-        drawn = [line for form, svg in forms for line in (f'<div class="metarim-{form}">', svg, "</div>")]
+        drawn = _both(trace, t, "wide", "narrow")
     else:
-        halves = [step_svg(one, min(t, one.num_steps), form="half") for one in (trace, beside)]
-        drawn = ['<div class="metarim-pair">', *(line for svg in halves for line in ("<div>", svg, "</div>")), "</div>"]
+        halves = [_both(one, min(t, one.num_steps), "half", "brief") for one in (trace, beside)]
+        drawn = [
+            '<div class="metarim-pair">',
+            *(line for half in halves for line in ("<div>", *half, "</div>")),
+            "</div>",
+        ]
     return "\n".join(['<div class="metarim-room">', *drawn, "</div>"]).replace(XMLNS, "")
+
+
+def _both(trace: Any, t: int, wide: str, narrow: str) -> list[str]:
+    """The step in a form for wide places and in one for narrow ones."""
+    forms = (("wide", wide), ("narrow", narrow))
+    drawn = ((kind, step_svg(trace, t, form=form)) for kind, form in forms)
+    return [line for kind, svg in drawn for line in (f'<div class="metarim-{kind}">', svg, "</div>")]
 
 
 def last_step(trace: Any, beside: Any = None) -> int:

@@ -83,7 +83,9 @@ class Stepper:
         }
         self.choice["seed"].style.description_width = "auto"
         self.choice["agent"].observe(lambda _: self._do(self._ask), names="value")
-        self.buttons["play it"] = self._button("play_it", "play it", "play this level", lambda: self._deal(None))
+        self.buttons["play it"] = self._button(
+            "play_it", "play it", "play this level", lambda: self._deal(None), (self.choice["seed"],)
+        )
         keys = keyboard(
             self.KEYS,
             "click here: ↑ forward, ← → turn, p pick up, d drop, t toggle, Enter done, u undo, a hand over "
@@ -98,14 +100,14 @@ class Stepper:
         """Draw the game as it stands; `problem` is a sentence to show instead of the game's message."""
         self.screen.value = stepper_html(self.game, problem)
 
-    def _button(self, key: str, label: str, tip: str, act: Any) -> Any:
+    def _button(self, key: str, label: str, tip: str, act: Any, reads: Any = ()) -> Any:
         def acting() -> None:
             if key != "hand_over":
                 self.ticker.stop()  # whoever moves takes back
             act()
             self.show()
 
-        return button(label, tip, acting, self.show, key=key)
+        return button(label, tip, acting, self.show, key=key, reads=reads)
 
     def _do(self, act: Any) -> None:
         guarded(lambda: (act(), self.show()), self.show)()

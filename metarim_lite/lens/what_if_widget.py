@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
+from html import escape
 from typing import Any
 
 import ipywidgets
@@ -11,7 +11,7 @@ import ipywidgets
 from ..errors import UserError
 from .choosing import held_out
 from .controls import Ticker, alarm, bundle, button, chooser, guarded, row, whole
-from .drawing import check_step, frame_png, step_svg
+from .drawing import check_step, step_svg
 from .interventions import (
     EditCell,
     Intervention,
@@ -53,9 +53,9 @@ class WhatIf:
         self.trace, self.result = trace, None
         self.count = 0 if trace.active is None else trace.active.shape[1]
         self.style, self.screen = ipywidgets.HTML(styled("")), ipywidgets.HTML()
-        self.caption, self.verdict, self.map = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
+        self.caption, self.verdict = ipywidgets.HTML(), ipywidgets.HTML()
         auto = {"description_width": "auto"}
-        wide = {"flex": "1 1 200px", "width": "auto", "min_width": "150px"}
+        wide = {"flex": "1 1 150px", "width": "auto", "min_width": "150px"}
         self.slider = ipywidgets.IntSlider(t, 0, trace.num_steps, description="step", layout=wide, style=auto)
         kinds = (*(ON_MODULES if self.count else ()), MISSION, CELL)
         self.kind = chooser("from this step:", kinds, kinds[0], "300px", "270px")
@@ -64,20 +64,27 @@ class WhatIf:
             for n in range(self.count)
         ]
         self.of_modules = row(ipywidgets.Label("modules"), *self.modules, width="auto")
-        self.mission = ipywidgets.Text(trace.mission, description="mission", layout={"width": "320px"}, style=auto)
-        self.cell = ipywidgets.Text("1, 1", description="cell x, y", layout={"width": "150px"}, style=auto)
+        typed = {"continuous_update": False, "style": auto}  # a press may overtake what is sent letter by letter
+        long = {"width": "min(100%, 320px)"}
+        self.mission = ipywidgets.Text(trace.mission, description="mission", layout=long, **typed)
+        words, short = "click a cell above, or type x, y:", {"width": "min(100%, 360px)"}
+        self.cell = ipywidgets.Text("1, 1", description=words, layout=short, **typed)
         self.cell.add_class("metarim-cell")
         self.thing = chooser("put", ("nothing", "ball", "box", "key", "wall"), "ball", "130px")
         self.colour = chooser("in", ("red", "green", "blue", "purple", "yellow", "grey"), "blue", "110px")
-        self.of_cell = row(self.map, self.cell, self.thing, self.colour, width="auto")
-        self.beside = chooser("beside it", ("the change", "the control"), "the change", "190px", "170px")
-        self.bar = ipywidgets.FloatProgress(0.0, min=0.0, max=1.0, layout={"width": "140px", "visibility": "hidden"})
+        self.of_cell = row(self.cell, self.thing, self.colour, width="auto")
+        self.beside = chooser("beside it", ("the change", "the control"), "the change", "190px", "150px")
+        thin = {"flex": "0 1 140px", "min_width": "30px", "visibility": "hidden"}
+        self.bar = ipywidgets.FloatProgress(0.0, min=0.0, max=1.0, layout=thin)
         self.ticker = Ticker(self.say)
+        fields = (self.mission, self.cell)
+        again, count = (
+            "play it again with this change, and with the control",
+            "success with and without, on held-out levels",
+        )
         self.buttons = {
-            "play": button("what if?", "play it again with this change, and with the control", self.play, self.say),
-            "levels": button(
-                f"over {LEVELS} levels", "success with and without, on held-out levels", self.levels, self.say
-            ),
+            "play": button("what if?", again, self.play, self.say, reads=fields),
+            "levels": button(f"over {LEVELS} levels", count, self.levels, self.say, reads=fields),
             "stop": button("stop", "stop counting", self.stop, self.say),
         }
         self.buttons["play"].button_style = "primary"
@@ -180,36 +187,34 @@ class WhatIf:
         if self.slider.max != last:
             self.slider.max = last
         t = min(self.slider.value, last)
-        self.screen.value = picture_html(self.trace, t, right)
+        drawn = picture_html(self.trace, t, right)
+        self.screen.value = clickable(drawn, self.trace) if self.kind.value == CELL else drawn
         words = caption(self.trace, t, right)
         if self.result is not None and right is None:
             words = f"There is no control: {self.result.note} {words}"
         self.caption.value = sentence_html(words)
-        if self.kind.value == CELL:
-            self.map.value = map_html(self.trace, min(t, self.trace.num_steps))
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         still = svg_png(step_svg(self.trace, min(self.slider.value, self.trace.num_steps)))
         return bundle(self.widget, f"What if? {caption(self.trace, self.slider.value, self._right())}", still)
 
 
-def map_html(trace: Trace, t: int, width: int = 160) -> str:
-    """The world before step t as a picture; a click on a cell writes its place into the field of class metarim-cell.
+def clickable(drawn: str, trace: Trace) -> str:
+    """The picture of a step; a click on a cell of its world writes its place into the field of class metarim-cell.
 
     ipywidgets know no clicks on pictures, so this is a script in the picture; without it the place can be typed.
     """
-    across, down, _ = trace.worlds[t].cells(0).shape
+    across, down, _ = trace.worlds[0].cells(0).shape
     script = (
-        f"const r=this.getBoundingClientRect();const x=Math.floor((event.clientX-r.left)/r.width*{across});"
-        f"const y=Math.floor((event.clientY-r.top)/r.height*{down});"
+        "const s=event.target.closest('svg'),m=s&&s.querySelector('image');if(!m)return;"
+        f"const r=m.getBoundingClientRect(),c=Math.min(r.width/{across},r.height/{down});"
+        f"const x=Math.floor((event.clientX-r.left-r.width/2)/c+{across}/2);"
+        f"const y=Math.floor((event.clientY-r.top-r.height/2)/c+{down}/2);"
+        f"if(x<0||y<0||x>={across}||y>={down})return;"
         "const i=this.closest('.metarim-widget').querySelector('.metarim-cell input');"
         "i.value=x+', '+y;for(const e of ['input','change'])i.dispatchEvent(new Event(e,{bubbles:true}));"
     )
-    data = base64.b64encode(frame_png(trace, t)).decode()
-    return (
-        f'<img alt="the world; click a cell" width="{width}" style="cursor:crosshair" onclick="{script}" '
-        f'src="data:image/png;base64,{data}">'
-    )
+    return f'<div style="cursor:crosshair" onclick="{escape(script)}">{drawn}</div>'
 
 
-__all__ = ["Comparison", "WhatIf", "map_html"]
+__all__ = ["Comparison", "WhatIf", "clickable"]

@@ -86,7 +86,8 @@ class XRay:
             "seed": ipywidgets.IntText(trace.seed, description="seed", layout={"width": "110px"}),
         }
         self.choice["seed"].style.description_width = "auto"
-        self.buttons["record"] = button("record", "let these agents play this level", self.record, self.say)
+        tip = "let these agents play this level"
+        self.buttons["record"] = button("record", tip, self.record, self.say, reads=(self.choice["seed"],))
         keys = keyboard(
             {"ArrowLeft": "back", "ArrowRight": "next", "Home": "first", "End": "last", " ": "play", "c": "change"},
             "click here, then ← → Home End, space plays, c next change (where the front end lets keys in)",

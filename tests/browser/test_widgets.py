@@ -189,7 +189,7 @@ def test_xray(opened, trace):
         other = ml.Trace.record(ml.load_agent(ml.shipped_agents()[0]), trace.worlds[0].bank, 0, seed=0)
         xray.choose("beside", ml.shipped_agents()[0])
         xray.press("record")
-        until(lambda: xray.seen(".metarim-pair"), [describe(one, 0) for one in (trace, other)])
+        until(lambda: xray.seen(".metarim-pair .metarim-wide"), [describe(one, 0) for one in (trace, other)])
         xray.choose("beside", "nobody")
         xray.press("record")
         shows(0)
@@ -198,18 +198,22 @@ def test_xray(opened, trace):
 def test_what_if(opened, trace):
     page, size, theme = opened[0].page, *opened[1:]
     what_if = Widget(page, "what if?")
+    form = f".metarim-pair .metarim-{'wide' if size == 'laptop' else 'narrow'}"
     fits_across(what_if, size)
     result = compare(trace, ModulesOff((0,), 2))
     what_if.choose("from this step:", "switch off")
     what_if.press("what if?")
     until(lambda: str(result) in what_if.text(), True)
-    until(lambda: what_if.seen(".metarim-pair"), [describe(one, 2) for one in (trace, result.changed)])
+    until(lambda: what_if.seen(form), [describe(one, 2) for one in (trace, result.changed)])
     what_if.choose("beside it", "the control")
-    until(lambda: what_if.seen(".metarim-pair"), [describe(one, 2) for one in (trace, result.control)])
+    until(lambda: what_if.seen(form), [describe(one, 2) for one in (trace, result.control)])
     what_if.choose("beside it", "the change")
     what_if.choose("from this step:", "edit a cell")
-    what_if.at.locator("img[alt*=click]").click(position={"x": 30, "y": 50})
-    until(lambda: what_if.at.get_by_label("cell x, y").input_value(), "1, 2")
+    world = what_if.at.locator("svg image").locator("visible=true").first
+    place, (across, down) = world.bounding_box(), trace.worlds[0].cells(0).shape[:2]
+    world.click(position={"x": place["width"] * 1.5 / across, "y": place["height"] * 2.5 / down})
+    until(lambda: what_if.at.get_by_label("click a cell").input_value(), "1, 2")
+    on_one_page(what_if, "what if?")
     what_if.press("over 200 levels")
     until(lambda: "belongs to one level" in what_if.text(), True)
     what_if.choose("from this step:", "tell another mission")
@@ -223,8 +227,14 @@ def test_what_if(opened, trace):
     assert (what_if.ground() < 300) == (theme == "dark")
     if (size, theme) == LOOKS[0]:
         what_if.press("over 200 levels")
-        until(lambda: "200 held-out levels: success" in what_if.text(), True, 120)
+        until(what_if.text, lambda said: "200 held-out levels: success" in said, 120)
         assert "the control's difference" in what_if.text()
+
+
+def on_one_page(widget, button):
+    """From the top of the picture to the button that counts most: what a phone shows at once in JupyterLab."""
+    last = widget.button(button).bounding_box()
+    assert last["y"] + last["height"] - widget.box(".metarim-room")["y"] <= 787
 
 
 def test_field_view(opened, trace):
@@ -237,6 +247,8 @@ def test_field_view(opened, trace):
         field.press(name)
         until(lambda t=t: str(policy_field(agent, trace, t)) in field.text(), True)
     assert field.smallest_letters() >= 6.5
+    assert field.at.bounding_box()["height"] <= 787
+    assert field.at.locator("summary").is_visible() == (size == "phone")
 
 
 def test_map_of_use_is_whole(opened):
