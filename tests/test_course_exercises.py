@@ -63,6 +63,10 @@ def test_right_answers_written_another_way_pass(name, answer):
         assert judge(EXERCISES[name], answer, seed).says == "passed"
 
 
+def test_there_are_at_least_thirty_exercises_and_120_wrong_answers():
+    assert len(EXERCISES) >= 30 and len(WRONG) >= 120
+
+
 @pytest.mark.parametrize("name", EXERCISES)
 def test_an_exercise_has_all_that_it_needs(name):
     exercise = EXERCISES[name]

@@ -1,5 +1,6 @@
 """Around the lessons: notation and glossary, what a lesson suggests to try, what a notebook costs."""
 
+import ast
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +9,10 @@ import nbformat
 import pytest
 
 from metarim_lite.course.build import build, compare
+from metarim_lite.course.checks import EXERCISES
 from metarim_lite.course.figures import COLORS, STYLES, show, subplots
 from metarim_lite.course.report import report
+from metarim_lite.course.sources import read
 from metarim_lite.errors import UserError
 from metarim_lite.experiments.sequences import SEQUENCES, train_sequence
 
@@ -78,6 +81,29 @@ def test_the_map_of_the_course_leads_to_every_lesson():
         assert f"]({lesson.stem}.ipynb) |" in text
 
 
+def reading_minutes(source: Path, words_a_minute: int = 200, seconds_a_line: int = 10) -> float:
+    """What a lesson's prose and code take to read, folds for teachers left out. Its cells run while one reads."""
+    cells = [c for c in read(source, "lesson").cells if "For the teacher" not in c.source and c.id != "install"]
+    prose = re.sub(r"\]\([^)]*\)|<[^>]+>", "", " ".join(c.source for c in cells if c.cell_type == "markdown"))
+    lines = [line for c in cells if c.cell_type == "code" for line in c.source.splitlines() if line.strip()]
+    return len(re.findall(r"\w+", prose)) / words_a_minute + len(lines) * seconds_a_line / 60
+
+
+@pytest.mark.parametrize("source", sorted(SOURCES.glob("0*.py")), ids=lambda p: p.stem)
+def test_a_lesson_says_how_long_it_takes_and_the_map_and_its_exercises_say_the_same(source):
+    said = int(re.search(r"(\d+) minutes", source.read_text(encoding="utf-8"))[1])
+    assert 0.75 * reading_minutes(source) <= said <= 2 * reading_minutes(source)
+    text = (SOURCES / "00_start_here.py").read_text(encoding="utf-8")
+    title = source.stem.replace("_", " ")
+    (row,) = (line for line in text.splitlines() if line.startswith("# | ") and title in line.split("|")[1])
+    asked = sum(e.minutes for e in EXERCISES.values() if e.lesson == source.stem)
+    assert row.split("|")[-2].split(" + ")[0].strip() == str(said)
+    if asked:
+        assert row.split("|")[-2].strip() == f"{said} + {asked}"
+        exercises = (ROOT / "solutions" / "_source" / source.name).read_text(encoding="utf-8")
+        assert f"{asked} minutes" in exercises.split("# %% slideshow")[0]
+
+
 def test_what_lesson_04_suggests_to_try_can_be_tried():
     text = (SOURCES / "04_recurrent_independent_mechanisms.py").read_text(encoding="utf-8")
     suggested = re.findall(r"`(replace\(SEQUENCES.*?\))`", text)
@@ -86,6 +112,43 @@ def test_what_lesson_04_suggests_to_try_can_be_tried():
         config = eval(change, {"replace": replace, "SEQUENCES": SEQUENCES})
         run = train_sequence(replace(config, updates=1, test_sequences=2), progress=False)
         assert run.metrics[-1]["update"] == 1
+
+
+WIDTH = 100  # characters of code that JupyterLab shows in a window of 1280 pixels with its file browser open, uncut
+
+
+def too_long(source: Path, kind: str) -> list[str]:
+    """Lines of code that a student would have to scroll sideways for."""
+    code = [cell.source for cell in read(source, kind).cells if cell.cell_type == "code"]
+    return [line for text in code for line in text.splitlines() if len(line) > WIDTH]
+
+
+@pytest.mark.parametrize("source", sorted(ROOT.glob("*/_source/*.py")), ids=lambda p: f"{p.parts[-3]}-{p.stem}")
+def test_no_line_of_code_is_cut_at_the_window_s_edge(source):
+    for kind in ("lesson",) if source.parts[-3] == "notebooks" else ("solution", "exercise"):
+        assert too_long(source, kind) == []
+
+
+def test_a_line_of_code_that_would_be_cut_is_found_and_long_prose_is_not(tmp_path):
+    source = tmp_path / "notebooks" / "_source" / "09_wide.py"
+    source.parent.mkdir(parents=True)
+    fits, cut = (f"x = '{'-' * n}'" for n in (WIDTH - 6, WIDTH - 5))
+    source.write_text(f"# %% [markdown]\n# {'word ' * 40}\n\n# %%\n{fits}\n{cut}\n", encoding="utf-8")
+    assert too_long(source, "lesson") == [cut]
+
+
+def silent_trainings(source: str) -> list[int]:
+    """Lines of calls that show neither a bar nor, by `on_report`, a line now and then."""
+    calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    given = ((call.lineno, {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}) for call in calls)
+    return [line for line, words in given if words.get("progress") == "False" and "on_report" not in words]
+
+
+def test_what_takes_long_shows_how_far_it_is():
+    for source in ROOT.glob("*/_source/*.py"):
+        assert silent_trainings(source.read_text(encoding="utf-8")) == [], source.name
+    shown = "sweep(c)\ntrain(c, progress=True)\ntrain(c, progress=False, on_report=say)\n"
+    assert silent_trainings(shown) == [] and silent_trainings(shown + "train(c, progress=False)\n") == [4]
 
 
 @pytest.fixture
@@ -128,8 +191,6 @@ def test_the_report_stops_where_something_other_than_a_check_fails(house):
 def test_run_all_goes_on_below_a_check_that_fails(house):
     source = house / "solutions" / "_source" / "04_recurrent_independent_mechanisms.py"
     source.write_text(EXERCISE)
-    from metarim_lite.course.sources import read
-
     tags = {
         kind: [c.metadata.get("tags", []) for c in read(source, kind).cells if c.id == "blocks-check"]
         for kind in ("exercise", "solution")

@@ -41,13 +41,19 @@ def draw_clocks(scales: TimeScales, length: int = 500) -> tuple[Any, str]:
     return figure, words_on_clocks(scales)
 
 
-def words_on_clocks(scales: TimeScales) -> str:
-    """What a million frames are spent on."""
+def in_a_million_frames(scales: TimeScales) -> tuple[dict[str, int], float]:
+    """What a million frames are spent on: updates of each group, and the share of frames played for the slow clock."""
     ticks = [scales.clock_of_tick(tick) for tick in range(scales.slow_every + 1)]
     period = sum(B * scales.steps_of_tick(name, STEPS) for name in ticks)
     spent = spending(scales, PPOConfig(), STEPS, MILLION * len(ticks) // period, B)
-    updates = ", ".join(f"{group} {spent.updates.get(group, 0):,}" for group in GROUPS)
     slow = spent.frames.get("slow", 0) / max(1, sum(spent.frames.values()))
+    return {group: spent.updates.get(group, 0) for group in GROUPS}, slow
+
+
+def words_on_clocks(scales: TimeScales) -> str:
+    """The same in words."""
+    counts, slow = in_a_million_frames(scales)
+    updates = ", ".join(f"{group} {count:,}" for group, count in counts.items())
     return f"Updates in a million frames: {updates}. {slow:.0%} of the frames are played for the slow clock."
 
 

@@ -20,8 +20,8 @@ from ..files import read_text
 BRANCH = "main"
 
 INSTALL = """\
-# Does nothing where metarim_lite is installed. Elsewhere (Colab) it installs that, and leaves torch, numpy and
-# ipywidgets as they are.
+# Installs what is missing.
+# (On Colab, say. It leaves torch, numpy and ipywidgets as they are, and does nothing elsewhere.)
 import importlib.util, pathlib, subprocess, sys, tempfile
 from importlib import metadata
 
@@ -29,18 +29,21 @@ REPOSITORY = "{address}"
 if importlib.util.find_spec("metarim_lite") is None:
     if not REPOSITORY:
         raise ModuleNotFoundError(
-            "metarim_lite is not installed: in a clone of its repository run pip install -e '.[lab]', or write the "
-            "repository's address into REPOSITORY above (into all notebooks: set Repository under [project.urls] in "
-            "pyproject.toml, then run metarim build)"
+            "metarim_lite is not installed: in a clone of its repository run "
+            "pip install -e '.[lab]', or write the repository's address into REPOSITORY above "
+            "(into all notebooks: set Repository under [project.urls] in pyproject.toml, then run "
+            "metarim build)"
         )
     there = filter(importlib.util.find_spec, ("torch", "numpy", "ipywidgets"))
     constraints = pathlib.Path(tempfile.mkdtemp(), "kept.txt")
-    constraints.write_text("".join(f"{{name}}=={{metadata.version(name)}}\\n" for name in there), encoding="utf-8")
+    kept = "".join(f"{{name}}=={{metadata.version(name)}}\\n" for name in there)
+    constraints.write_text(kept, encoding="utf-8")
     source = "git+" + REPOSITORY if REPOSITORY.startswith("http") else REPOSITORY
     pip = [sys.executable, "-m", "pip", "install", "-q", "-c", str(constraints), source]
     done = subprocess.run(pip, capture_output=True, text=True)
     if done.returncode:
-        raise ModuleNotFoundError(f"metarim_lite was not installed from {{REPOSITORY}}: {{done.stderr.strip()[-400:]}}")
+        why = done.stderr.strip()[-400:]
+        raise ModuleNotFoundError(f"metarim_lite was not installed from {{REPOSITORY}}: {{why}}")
     importlib.invalidate_caches()
     print("installed metarim_lite", metadata.version("metarim-lite"))"""
 

@@ -65,7 +65,8 @@ class YardstickTable:
 
     def __str__(self) -> str:
         shown = [*MEASURES, *([ALONE] if self.areas_alone else [])]
-        lines = ["| method | yardstick | " + " | ".join(shown) + " |", "|---" * (len(shown) + 2) + "|"]
+        names = [measure.replace("_", " ") for measure in shown]  # a column's title that can be broken in two
+        lines = ["| method | yardstick | " + " | ".join(names) + " |", "|---" * (len(shown) + 2) + "|"]
         for name, rows in self.measures.items():
             for yardstick, found in rows.items():
                 cells = [_mean(found[m]) if m in found else "" for m in shown]

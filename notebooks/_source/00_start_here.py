@@ -66,7 +66,8 @@ my_prediction = predict("", among="abc")  # your letter between the quotes
 
 # %% slideshow={"slide_type": "skip"}
 agent = ml.load_agent("meta-rim-gotolocal")  # comes with the package
-bank = ml.LevelBank.generate("BabyAI-GoToLocal-v0", seeds=[1_000_017])  # a level that was not trained on
+# a level that was not trained on
+bank = ml.LevelBank.generate("BabyAI-GoToLocal-v0", seeds=[1_000_017])
 trace = ml.Trace.record(agent, bank, level=0, seed=0)
 
 print("mission:       ", trace.mission)
@@ -108,14 +109,14 @@ print("four are active, every step:", bool((active.sum(axis=1) == 4).all()))
 # | lesson | question | you build | minutes |
 # |---|---|---|---|
 # | **00 start here** | what will I be able to explain at the end? | – | 15 |
-# | [01 worlds and missions](01_worlds_and_missions.ipynb) | why does this agent need memory? | what it sees; its reward; a policy by hand | 30 + 65 |
+# | [01 worlds and missions](01_worlds_and_missions.ipynb) | why does this agent need memory? | what it sees; its reward; a policy by hand | 35 + 65 |
 # | [02 recurrent controllers](02_recurrent_controllers.ipynb) | how does a recurrent agent learn from reward? | an LSTM's step; advantages; the clipped loss | 40 + 85 |
 # | [03 attention bottlenecks](03_attention_bottlenecks.ipynb) | what does it mean to compete for input? | the null slot; the k best; communication | 40 + 70 |
 # | [04 recurrent independent mechanisms](04_recurrent_independent_mechanisms.ipynb) | why should independent modules generalise? | a whole RIM; three mended bugs | 45 + 105 |
 # | [05 catastrophic forgetting](05_catastrophic_forgetting.ipynb) | what is it, and how is it measured? | forgetting and transfer; two yardsticks | 45 + 65 |
-# | [06 fast and slow](06_fast_and_slow.ipynb) | what changes when parts of one network learn on different clocks? | the fast and the slow update; a gradient through adaptation | 50 + 110 |
-# | [07 reading results critically](07_reading_results_critically.ipynb) | do you believe it? | intervals; a measure of specialisation | 45 + 80 |
-# | [08 your own experiment](08_your_own_experiment.ipynb) | yours | an experiment, and a page about it | 20 + an evening |
+# | [06 fast and slow](06_fast_and_slow.ipynb) | what changes when parts of one network learn on different clocks? | the fast and the slow update; a gradient through adaptation | 50 + 115 |
+# | [07 reading results critically](07_reading_results_critically.ipynb) | do you believe it? | intervals; a measure of specialisation | 50 + 80 |
+# | [08 your own experiment](08_your_own_experiment.ipynb) | yours | an experiment, and a page about it | 25 + an evening |
 #
 # Minutes: the lesson + its exercises. Each lesson stands on those before it; if your time is short, take 00, 03, 04, 06.
 # Lessons are in `notebooks/`, exercises in `exercises/`, and solutions in `solutions/` for when you are done. Two pages to

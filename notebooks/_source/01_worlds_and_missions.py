@@ -9,7 +9,7 @@
 # - tell, for two moments that look the same, whether a memory could have told them apart;
 # - say what a memory buys in these worlds, and why a success rate alone does not show it.
 #
-# About 30 minutes to read and run, and 65 minutes of exercises. You need [lesson 00](00_start_here.ipynb), Python, and
+# About 35 minutes to read and run, and 65 minutes of exercises. You need [lesson 00](00_start_here.ipynb), Python, and
 # arrays with several axes. Letters: [notation](notation.ipynb); words: [glossary](glossary.ipynb).
 
 # %% slideshow={"slide_type": "skip"}
@@ -48,9 +48,9 @@ axes[0, 0].set_ylabel("what you see")
 axes[1, 0].set_ylabel("what the agent sees")
 show(
     figure,
-    f"four times the same room, mission “{worlds.mission_text(0)}”. Above, the agent, a red triangle, points another way "
-    "each time, and the lit cells are those that it sees. Below, its view: always the agent at the middle of the bottom, "
-    "looking up, and another part of the room.",
+    f"four times the same room, mission “{worlds.mission_text(0)}”. Above, the agent, a red "
+    "triangle, points another way each time, and the lit cells are those that it sees. Below, its "
+    "view: always the agent at the middle of the bottom, looking up, and another part of the room.",
 )
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
@@ -113,8 +113,9 @@ my_prediction = predict("", among="abc")  # your letter between the quotes
 
 # %% slideshow={"slide_type": "subslide"}
 def rule(image, direction, mission, memory):
-    """Go to the thing if it is in view; otherwise straight on, and right where something is in the way."""
-    things = things_called(image, mission)  # columns and rows, (i, j), of all that the mission can mean
+    """To the thing if it is in view; else straight on, and right where something is in the way."""
+    # columns and rows, (i, j), of all that the mission can mean
+    things = things_called(image, mission)
     free = int(image[3, 5, 0]) == EMPTY  # the agent is at (3, 6); this is the cell ahead
     if not things:
         return FORWARD if free else RIGHT
@@ -137,18 +138,21 @@ players = {
     "rule, no memory": HandWritten(rule),
     "rule, memory": HandWritten(explore),
 }
-played = {name: ml.evaluate(player, levels, episodes=500) for name, player in players.items()}
 
 
 def line(name, result):
-    print(f"{name:22} success {result.success}   reward {result.reward}   {result.length.value:4.1f} steps")
+    steps = f"{result.length.value:4.1f} steps"
+    print(f"{name:22} success {result.success}   reward {result.reward}   {steps}")
 
 
-for name, result in played.items():
-    line(name, result)
+played = {}
+for name, player in players.items():
+    played[name] = ml.evaluate(player, levels, episodes=500)
+    line(name, played[name])
 bot = demonstrate(levels)  # the bot's successes
-print(f"{'bot':22} success {len(bot.lengths) / 500:.3f}                  reward {bot.reward.sum() / 500:.3f}"
-      f"                  {bot.lengths.float().mean():4.1f} steps")  # fmt: skip
+success, reward = f"{len(bot.lengths) / 500:.3f}", f"{bot.reward.sum() / 500:.3f}"
+steps = f"{bot.lengths.float().mean():4.1f} steps"
+print(f"{'bot':22} success {success:20}   reward {reward:20}   {steps}")
 
 # %%
 share = played["rule, no memory"].success.value
@@ -161,7 +165,11 @@ my_prediction.happened("a" if share < 0.5 else "b" if share <= 0.85 else "c")
 # which it fails (it is the room of the first figure), with the path of the rule, and of the one with a memory.
 
 # %% slideshow={"slide_type": "subslide"}
-failing = [n for n in range(500) if not played["rule, no memory"].successes[n] and played["rule, memory"].successes[n]]
+failing = [
+    n
+    for n in range(500)
+    if not played["rule, no memory"].successes[n] and played["rule, memory"].successes[n]
+]
 figure, axes = subplots(1, 2, size=(9, 4.8))
 told = []
 for ax, name in zip(axes, ("rule, no memory", "rule, memory"), strict=True):
@@ -170,7 +178,8 @@ for ax, name in zip(axes, ("rule, no memory", "rule, memory"), strict=True):
     ax.imshow(trace.frame(0, tile_size=32))
     ax.plot(*(32 * places.T + 16), color=COLORS[5], marker="o", markersize=5)
     ax.set(xticks=[], yticks=[], title=f"{name}: {trace.num_steps} steps")
-    told.append(f"the {name}, takes {trace.num_steps} steps over {len(places.unique(dim=0))} different cells")
+    cells = len(places.unique(dim=0))
+    told.append(f"the {name}, takes {trace.num_steps} steps over {cells} different cells")
 show(figure, f"two paths in one room, mission “{trace.mission}”: {told[0]}; {told[1]}.")
 
 # %% [markdown] tags=["reveals"] slideshow={"slide_type": "subslide"}
@@ -204,9 +213,13 @@ for t in range(25):
     walks.append(walk.fork())  # to draw it later
     for b in (~walk.finished).nonzero()[:, 0].tolist():
         visible = bool(things_called(observation.image[b], missions[b]))
-        told = (*observation.image[b].flatten().tolist(), int(observation.direction[b]), *observation.mission[b].tolist())
+        told = (
+            *observation.image[b].flatten().tolist(), int(observation.direction[b]),
+            *observation.mission[b].tolist(),
+        )
         right = right_actions(steps[b], walk.agent_place(b))
-        moments.append({"world": b, "t": t, "right": right, "told": told, "visible": visible, "saw": seen_before[b]})
+        moment = {"world": b, "t": t, "right": right, "told": told, "visible": visible}
+        moments.append({**moment, "saw": seen_before[b]})
         seen_before[b] |= visible
     observation = walk.step_unfinished(torch.randint(3, (B,), generator=dice)).observation
 
@@ -214,13 +227,20 @@ for t in range(25):
 groups = {}
 for moment in moments:
     groups.setdefault(moment["told"], []).append(moment)
-pairs = [(a, b) for group in groups.values() for a in group for b in group if not {*a["right"]} & {*b["right"]}]
+pairs = [
+    (a, b)
+    for group in groups.values()
+    for a in group
+    for b in group
+    if not {*a["right"]} & {*b["right"]}
+]
 twins = {(a["world"], a["t"]) for a, _ in pairs}  # (each pair is there twice)
 
 for where, visible in (("in view", True), ("out of view", False)):
     these = [m for m in moments if m["visible"] == visible]
     aliased = sum((m["world"], m["t"]) in twins for m in these)
-    print(f"the thing is {where:11} in {len(these):,} moments; aliased: {aliased / len(these):.0%} of them")
+    share = f"{aliased / len(these):.0%}"
+    print(f"the thing is {where:11} in {len(these):,} moments; aliased: {share} of them")
 
 # %% [markdown] tags=["reveals"]
 # While the thing is in view, no moment is ambiguous: what is seen says what to do. As soon as it is out of view, about one
@@ -228,20 +248,24 @@ for where, visible in (("in view", True), ("out of view", False)):
 # bound.) One such pair:
 
 # %% slideshow={"slide_type": "subslide"}
-a, b = next((a, b) for a, b in pairs if (a["right"], b["right"]) == ((LEFT,), (RIGHT,)) and a["saw"] and b["saw"])
+a, b = next(
+    (a, b)
+    for a, b in pairs
+    if (a["right"], b["right"]) == ((LEFT,), (RIGHT,)) and a["saw"] and b["saw"]
+)
 figure, axes = subplots(1, 3, size=(10, 3.9))
 for ax, moment, right in ((axes[0], a, "turn left"), (axes[2], b, "turn right")):
     ax.imshow(walks[moment["t"]].frame(moment["world"]))
-    ax.set_title(f"right here: {right}")
+    ax.set_title(f"called for here: {right}")
 axes[1].imshow(walks[a["t"]].frame(a["world"], agent_view=True))
 axes[1].set_title("the view, here and there")
 for ax in axes:
     ax.set(xticks=[], yticks=[])
 show(
     figure,
-    f"at the left and at the right two rooms, mission “{missions[a['world']]}” in both. In both the agent has the view of "
-    "the picture in the middle, without the thing; in one room it is soonest reached by turning left, in the other by "
-    "turning right.",
+    f"at the left and at the right two rooms, mission “{missions[a['world']]}” in both. In both "
+    "the agent has the view of the picture in the middle, without the thing; in one room it is "
+    "soonest reached by turning left, in the other by turning right.",
 )
 
 # %%
@@ -290,7 +314,9 @@ class Cleared(ml.UniformAgent):
 
 agent = ml.load_agent("lstm-gotolocal")
 never_met = ml.LevelBank.generate("BabyAI-GoToLocal-v0", seeds=range(1_000_000, 1_001_000))
-whole, cleared = (ml.evaluate(player, never_met, episodes=1000) for player in (agent, Cleared(agent)))
+whole, cleared = (
+    ml.evaluate(player, never_met, episodes=1000) for player in (agent, Cleared(agent))
+)
 line("trained", whole)
 line("trained, cleared", cleared)
 
@@ -305,7 +331,9 @@ my_second_prediction.happened("a" if cleared.success.value < 0.5 else "b" if slo
 # likeliest:
 
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
-certain, cleared_certain = (ml.evaluate(player, never_met, episodes=1000, greedy=True) for player in (agent, Cleared(agent)))
+certain, cleared_certain = (
+    ml.evaluate(player, never_met, episodes=1000, greedy=True) for player in (agent, Cleared(agent))
+)
 line("trained, no dice", certain)
 line("cleared, no dice", cleared_certain)
 

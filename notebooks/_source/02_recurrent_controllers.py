@@ -28,11 +28,16 @@ torch.set_num_threads(1)  # in networks this small, several threads would only w
 # ## A memory that is carried along
 #
 # At step t the agent has its input $x_t$ (view, compass and mission, made into D numbers) and what it carries from the
-# step before: a hidden state $h$ and a cell $c$, H numbers each. From both come four *gates*, and from these the new state:
+# step before: a hidden state $h$ and a cell $c$, H numbers each. From $x_t$ and $h$ come 4H numbers, cut into the four parts
+# i, f, g and o, of H each (W and b are what is learned):
 #
 # $$(i, f, g, o) = x_t W^x + h W^h + b$$
 #
-# $$c' = \sigma(f)\, c + \sigma(i) \tanh(g), \qquad h' = \sigma(o) \tanh(c')$$
+# Three of them go through σ, which gives a share between 0 and 1: these are the *gates*. The new cell and the new state:
+#
+# $$c' = \sigma(f)\, c + \sigma(i) \tanh(g)$$
+#
+# $$h' = \sigma(o) \tanh(c')$$
 #
 # In words: keep a share σ(f) of what is in the cell; write σ(i) of something new, g; show σ(o) of it. The policy (which
 # action?) and the value (how much reward is still to come?) are computed from $h'$.
@@ -48,8 +53,9 @@ ax.set(xlabel="steps since it was written", ylabel="share that is left in the ce
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 show(
     figure,
-    f"four curves that fall from 1. With a gate of 0.5 hardly anything is left after 5 steps; with 0.9, {0.9**20:.0%} after 20 "
-    f"steps; with 0.99, {0.99**64:.0%} at the end of an episode of 64 steps; with 1, all.",
+    "four curves that fall from 1. With a gate of 0.5 hardly anything is left after 5 steps; with "
+    f"0.9, {0.9**20:.0%} after 20 steps; with 0.99, {0.99**64:.0%} at the end of an episode of 64 "
+    "steps; with 1, all.",
 )
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -60,8 +66,9 @@ show(
 # is cleared before the step.** `resets[t, b]` says where.
 
 # %% slideshow={"slide_type": "subslide"}
-train = ml.LevelBank.generate("BabyAI-GoToObj-v0", seeds=range(2000))  # one room, one thing: "go to the red ball"
-held_out = ml.LevelBank.generate("BabyAI-GoToObj-v0", seeds=range(1_000_000, 1_000_500))  # seeds never trained on
+# One room, one thing: "go to the red ball". The held-out seeds are never trained on.
+train = ml.LevelBank.generate("BabyAI-GoToObj-v0", seeds=range(2000))
+held_out = ml.LevelBank.generate("BabyAI-GoToObj-v0", seeds=range(1_000_000, 1_000_500))
 
 torch.manual_seed(0)
 agent = ml.Agent(ml.AgentConfig(controller="lstm"))  # its parameters are random still
@@ -76,8 +83,9 @@ ax.set(xlabel="step t", ylabel="world b", yticks=range(8))
 begun, won = int(rollout.resets[1:].sum()), int((rollout.rewards > 0).sum())
 show(
     figure,
-    f"eight rows, one for each world, and 120 steps. A dark cell is a step that begins an episode: all of step 0, and {begun} later ones. "
-    f"{won} stars are steps with a reward; the step after each is dark. Where no star is before a dark cell, time was up.",
+    "eight rows, one for each world, and 120 steps. A dark cell is a step that begins an episode: "
+    f"all of step 0, and {begun} later ones. {won} stars are steps with a reward; the step after "
+    "each is dark. Where no star is before a dark cell, time was up.",
 )
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
@@ -97,14 +105,16 @@ print("not cleared, the same as fresh:       ", torch.equal(leaking.logits, fres
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Which step earned it?
 #
-# Reward comes once, at the end. Twelve steps led to it; which of them were good? The *advantage* $A_t$ says how much better it
-# went from step t on than the critic, $V$, had expected. It is computed backwards:
+# Reward comes once, at the end. Twelve steps led to it; which of them were good? The agent has a forecast: its *value*
+# $V_t$ says, at step t, how much reward it still expects. (The part that computes it is called the *critic*.) The
+# *advantage* $A_t$ says how much better it went from step t on than was forecast. It is computed backwards:
 #
 # $$\delta_t = r_t + \gamma V_{t+1} - V_t$$
 #
 # $$A_t = \delta_t + \gamma\lambda\, A_{t+1}$$
 #
-# δ is the surprise of one step. γ = 0.99 makes soon worth more than late. λ says how far a surprise reaches back.
+# $r_t$ is the reward of step t. $\delta_t$ is the surprise of one step: what came, and is expected now, less what was expected
+# before. γ = 0.99 makes soon worth more than late. λ, between 0 and 1, says how far a surprise reaches back.
 # (Where the episode ends with step t, nothing behind it counts: $V_{t+1}$ and $A_{t+1}$ are replaced by 0.)
 #
 # *(Generalised advantage estimation, Schulman et al., [arXiv 1506.02438](https://arxiv.org/abs/1506.02438).)*
@@ -120,19 +130,24 @@ print("not cleared, the same as fresh:       ", torch.equal(leaking.logits, fres
 my_prediction = predict("", among="abc")  # your letter between the quotes
 
 # %% slideshow={"slide_type": "subslide"}
-rewards, values, dones = torch.zeros(12, 1), torch.zeros(12, 1), torch.zeros(12, 1, dtype=torch.bool)
+rewards, values = torch.zeros(12, 1), torch.zeros(12, 1)
+dones = torch.zeros(12, 1, dtype=torch.bool)
 rewards[11], dones[11] = 0.9, True
 figure, ax = subplots(size=(7, 3.6))
 advantage = {}
 for n, lam in enumerate((0.0, 0.5, 0.95, 1.0)):
     advantage[lam] = gae(rewards, values, dones, torch.zeros(1), gamma=0.99, lam=lam)[:, 0]
-    ax.plot(range(1, 13), advantage[lam], color=COLORS[n], linestyle=STYLES[n], marker=MARKERS[n], label=f"λ = {lam}")
+    ax.plot(
+        range(1, 13), advantage[lam], color=COLORS[n], linestyle=STYLES[n], marker=MARKERS[n],
+        label=f"λ = {lam}",
+    )
 ax.set(xlabel="step", ylabel="advantage", xticks=range(1, 13))
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 show(
     figure,
-    "four rising curves that meet at 0.9 in step 12. With λ = 0 all steps before are at 0; with 0.5 only the last few "
-    f"are not; with 0.95 the first step has {advantage[0.95][0]:.2f}, with 1 it has {advantage[1.0][0]:.2f}.",
+    "four rising curves that meet at 0.9 in step 12. With λ = 0 all steps before are at 0; with "
+    f"0.5 only the last few are not; with 0.95 the first step has {advantage[0.95][0]:.2f}, with 1 "
+    f"it has {advantage[1.0][0]:.2f}.",
 )
 
 # %%
@@ -148,8 +163,9 @@ my_prediction.happened("a" if earned == 12 else "b" if earned == 1 else "c")
 # ## Not too far at once
 #
 # The rollout was played by the policy as it *was*. While we learn from it, the policy moves away; after a few updates the
-# rollout says little about it. PPO cuts the reward for moving on. With the ratio $\rho = \pi(a)/\pi_{old}(a)$ of an action's
-# probability now and when it was taken, and ε = 0.2, what is to grow is
+# rollout says little about it. PPO (*proximal policy optimisation*) cuts the reward for moving on. Let π(a) be the
+# probability of an action, and $\rho = \pi(a)/\pi_{old}(a)$ the ratio of what it is now to what it was when the action was
+# taken. With ε = 0.2, what is to grow is
 #
 # $$\min\big(\rho A,\; \mathrm{clip}(\rho, 1-\epsilon, 1+\epsilon)\, A\big)$$
 #
@@ -159,7 +175,8 @@ my_prediction.happened("a" if earned == 12 else "b" if earned == 1 else "c")
 # %% slideshow={"slide_type": "subslide"}
 ratio = torch.linspace(0.4, 1.8, 141)
 figure, axes = subplots(1, 2, size=(9, 3.4))
-for ax, A, title in ((axes[0], 1.0, "a good action, A = 1"), (axes[1], -1.0, "a bad action, A = −1")):
+titles = ("a good action, A = 1", "a bad action, A = −1")
+for ax, A, title in zip(axes, (1.0, -1.0), titles, strict=True):
     grows = torch.minimum(ratio * A, ratio.clamp(0.8, 1.2) * A)
     ax.plot(ratio, ratio * A, color=GREY, linestyle=":", label="ρ A")
     ax.plot(ratio, grows, color=COLORS[0], linestyle="-", label="with the clip")
@@ -168,8 +185,9 @@ for ax, A, title in ((axes[0], 1.0, "a good action, A = 1"), (axes[1], -1.0, "a 
 axes[0].legend(loc="lower right")
 show(
     figure,
-    "two panels. For a good action the curve rises up to a ratio of 1.2 and is flat from there on. For a bad one it is flat up to "
-    "0.8 and falls from there on. Where a curve is flat there is no gradient.",
+    "two panels. For a good action the curve rises up to a ratio of 1.2 and is flat from there on. "
+    "For a bad one it is flat up to 0.8 and falls from there on. Where a curve is flat there is no "
+    "gradient.",
 )
 
 # %% [markdown] tags=["reveals"]
@@ -177,7 +195,7 @@ show(
 # of the two, and what went wrong is still corrected. The clip takes away the reward for going further, never the way back.
 #
 # *(Schulman et al., [arXiv 1707.06347](https://arxiv.org/abs/1707.06347). The loss adds half the squared error of the critic, and a
-# small bonus for entropy, so that the policy does not stop throwing dice too early.)*
+# small bonus for *entropy*, for how undecided the policy is, so that it does not stop throwing dice too early.)*
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Gradients stop, the memory does not
@@ -201,20 +219,24 @@ for span in (40, 20, 10):
 figure, ax = subplots(size=(7, 3.4))
 for n, (span, size) in enumerate(reach.items()):
     there = size > 0
-    ax.semilogy(torch.arange(40)[there], size[there], color=COLORS[n], linestyle=STYLES[n], marker=MARKERS[n], markersize=4,
-                label=f"spans of {span}")  # fmt: skip
+    look = {"color": COLORS[n], "linestyle": STYLES[n], "marker": MARKERS[n], "markersize": 4}
+    ax.semilogy(torch.arange(40)[there], size[there], **look, label=f"spans of {span}")
 ax.set(xlabel="input of step t", ylabel="gradient of the last output", xlim=(-1, 40))
 ax.legend()
 show(
     figure,
-    "three curves on a scale of powers of ten, which fall together from the last step backwards. That of spans of 10 ends at step 30, "
-    "that of spans of 20 at step 20; before, there is no gradient at all.",
+    "three curves on a scale of powers of ten, which fall together from the last step backwards. "
+    "That of spans of 10 ends at step 30, that of spans of 20 at step 20; before, there is no "
+    "gradient at all.",
 )
-print("the last output is the same in all three:", all(torch.allclose(last[40], o, atol=1e-6) for o in last.values()))
+print(
+    "the last output is the same in all three:",
+    all(torch.allclose(last[40], o, atol=1e-6) for o in last.values()),
+)
 
 # %% [markdown] tags=["reveals"]
 # Look at the scale. Even without a cut, in this untrained LSTM hardly anything reaches back 30 steps: the forget gate shrinks
-# gradients as it shrinks what it keeps. So a longer span costs time and may change nothing. Lesson 06 asks when it does.
+# gradients as it shrinks what it keeps. So a longer span costs time and may change nothing. Lesson 07 asks whether it does.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## All of it
@@ -227,7 +249,7 @@ B, T, SPAN = 128, 40, 20
 
 
 def learn(kind, seed, updates=20):
-    """An agent of this kind, learned from nothing, and its success while learning, [(frames, success)]."""
+    """An agent of this kind, learned from nothing; its success on the way, [(frames, success)]."""
     torch.manual_seed(seed)
     agent, config = kind(ml.AgentConfig(controller="lstm")), PPOConfig()
     optimizer = torch.optim.Adam(agent.parameters(), lr=2e-3, eps=1e-5)
@@ -235,8 +257,10 @@ def learn(kind, seed, updates=20):
     player, curve = Player(ml.GridWorlds(train, B, seed=seed), agent, dice), []
     for update in range(1, updates + 1):
         rollout = player.collect(agent, T, SPAN)  # B worlds, T steps
-        spans = cut_into_spans(rollout, SPAN, config)  # with advantages, SPAN steps of B · T / SPAN sequences
-        for rows in minibatch_rows(B * T // SPAN, config, dice):  # twice through all of them, in eight parts
+        # with advantages, SPAN steps of B · T / SPAN sequences
+        spans = cut_into_spans(rollout, SPAN, config)
+        # twice through all of them, in eight parts
+        for rows in minibatch_rows(B * T // SPAN, config, dice):
             loss, _ = ppo_loss(agent, spans.pick(rows), config)
             optimizer.zero_grad()
             loss.backward()
@@ -245,7 +269,8 @@ def learn(kind, seed, updates=20):
         ended = rollout.episodes  # sums over the episodes that count by now
         if ended["count"] > 0:
             curve.append((B * T * update, float(ended["success"] / ended["count"])))
-            print(f"{curve[-1][0]:7,} frames  {'█' * round(30 * curve[-1][1]):30}  {curve[-1][1]:.0%}")
+            frames, success = curve[-1]
+            print(f"{frames:7,} frames  {'█' * round(30 * success):30}  {success:.0%}")
     return agent, curve
 
 
@@ -311,10 +336,17 @@ forgets, its_curve = learn(Forgetful, seed=0)
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
 figure, ax = subplots(size=(7, 3.6))
 for n, (name, points) in enumerate((("LSTM", curve), ("cleared before every step", its_curve))):
-    ax.plot(*zip(*points, strict=True), color=COLORS[n], linestyle=STYLES[n], marker=MARKERS[n], label=name)
+    ax.plot(
+        *zip(*points, strict=True), color=COLORS[n], linestyle=STYLES[n], marker=MARKERS[n],
+        label=name,
+    )
 ax.set(xlabel="frames", ylabel="success while learning", ylim=(0, 1.02))
 ax.legend(loc="lower right")
-show(figure, f"two rising curves. That of the LSTM ends at {curve[-1][1]:.0%}, that of its twin at {its_curve[-1][1]:.0%}.")
+show(
+    figure,
+    f"two rising curves. That of the LSTM ends at {curve[-1][1]:.0%}, that of its twin at "
+    f"{its_curve[-1][1]:.0%}.",
+)
 
 its_result = ml.evaluate(forgets, held_out, episodes=500)
 for name, r in (("LSTM", result), ("cleared", its_result)):

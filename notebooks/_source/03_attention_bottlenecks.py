@@ -52,7 +52,11 @@ from metarim_lite.models import RIM, ControllerState, act
 #
 # $$X = \begin{pmatrix} 0 \\ x \end{pmatrix}\;[B,2,D]$$
 #
-# $$K = X W^e\;[B,2,d_k] \qquad V = X W^v\;[B,2,d_v] \qquad Q_n = h_n W^q_n\;[B,d_k]$$
+# $$K = X W^e\;[B,2,d_k]$$
+#
+# $$V = X W^v\;[B,2,d_v]$$
+#
+# $$Q_n = h_n W^q_n\;[B,d_k]$$
 #
 # $$A_n = \mathrm{softmax}\!\left(Q_n K^\top / \sqrt{d_k}\right) V$$
 #
@@ -115,22 +119,25 @@ state = ControllerState(h.expand(41, N, H), torch.zeros(41, N, H))
 
 with torch.no_grad():
     _, _, seen = rim(inputs, state)
-on_input = seen.input_attention[0]  # (T, B, N) -> (B, N): the weight on the input; the rest lies on null
+# (T, B, N) -> (B, N): the weight on the input; the rest lies on null
+on_input = seen.input_attention[0]
 
 # %% slideshow={"slide_type": "subslide"}
 figure, axes = subplots(size=(7, 4))
 for n in range(N):
     axes.plot(strength, on_input[:, n], color=COLORS[n], linestyle=STYLES[n], label=f"module {n}")
 axes.axhline(0.5, color=GREY, linestyle="-", linewidth=0.8)
-axes.set(xlabel="strength of the input", ylabel="attention on the input", ylim=(-0.03, 1.03), xlim=(0, 4))
+axes.set(
+    xlabel="strength of the input", ylabel="attention on the input", ylim=(-0.03, 1.03), xlim=(0, 4)
+)
 axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 blank, strong = on_input[0], on_input[-1]
 rise, fall = int((strong > blank + 0.01).sum()), int((strong < blank - 0.01).sum())
 show(
     figure,
-    f"one curve for each of six modules. At strength 0 they lie between {blank.min():.1f} and {blank.max():.1f}; "
-    f"as the input grows, {rise} of them rise and {fall} fall.",
+    f"one curve for each of six modules. At strength 0 they lie between {blank.min():.1f} and "
+    f"{blank.max():.1f}; as the input grows, {rise} of them rise and {fall} fall.",
 )
 
 # %%
@@ -166,7 +173,10 @@ for over in ("null", "modules"):
         _, _, seen = variant(inputs, state)
     totals[over] = seen.input_attention[0].sum(-1)  # (B, N) -> (B,)
     changes = bool((totals[over] - totals[over][0]).abs().max() > 0.1)
-    print(f"softmax over {over:8} total on a blank input: {totals[over][0]:.1f}   changes with strength: {changes}")
+    print(
+        f"softmax over {over:8} total on a blank input: {totals[over][0]:.1f}   changes with "
+        f"strength: {changes}"
+    )
 
 # %% [markdown] tags=["reveals"]
 # Over **{null, input}**, each module has a unit of its own: the total may be anything between 0 and 6, and six
@@ -218,22 +228,30 @@ with torch.no_grad():
 
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
 figure, axes = subplots(size=(7, 4))
-axes.plot(kept, color=COLORS[0], linestyle=STYLES[0], label="hard: share of modules with their first state")
+axes.plot(
+    kept, color=COLORS[0], linestyle=STYLES[0],
+    label="hard: share of modules with their first state",
+)
 for i, name in enumerate(alike, start=1):
-    axes.plot(alike[name], color=COLORS[i], linestyle=STYLES[i], label=f"{name}: likeness to the first state")
+    axes.plot(
+        alike[name], color=COLORS[i], linestyle=STYLES[i],
+        label=f"{name}: likeness to the first state",
+    )
 axes.set(xlabel="inputs so far", xticks=range(0, T + 1, 5))
 axes.set(ylabel="share, or cosine of h and the first h", ylim=(-0.05, 1.05))
 axes.legend()
 show(
     figure,
-    f"three curves that begin at 1. After one input, {kept[1]:.0%} of the modules have their first state under hard "
-    f"selection; after five {kept[5]:.0%}, after ten {kept[10]:.1%}. The mean likeness is "
-    f"{alike['hard'][3]:.2f} (hard) and {alike['soft'][3]:.2f} (soft) after three inputs.",
+    f"three curves that begin at 1. After one input, {kept[1]:.0%} of the modules have their first "
+    f"state under hard selection; after five {kept[5]:.0%}, after ten {kept[10]:.1%}. The mean "
+    f"likeness is {alike['hard'][3]:.2f} (hard) and {alike['soft'][3]:.2f} (soft) after three "
+    "inputs.",
 )
 
 # %%
 second_prediction.happened("few" if kept[10] < 0.1 else "half" if kept[10] < 0.75 else "most")
-print("under soft selection, does any module keep its state to the bit?", bool((mixed.h == first.h).all(-1).any()))
+kept_soft = bool((mixed.h == first.h).all(-1).any())
+print("under soft selection, does any module keep its state to the bit?", kept_soft)
 
 # %% [markdown] tags=["reveals"] slideshow={"slide_type": "subslide"}
 # Half are left alone *at each step*, but not the same half: a state decides what it looks for, and the winners' states
@@ -260,9 +278,11 @@ third_prediction = predict("", among=("less", "same", "more"))  # your word betw
 
 # %% slideshow={"slide_type": "subslide"}
 agent = ml.load_agent("meta-rim-gotolocal")
-bank = ml.LevelBank.generate("BabyAI-GoToLocal-v0", seeds=range(1_000_000, 1_000_128))  # not trained on
+# levels that it was not trained on
+bank = ml.LevelBank.generate("BabyAI-GoToLocal-v0", seeds=range(1_000_000, 1_000_128))
 worlds = ml.GridWorlds(bank, num_envs=128, seed=0)
-observation, state, resets = worlds.reset(levels=torch.arange(128)), None, torch.ones(128, dtype=torch.bool)
+observation, state = worlds.reset(levels=torch.arange(128)), None
+resets = torch.ones(128, dtype=torch.bool)
 generator = torch.Generator().manual_seed(0)
 for _ in range(5):
     with torch.no_grad():
@@ -272,8 +292,9 @@ for _ in range(5):
 
 
 def look(image):
-    """Attention on the input and active set, [B, N] each, were this the picture; state and mission stay."""
-    seen = ml.Observation(*(part.unsqueeze(0) for part in observation._replace(image=image)))  # (T=1, B, ...)
+    """Attention on the input and active set, [B, N] each, had this been the picture."""
+    # (T=1, B, ...)
+    seen = ml.Observation(*(part.unsqueeze(0) for part in observation._replace(image=image)))
     with torch.no_grad():
         out, _ = agent(seen, state, resets.unsqueeze(0), record=True)
     return out.diagnostics.input_attention[0], out.diagnostics.active[0]
@@ -321,10 +342,13 @@ third_prediction.happened("less" if ratio <= 0.5 else "more" if ratio > 1.25 els
 
 # %%
 real = looks["the real one"][1]
-changed = {name: (active != real).any(1).float().mean().item() for name, (_, active) in looks.items()}
+changed = {
+    name: (active != real).any(1).float().mean().item() for name, (_, active) in looks.items()
+}
 print("another set in most worlds, black:          ", changed["black"] > 0.5)
 print("another set in most worlds, another world's:", changed["another"] > 0.5)
-print("do the two differ by less than a tenth?     ", abs(changed["black"] - changed["another"]) < 0.1)
+alike_enough = abs(changed["black"] - changed["another"]) < 0.1
+print("do the two differ by less than a tenth?     ", alike_enough)
 
 # %% [markdown] tags=["reveals"] slideshow={"slide_type": "subslide"}
 # The set changes in most worlds, and just as often when the picture is a perfectly good one from elsewhere. (We looked at

@@ -22,7 +22,9 @@ from IPython.display import Markdown
 import metarim_lite as ml
 from metarim_lite.course import predict, show
 from metarim_lite.course.figures import COLORS, GREY, MARKERS, STYLES, subplots
-from metarim_lite.experiments.sequences import SEQUENCES, SequenceModel, baseline, load_sequence_model, train_sequence
+from metarim_lite.experiments.sequences import (
+    SEQUENCES, SequenceModel, baseline, load_sequence_model, train_sequence,
+)
 from metarim_lite.experiments.studies import shipped_study
 from metarim_lite.models import RIM, ControllerState, Interventions, count_parameters
 
@@ -86,7 +88,8 @@ copying = small.chosen_task
 example = copying.sample(1, torch.Generator().manual_seed(2), "10 blanks")
 
 figure, axes = subplots(2, size=(7, 3.2), sharex=True)
-answer = torch.nn.functional.one_hot(example.targets[:, 0], copying.output_size)  # [T] -> [T, symbols + 2]
+# [T] -> [T, symbols + 2]
+answer = torch.nn.functional.one_hot(example.targets[:, 0], copying.output_size)
 for ax, rows, title in ((axes[0], example.inputs[:, 0], "shown"), (axes[1], answer, "to be said")):
     ax.imshow(rows.T, cmap="Greys", aspect="auto", interpolation="nearest")
     ax.set(ylabel=title, yticks=range(6), yticklabels=["blank", "1", "2", "3", "4", "cue"])
@@ -94,8 +97,9 @@ axes[1].set_xlabel("step")
 shown = example.inputs[:, 0].argmax(-1)
 show(
     figure,
-    f"above, three symbols ({', '.join(map(str, shown[:3].tolist()))}), {int((shown[3:] == 0).sum()) - 3} blanks, "
-    "the cue, and three blanks. Below, blanks until the cue has been seen, and then the same three symbols.",
+    f"above, three symbols ({', '.join(map(str, shown[:3].tolist()))}), "
+    f"{int((shown[3:] == 0).sum()) - 3} blanks, the cue, and three blanks. Below, blanks until the "
+    "cue has been seen, and then the same three symbols.",
 )
 
 # %% [markdown]
@@ -147,8 +151,14 @@ ax.axhline(copying.chance, color=GREY, linestyle=":", label="guessing")
 ax.axvline(copying.blanks, color=GREY, linestyle="-", linewidth=0.8)
 ax.set(xlabel="blanks between symbols and cue (10 in training)", ylabel="cross-entropy (nats)")
 ax.legend()
-ends = [f"that of the {name} goes from {e[0]:.2f} at 10 blanks to {e[-1]:.2f} at 60" for name, e in curves.items()]
-show(figure, f"two curves and a dotted line at {copying.chance:.2f}, which is guessing; {', '.join(ends)}.")
+ends = [
+    f"that of the {name} goes from {e[0]:.2f} at 10 blanks to {e[-1]:.2f} at 60"
+    for name, e in curves.items()
+]
+show(
+    figure,
+    f"two curves and a dotted line at {copying.chance:.2f}, which is guessing; {', '.join(ends)}.",
+)
 
 # %%
 lstm_error, rim_error = (run.metrics[-1]["test/60 blanks"] for run in (lstm_run, rim_run))
@@ -172,7 +182,7 @@ print("RIM with 60 blanks: better than half of guessing?", rim_knows)
 
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
 def wait(model, blanks, B=128):
-    """B sequences, the state [B, N, H] at the cue, after that many blanks, and what was active until then."""
+    """B sequences, the state [B, N, H] at the cue, after that many blanks, and what was active."""
     task = model.config.chosen_task
     sequences = task.sample(B, torch.Generator().manual_seed(1), f"{blanks} blanks")
     with torch.no_grad():
@@ -186,13 +196,15 @@ silence = active[copying.recall + 2 :]  # bool [T', B, N], without the first bla
 share = silence.float().mean((0, 1))  # [N]
 
 figure, ax = subplots(size=(8, 2.6))
-ax.imshow(active[:, 0].T, cmap="Greys", aspect="auto", interpolation="nearest")  # [N, T] of the first sequence
+# [N, T] of the first sequence
+ax.imshow(active[:, 0].T, cmap="Greys", aspect="auto", interpolation="nearest")
 ax.set(xlabel="step: symbols at 0 to 2, then blanks", ylabel="module", yticks=range(8))
 late = silence[-20:, 0]  # bool [20, N]: the last 20 steps of the first sequence
 show(
     figure,
-    f"one row for each module, dark where it is active. In the last 20 steps {int(late.all(0).sum())} modules are "
-    f"active all the time and {int((~late.any(0)).sum())} not once.",
+    "one row for each module, dark where it is active. In the last 20 steps "
+    f"{int(late.all(0).sum())} modules are active all the time and {int((~late.any(0)).sum())} not "
+    "once.",
 )
 print("share of the silence in which a module is active, all sequences:", share.numpy().round(2))
 
@@ -212,7 +224,9 @@ errors = []
 with torch.no_grad():
     encoded = model.encoder(sequences.inputs)
     for off in ((), *((n,) for n in range(8))):
-        outputs, _, _ = model.controller(encoded, interventions=Interventions(off=off), record=False)
+        outputs, _, _ = model.controller(
+            encoded, interventions=Interventions(off=off), record=False
+        )
         errors.append(copying.metric(model.decoder(outputs), sequences).item())
 
 figure, ax = subplots(size=(7, 3.4))
@@ -222,8 +236,9 @@ ax.set(xlabel="module switched off", ylabel="cross-entropy, 60 blanks")
 above = sum(error > copying.chance for error in errors[1:])
 show(
     figure,
-    f"nine bars. With no module off the error is {errors[0]:.2f}; with one off it lies between {min(errors[1:]):.2f} "
-    f"and {max(errors[1:]):.2f}, and for {above} of the 8 modules above the dotted line of guessing.",
+    f"nine bars. With no module off the error is {errors[0]:.2f}; with one off it lies between "
+    f"{min(errors[1:]):.2f} and {max(errors[1:]):.2f}, and for {above} of the 8 modules above the "
+    "dotted line of guessing.",
 )
 
 # %%
@@ -244,8 +259,9 @@ print("is every single module missed?", min(errors[1:]) > errors[0])
 
 # %% slideshow={"slide_type": "subslide"}
 def follow(model, sequences, state, modules):
-    """Of each symbol [recall]: how often is it the donor's, once these modules have the donor's state?"""
-    recall, donor = model.config.chosen_task.recall, torch.arange(len(state.h)).roll(1)  # [B]: one's neighbour
+    """Of each symbol [recall]: how often is it the donor's, once these modules have its state?"""
+    # [B]: one's neighbour
+    recall, donor = model.config.chosen_task.recall, torch.arange(len(state.h)).roll(1)
     h, c = state.h.clone(), state.c.clone()  # [B, N, H]
     h[:, modules], c[:, modules] = state.h[donor][:, modules], state.c[donor][:, modules]
     with torch.no_grad():
@@ -255,7 +271,10 @@ def follow(model, sequences, state, modules):
     return ((said == own[:, donor]) & differ).sum(1) / differ.sum(1)
 
 
-print("all modules moved, all symbols follow:", bool((follow(model, sequences, state, list(range(8))) > 0.75).all()))
+print(
+    "all modules moved, all symbols follow:",
+    bool((follow(model, sequences, state, list(range(8))) > 0.75).all()),
+)
 
 # %% [markdown]
 # We do it to a RIM of the paper's size, which comes with the course: 6 modules of 100 units, k = 4, ten symbols,
@@ -264,7 +283,8 @@ print("all modules moved, all symbols follow:", bool((follow(model, sequences, s
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
 large = load_sequence_model("copying")
 sequences_large, state_large, active_large = wait(large, 200)
-followed = torch.stack([follow(large, sequences_large, state_large, [n]) for n in range(6)])  # [N, recall]
+# [N, recall]
+followed = torch.stack([follow(large, sequences_large, state_large, [n]) for n in range(6)])
 share_large = active_large[large.config.chosen_task.recall + 2 :].float().mean((0, 1))  # [N]
 
 figure, ax = subplots(size=(8, 3.4))
@@ -280,8 +300,8 @@ figure.colorbar(picture, label="says the donor's symbol")
 most, share_of_most = int(followed.mean(1).argmax()), followed.mean(1).max()
 show(
     figure,
-    "six rows, one for each module, and ten columns, one for each symbol; darker where the symbol goes with the "
-    f"module. Most go with module {most}: {share_of_most:.0%} of all symbols.",
+    "six rows, one for each module, and ten columns, one for each symbol; darker where the symbol "
+    f"goes with the module. Most go with module {most}: {share_of_most:.0%} of all symbols.",
 )
 
 # %% [markdown] tags=["reveals"] slideshow={"slide_type": "subslide"}
@@ -299,7 +319,10 @@ for name, m, s, at, often in (
 ):
     order, k = often.argsort(descending=True).tolist(), m.config.active
     busy, quiet = (follow(m, s, at, sorted(group)).mean() for group in (order[:k], order[k:]))
-    print(f"{name:18} with the {k} busiest modules {busy:.0%} of the symbols move, with the others {quiet:.0%}")
+    print(
+        f"{name:18} with the {k} busiest modules {busy:.0%} of the symbols move, with the others "
+        f"{quiet:.0%}"
+    )
 
 # %% [markdown] tags=["reveals"]
 # For the large model the hypothesis is **wrong**. About three quarters of what it remembers lies in modules that were

@@ -47,7 +47,11 @@ for ax, task, name in zip(axes, TASKS, NAMES, strict=True):
     worlds.reset()
     ax.imshow(worlds.frame(0))
     ax.set(title=f"{name}: “{worlds.mission_text(0)}”", xticks=[], yticks=[])
-show(figure, "three rooms with the agent, a red triangle: one has a red door, one a ball, a small one some thing.")
+show(
+    figure,
+    "three rooms with the agent, a red triangle: one has a red door, one a ball, a small one some "
+    "thing.",
+)
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # In all three the agent looks for something and walks up to it. What then ends the mission is another act each time:
@@ -80,14 +84,18 @@ my_prediction = predict("", among="abc")  # your letter between the quotes
 # </details>
 
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
-base = ml.TrainConfig(method="lstm", num_envs=64, train_levels=1000, evaluate_episodes=100, device="cpu", threads=1)
+base = ml.TrainConfig(
+    method="lstm", num_envs=64, train_levels=1000, evaluate_episodes=100, device="cpu", threads=1
+)
 sequence = ContinualConfig(base=base, tasks=TASKS, frames=30_000)
 folder = Path(tempfile.mkdtemp())  # keeps the agent as it is after each stage
 
 
 def say(line):
     success = f"{line['success']:.2f}" if "success" in line else "(no episode is over yet)"
-    print(f"{line['frames']:6,} steps, on {NAMES[line['stage']]:8} success while training {success}")
+    print(
+        f"{line['frames']:6,} steps, on {NAMES[line['stage']]:8} success while training {success}"
+    )
 
 
 plain = train_continually(sequence, folder, progress=False, on_report=say)
@@ -98,8 +106,14 @@ def draw_matrix(ax, rows, title):
     ax.imshow(rows, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for i, row in enumerate(rows):
         for j, value in enumerate(row):
-            ax.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if value > 0.6 else "black")
-    ax.set(title=title, xticks=range(3), xticklabels=NAMES, xlabel="success on", ylabel="after training on")
+            ax.text(
+                j, i, f"{value:.2f}", ha="center", va="center",
+                color="white" if value > 0.6 else "black",
+            )
+    ax.set(
+        title=title, xticks=range(3), xticklabels=NAMES, xlabel="success on",
+        ylabel="after training on",
+    )
     ax.set(yticks=range(len(rows)), yticklabels=["nothing yet", *NAMES][-len(rows) :])
 
 
@@ -113,8 +127,9 @@ figure, ax = subplots(size=(6, 3.6))
 draw_matrix(ax, with_before(plain), "LSTM, one task after the other")
 show(
     figure,
-    f"four rows and three columns of numbers. In the first column, “open”, success is {R[0, 0]:.2f} after its own stage, "
-    f"{R[1, 0]:.2f} after the next, {R[2, 0]:.2f} in the end; a beginner has {plain.before[0].value:.2f}.",
+    "four rows and three columns of numbers. In the first column, “open”, success is "
+    f"{R[0, 0]:.2f} after its own stage, {R[1, 0]:.2f} after the next, {R[2, 0]:.2f} in the end; a "
+    f"beginner has {plain.before[0].value:.2f}.",
 )
 lost, beginner = R[0, 0] - R[2, 0], plain.before[0].value
 my_prediction.happened("a" if lost <= 0.1 else "c" if R[2, 0] <= beginner + 0.1 else "b")
@@ -152,7 +167,8 @@ for name, value in summarize(R).items():
 # number of each, the mean of three runs: what they have forgotten.
 
 # %% slideshow={"slide_type": "subslide"}
-methods = shipped_comparison("methods-short")  # three seeds of each; made by the command that str(methods) ends with
+# three seeds of each; made by the command that str(methods) ends with
+methods = shipped_comparison("methods-short")
 quick, slow = "lstm", "rim"
 for letter, name in (("a", quick), ("b", slow)):
     print(f"agent {letter}: forgetting {np.mean(methods.measures[name]['none']['forgetting']):.2f}")
@@ -171,8 +187,9 @@ for ax, (name, success) in zip(axes, matrices.items(), strict=True):
 learnt = {name: np.diagonal(success)[:2] for name, success in matrices.items()}
 show(
     figure,
-    f"two matrices. On the first two tasks, just after learning them, agent a has {learnt[quick][0]:.2f} and "
-    f"{learnt[quick][1]:.2f}, agent b {learnt[slow][0]:.2f} and {learnt[slow][1]:.2f}.",
+    "two matrices. On the first two tasks, just after learning them, agent a has "
+    f"{learnt[quick][0]:.2f} and {learnt[quick][1]:.2f}, agent b {learnt[slow][0]:.2f} and "
+    f"{learnt[slow][1]:.2f}.",
 )
 my_choice.happened("c")
 
@@ -199,7 +216,7 @@ my_choice.happened("c")
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
 @torch.no_grad()
 def at_the_goal(player, watcher, bank):
-    """Probability that each gave the act that accomplished the mission, mean over the levels where that happened."""
+    """Mean probability that each gave the act that accomplished a mission, where one did."""
     B = len(bank)
     worlds = ml.GridWorlds(bank, B, seed=0)
     observation, dice = worlds.reset(levels=torch.arange(B)), torch.Generator().manual_seed(0)
@@ -210,7 +227,8 @@ def at_the_goal(player, watcher, bank):
         for n, agent in enumerate((player, watcher)):
             out, states[n] = act(agent, observation, states[n], begins)
             chances.append(out.logits.softmax(-1))
-        action = torch.multinomial(chances[0], 1, generator=dice)[:, 0]  # (B, 1) -> (B,): only the player decides
+        # (B, 1) -> (B,): only the player decides
+        action = torch.multinomial(chances[0], 1, generator=dice)[:, 0]
         step = worlds.step(action)
         now = first_episode & step.success
         for n in (0, 1):
@@ -223,7 +241,10 @@ def at_the_goal(player, watcher, bank):
 doors = ml.LevelBank.generate(TASKS[0], seeds=range(1_000_000, 1_000_100))
 then, now = (ml.load_agent(folder / f"agent-{stage}.safetensors") for stage in (1, 3))
 chance_then, chance_now = at_the_goal(then, now, doors)
-print(f"where the door was opened: probability of that act {chance_then:.2f} after stage 1, {chance_now:.2f} after 3")
+print(
+    f"where the door was opened: probability of that act {chance_then:.2f} after stage 1, "
+    f"{chance_now:.2f} after 3"
+)
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # An act that is of no use for 60,000 steps may become improbable. Is the knowledge that made it probable then *gone*, or
@@ -241,8 +262,10 @@ my_guess = predict("", among="abc")
 again = replace(base, level=TASKS[0], frames=20_000, report_every=1, evaluate_every=5000)
 curves = {}
 for name, start in (("after stage 3", str(folder / "agent-3.safetensors")), ("a new agent", "")):
-    run = ml.train(replace(again, start=start), progress=False)
-    curves[name] = [(m["frames"], m["held_out_success"]) for m in run.metrics if "held_out_success" in m]
+    run = ml.train(replace(again, start=start))
+    curves[name] = [
+        (m["frames"], m["held_out_success"]) for m in run.metrics if "held_out_success" in m
+    ]
 
 figure, ax = subplots(size=(7, 3.6))
 for n, (name, begin) in enumerate((("after stage 3", R[2, 0]), ("a new agent", beginner))):
@@ -253,8 +276,8 @@ ax.legend()
 old_hand, newcomer = (np.mean([success for _, success in curve]) for curve in curves.values())
 show(
     figure,
-    f"two curves. On average over the places where it was measured, the agent after stage 3 has {old_hand:.2f}, "
-    f"the new one {newcomer:.2f}.",
+    "two curves. On average over the places where it was measured, the agent after stage 3 has "
+    f"{old_hand:.2f}, the new one {newcomer:.2f}.",
 )
 my_guess.happened("a" if old_hand > newcomer + 0.05 else "c" if old_hand < newcomer - 0.05 else "b")
 
@@ -273,12 +296,13 @@ my_guess.happened("a" if old_hand > newcomer + 0.05 else "c" if old_hand < newco
 # **Rehearsal** (*replay*). From the second stage on, a quarter of the 64 worlds plays old tasks. The number of steps
 # stays what it was, so the new task gets three quarters of them. Somebody must have kept the old levels.
 #
-# **A penalty** (*ewc*, elastic weight consolidation). Nothing is kept but the old weights $\theta^*$ and how much the
-# old task depends on each, $F$. Each weight hangs on a spring:
+# **A penalty** (*ewc*, elastic weight consolidation). Nothing is kept but the old weights, $\theta^*_p$ of weight p, and
+# how much the old task depends on each, $F_p$. Each weight hangs on a spring, of the stiffness $\lambda F_p$:
 #
 # $$\text{loss} + \tfrac\lambda2 \sum_p F_p\,(\theta_p - \theta^*_p)^2$$
 #
-# In words: who moves a weight that mattered pays for it. You write both in exercises 5.3 and 5.4.
+# In words: who moves a weight that mattered pays for it. (This λ has nothing to do with that of lesson 02.) You write both
+# remedies in exercises 5.3 and 5.4.
 #
 # **The yardstick** (*joint*). All three tasks at once from the first step on, with as many steps in all. No sequence,
 # so nothing to forget: it shows what could be had.
@@ -306,8 +330,9 @@ for ax, run, title in zip(axes, (plain, replay), ("plain", "with replay"), stric
 kept = replay.success[2, :2].mean()
 show(
     figure,
-    f"two success matrices. On the two old tasks, in the end, plain training has {R[2, :2].mean():.2f} on average, replay "
-    f"{kept:.2f}; on the newest {R[2, 2]:.2f} and {replay.success[2, 2]:.2f}.",
+    "two success matrices. On the two old tasks, in the end, plain training has "
+    f"{R[2, :2].mean():.2f} on average, replay {kept:.2f}; on the newest {R[2, 2]:.2f} and "
+    f"{replay.success[2, 2]:.2f}.",
 )
 saved = kept - R[2, :2].mean() > 0.1
 my_bet.happened("c" if not saved else "a" if replay.success[2, 2] < R[2, 2] - 0.1 else "b")
@@ -327,7 +352,10 @@ for ax, measure in zip(axes, ("average_performance", "forgetting"), strict=True)
         values = yards.measures["lstm"][yardstick].get(measure, [])
         ax.plot([n] * len(values), values, MARKERS[n], color=COLORS[n], alpha=0.7)
     ax.axhline(0, color=GREY, linewidth=0.8)
-    ax.set(title=measure.replace("_", " "), xticks=range(len(order)), xticklabels=order, xlim=(-0.5, 3.5))
+    ax.set(
+        title=measure.replace("_", " "), xticks=range(len(order)), xticklabels=order,
+        xlim=(-0.5, 3.5),
+    )
 spread = {y: yards.measures["lstm"][y]["average_performance"] for y in order}
 show(
     figure,
@@ -368,7 +396,10 @@ opens = {name: [R[2][0] for R in longer.matrices[name]["none"]] for name in ("ls
 show(
     figure,
     "six success matrices. Success on “open” in the end: "
-    + "; ".join(f"{name} " + ", ".join(f"{x:.2f}" for x in values) for name, values in opens.items()) + ".",
+    + "; ".join(
+        f"{name} " + ", ".join(f"{x:.2f}" for x in values) for name, values in opens.items()
+    )
+    + ".",
 )
 
 # %% [markdown] tags=["reveals"] slideshow={"slide_type": "subslide"}

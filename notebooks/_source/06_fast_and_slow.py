@@ -9,7 +9,7 @@
 # - say what a slow clock can do that a low rate cannot, in a world where you can see why;
 # - tell what is known of it in grid worlds from what is not.
 #
-# About 50 minutes, without the exercises. You need [lesson 04](04_recurrent_independent_mechanisms.ipynb) (what a RIM
+# About 50 minutes to read and run, and 115 minutes of exercises. You need [lesson 04](04_recurrent_independent_mechanisms.ipynb) (what a RIM
 # is) and of [lesson 02](02_recurrent_controllers.ipynb) the word *span*: how many steps a gradient runs back through.
 # Letters stand on the [notation card](notation.ipynb), words in the [glossary](glossary.ipynb).
 
@@ -17,6 +17,7 @@
 import numpy as np
 import torch
 from IPython.display import Markdown
+from tqdm.auto import tqdm
 
 from metarim_lite import METHODS, TrainConfig
 from metarim_lite.course import predict
@@ -46,7 +47,10 @@ from metarim_lite.training import Trainer
 # %%
 for method in ("rim", "meta-rim", "meta-rim-reversed", "rim-frozen-attention"):
     scales = METHODS[method].timescales
-    print(f"{method:21} fast: {', '.join(scales.fast):36} slow: {', '.join(scales.slow) or '–':10}", end=" ")
+    print(
+        f"{method:21} fast: {', '.join(scales.fast):36} slow: {', '.join(scales.slow) or '–':10}",
+        end=" ",
+    )
     print("never:", ", ".join(scales.frozen) or "–")
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
@@ -73,10 +77,14 @@ clock_sliders()
 # worlds:
 
 # %%
-trainer = Trainer(TrainConfig("meta-rim", "BabyAI-GoToObjS4-v0", num_envs=16, train_levels=50, device="cpu"))
+trainer = Trainer(
+    TrainConfig("meta-rim", "BabyAI-GoToObjS4-v0", num_envs=16, train_levels=50, device="cpu")
+)
 groups = trainer.agent.parameter_groups()
 for tick in range(5):
-    before = {group: [p.detach().clone() for p in parameters] for group, parameters in groups.items()}
+    before = {
+        group: [p.detach().clone() for p in parameters] for group, parameters in groups.items()
+    }
     trainer.tick()
     moved = [g for g, ps in groups.items() if not all(map(torch.equal, ps, before[g]))]
     print(f"tick {tick}, {trainer.config.scales.clock_of_tick(tick)}: moved", ", ".join(moved))
@@ -88,7 +96,7 @@ for tick in range(5):
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## The paper's algorithm, and its last line
 #
-# As reported by readers, for each task *i* of a batch:
+# As reported by readers, with $L_i$ for the loss on task *i*, for each task of a batch:
 #
 # 1. play with $\theta_M, \theta_A$;
 # 2. adapt: $\theta_M^i \leftarrow \theta_M - \alpha \nabla L_i(\theta_M, \theta_A)$;
@@ -103,8 +111,9 @@ for tick in range(5):
 # ### Does the gradient of line 4 run through line 2?
 #
 # $\theta_M^i$ was made with $\theta_A$, so moving $\theta_A$ also changes *how the modules adapt*. Whether the paper
-# counts that, is not known. It makes a difference. The smallest model that shows it: $f(x) = x\,(a \odot w)$, with w
-# fast and a slow, and one inner step. If you shake a and measure, adaptation included, which gradient do you find?
+# counts that, is not known. It makes a difference. The smallest model that shows it: $f(x) = x\,(a \odot w)$, where input
+# d counts $a_d w_d$ times, with w fast and a slow, and one inner step (line 2). If you shake a and measure what that does
+# to the loss, adaptation included, which gradient do you find?
 
 # %%
 dice = torch.Generator().manual_seed(0)
@@ -125,9 +134,13 @@ def adapted(a, w=w):
 a.requires_grad_()
 (through,) = torch.autograd.grad(loss(adapted(a), a, x_query), a)
 (first_order,) = torch.autograd.grad(loss(adapted(a).detach(), a, x_query), a)
-shaken = [loss(adapted(a + e), a + e, x_query) - loss(adapted(a - e), a - e, x_query) for e in 0.01 * torch.eye(3)]
+shaken = [
+    loss(adapted(a + e), a + e, x_query) - loss(adapted(a - e), a - e, x_query)
+    for e in 0.01 * torch.eye(3)
+]
 measured = torch.stack(shaken) / 0.02
-for name, g in (("through adaptation", through), ("first order", first_order), ("shaken", measured)):
+gradients = {"through adaptation": through, "first order": first_order, "shaken": measured}
+for name, g in gradients.items():
     print(f"{name:19}", [f"{value:6.2f}" for value in g.tolist()])
 
 # %% [markdown]
@@ -144,13 +157,16 @@ for name, g in (("through adaptation", through), ("first order", first_order), (
 # - **where to look stays**: the same two inputs matter, for ever;
 # - **what to do with them is new**: $t_1$ and $t_2$ are drawn again.
 #
-# And a network in miniature: a RIM without memory, four modules, each with attention over the six inputs, and one
-# number $w_n$:
+# And a network in miniature: a RIM without memory. Each of its four modules spreads its attention over the six inputs (a
+# softmax of six numbers $a_n$), reads the mean that comes of it, and multiplies by one number, $w_n$:
 #
-# $$f(x) = \sum_n w_n \sum_d \mathrm{softmax}(a_n)_d\, x_d \qquad \theta_M = w\;[N], \quad \theta_A = a\;[N, D]$$
+# $$f(x) = \sum_n w_n \sum_d \mathrm{softmax}(a_n)_d\, x_d$$
+#
+# $$\theta_M = w\;[N], \qquad \theta_A = a\;[N, D]$$
 #
 # A task lasts 20 fast updates. The slow clock ticks once a task, at its end. **Skill** is 1 for a perfect answer, 0
-# for who always says 0, and below 0 for who is wrong with confidence.
+# for who always says 0, and below 0 for who is wrong with confidence. A number with brackets is the mean of the middle
+# half of the seeds, with its 95 % interval ([lesson 07](07_reading_results_critically.ipynb) has both).
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # <details><summary>For the teacher</summary>
@@ -191,7 +207,8 @@ for way in WAYS:
     print(f"{way:17} skill at the end of a task, mean over 100 tasks: {middle(found[way].scores)}")
 
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
-table = {row.way: row for row in shipped() if row.world == "what"}  # seeds 51 to 82, rates chosen on seeds 0 to 15
+# seeds 51 to 82, rates chosen on seeds 0 to 15
+table = {row.way: row for row in shipped() if row.world == "what"}
 figure, (left, right) = subplots(1, 2, size=(10, 4), width_ratios=(3, 2))
 tens = np.arange(5, 100, 10)  # the shipped curves are means of ten tasks
 for i, way in enumerate(WAYS):
@@ -223,10 +240,13 @@ else:
 # run:
 
 # %%
-print(RULE)
+Markdown(f"> {RULE}")
 
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
-lines = ["| slow clock minus | your seeds | verdict | the 32 shipped seeds | verdict |", "|---|---|---|---|---|"]
+lines = [
+    "| slow clock minus | your seeds | verdict | the 32 shipped seeds | verdict |",
+    "|---|---|---|---|---|",
+]
 for way in (w for w in WAYS if w != "slow clock"):
     cells = []
     for of in (found, table):
@@ -243,11 +263,14 @@ Markdown("\n".join(lines))
 # %% tags=["nbval-ignore-output"]
 figure, axes = subplots(1, 3, size=(10, 2.6))
 for ax, way in zip(axes, ("one clock", "low rate", "slow clock"), strict=True):
-    attention, matter = found[way].attention[0], found[way].targets[0] != 0  # (N, D), (D,) of the first seed
+    # (N, D), (D,) of the first seed
+    attention, matter = found[way].attention[0], found[way].targets[0] != 0
     ax.imshow(attention, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     ax.set(title=way, xlabel="input (▲ matters)", ylabel="module", yticks=range(4))
     ax.set_xticks(range(6), ["▲" if m else "·" for m in matter])
-on_them = {way: (f.attention * (f.targets != 0)[:, None]).sum(-1).mean() for way, f in found.items()}
+on_them = {
+    way: (f.attention * (f.targets != 0)[:, None]).sum(-1).mean() for way, f in found.items()
+}
 words = ", ".join(f"{way} {share:.0%}" for way, share in on_them.items())
 show(figure, f"Attention on the inputs that matter, all seeds: {words}.")
 
@@ -290,7 +313,7 @@ show(figure, f"As a task begins, everybody still does what the last one asked: {
 my_prediction = predict("", among="abc")  # your letter between the quotes
 
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
-for way in ("slow clock, at any moment", "slow clock, too early"):
+for way in tqdm(("slow clock, at any moment", "slow clock, too early")):
     found[way] = learn(way, world="what", seeds=my_seeds)
 names = ("slow clock", "slow clock, at any moment", "slow clock, too early", "low rate")
 figure, ax = subplots(size=(8, 2.8))
@@ -318,11 +341,20 @@ my_prediction.happened("b" if any_moment and early else "c" if early else "a")
 # whole way there**, from the first update to the last.
 
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
-lines = ["| way | at the end of a task | on the whole way there | after half of the updates |", "|---|---|---|---|"]
+lines = [
+    "| way | at the end of a task | on the whole way there | after half of the updates |",
+    "|---|---|---|---|",
+]
 for way in WAYS:
     skill = found[way].skill  # [S, tasks, ticks + 1]
-    numbers = (middle(part.mean(axis=1)) for part in (skill[:, :, -1], skill.mean(axis=2), skill[:, :, 10]))
-    lines.append(f"| {way} | " + " | ".join(f"{m.value:.2f} [{m.low:.2f}, {m.high:.2f}]" for m in numbers) + " |")
+    numbers = (
+        middle(part.mean(axis=1)) for part in (skill[:, :, -1], skill.mean(axis=2), skill[:, :, 10])
+    )
+    lines.append(
+        f"| {way} | "
+        + " | ".join(f"{m.value:.2f} [{m.low:.2f}, {m.high:.2f}]" for m in numbers)
+        + " |"
+    )
 Markdown("\n".join(lines))
 
 # %% [markdown] tags=["reveals"] slideshow={"slide_type": "subslide"}
@@ -354,15 +386,19 @@ miniature_sliders()
 my_prediction = predict("", among="abc")  # your letter between the quotes
 
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
-turned = {way: learn(way, world="where", seeds=my_seeds) for way in WAYS}
+turned = {way: learn(way, world="where", seeds=my_seeds) for way in tqdm(WAYS)}
 turned_table = {row.way: row for row in shipped() if row.world == "where"}
 figure, ax = subplots(size=(8, 3))
-words = draw_scores(ax, {w: turned_table[w].scores for w in WAYS}, {w: turned[w].scores for w in WAYS})
+words = draw_scores(
+    ax, {w: turned_table[w].scores for w in WAYS}, {w: turned[w].scores for w in WAYS}
+)
 ax.set_xlabel("skill at the end of a task, where to look is new each time")
 show(figure, f"Faint the shipped seeds, full yours: {words}.")
 
 # %%
-slow_ahead, reversed_ahead = (ahead(way, "one clock", of=turned) for way in ("slow clock", "reversed roles"))
+slow_ahead, reversed_ahead = (
+    ahead(way, "one clock", of=turned) for way in ("slow clock", "reversed roles")
+)
 my_prediction.happened("b" if reversed_ahead else "a" if slow_ahead else "c")
 
 # %% [markdown] tags=["reveals"] slideshow={"slide_type": "subslide"}
@@ -384,11 +420,14 @@ my_prediction.happened("b" if reversed_ahead else "a" if slow_ahead else "c")
 # - there was no reward, no exploration, no memory.
 #
 # So the miniature *predicts* little for a mix of tasks in one batch. Here is what we have. First, the search by which
-# the rates of our methods were found: three tasks in one batch, go to, pick up, put next to.
+# the rates of our methods were found: three tasks in one batch, go to, pick up, put next to. The number of a run is its
+# **area**, the mean success over the training: 1 is perfect from the first frame on. *Fresh* are runs with seeds that
+# had played no part in the search.
 
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
 FRESH, ROUND_1 = "chosen in round 2, fresh seeds, ", "round 1, one clock"
-plain = ("output-gate none", "message-scale 1.0", "fast-lr 0.002")  # messages as the paper writes them
+# messages as the paper writes them
+plain = ("output-gate none", "message-scale 1.0", "fast-lr 0.002")
 others = ("messages", "slower", "square", "max-grad")  # settings that change something else
 rows = {
     "one clock, attention at the full rate": searched(ROUND_1, "rim", *plain, without=others),
@@ -398,20 +437,31 @@ rows = {
     "fresh: attention at a tenth": searched(
         FRESH + "one clock", "rim", "message-scale 1.0", "slower attention 0.1", without=("fall",)
     ),
-    "fresh: slow clock": searched(FRESH + "two clocks", "meta-rim", "slow-lr 0.0005", without=("fall",)),
-    "an LSTM, searched seeds, fewer frames": searched("round 2, LSTM", "lstm", "fast-lr 0.002", without=("fall",)),
+    "fresh: slow clock": searched(
+        FRESH + "two clocks", "meta-rim", "slow-lr 0.0005", without=("fall",)
+    ),
+    "an LSTM, searched seeds, fewer frames": searched(
+        "round 2, LSTM", "lstm", "fast-lr 0.002", without=("fall",)
+    ),
 }
 figure, ax = subplots(size=(9, 3.4))
 for i, row in enumerate(rows.values()):
     kind = 0 if row.series == ROUND_1 else 1 if row.series.startswith(FRESH) else 2
-    ax.plot(row.area, [i] * len(row.area), linestyle="", marker=MARKERS[kind], color=COLORS[kind], alpha=0.8)
+    ax.plot(
+        row.area, [i] * len(row.area), linestyle="", marker=MARKERS[kind], color=COLORS[kind],
+        alpha=0.8,
+    )
     ax.plot(np.mean(row.area), i, "|", color="black", markersize=16)
 labels = [f"{name} ({row.frames / 1e6:.1f} M frames)" for name, row in rows.items()]
 ax.set(xlabel="area (stroke: mean of the seeds)", xlim=(0, 1))
 ax.set_yticks(range(len(rows)), labels, fontsize=9)
 ax.invert_yaxis()
 words = ", ".join(f"{np.mean(row.area):.2f}" for row in rows.values())
-show(figure, f"Means from top to bottom: {words}. Compare within a colour: others have other frames and seeds.")
+show(
+    figure,
+    f"Means from top to bottom: {words}. Compare within a colour: others have other frames and "
+    "seeds.",
+)
 
 # %% slideshow={"slide_type": "subslide"}
 slow = rows["fresh: slow clock"].area
@@ -427,8 +477,8 @@ for name in ("fresh: attention at a tenth", "fresh: one clock, all at half the r
 #   each, so a hint and no more.
 # - **But frozen attention did as well as any**, there. In the miniature it was nearly the worst. Whatever helped
 #   here, it was not what helped there.
-# - **Slow clock and low rate cannot be told apart** on six fresh seeds: the interval holds nothing, and it holds a
-#   lot. That is "undecided", not "the same".
+# - **Slow clock and low rate cannot be told apart** on six fresh seeds: the interval contains 0, and it contains
+#   differences that would matter. That is "undecided", not "the same".
 # - **The LSTM is ahead of every RIM**, with fewer frames, on these three tasks. (Its seeds are those of the search,
 #   which flatters; its distance is larger than that.)
 #
@@ -442,7 +492,10 @@ for name in ("fresh: attention at a tenth", "fresh: one clock, all at half the r
 # part of attention. Here is what is shipped of it:
 
 # %% tags=["nbval-ignore-output"]
-lines = ["| copying, 50 blanks in training | updates | error after 200 blanks, each seed |", "|---|---|---|"]
+lines = [
+    "| copying, 50 blanks in training | updates | error after 200 blanks, each seed |",
+    "|---|---|---|",
+]
 for row in shipped_study("copying").rows:
     if row.setting.startswith("RIM 6/4") and "unbounded" not in row.setting:
         errors = ", ".join(f"{error:.3f}" for error in list(row.tests.values())[-1])

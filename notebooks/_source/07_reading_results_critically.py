@@ -10,7 +10,7 @@
 #   numbers;
 # - take a difference apart: which of the five things that changed could have made it?
 #
-# About 45 minutes, without the exercises. You need lessons [04](04_recurrent_independent_mechanisms.ipynb) and
+# About 50 minutes to read and run, and 80 minutes of exercises. You need lessons [04](04_recurrent_independent_mechanisms.ipynb) and
 # [06](06_fast_and_slow.ipynb): RIM, slow clock, low rate. A *run* is one training with one seed. The *area* of a run
 # is its mean success over the training: 1 is perfect from the first frame on. Letters: [notation](notation.ipynb);
 # words: [glossary](glossary.ipynb).
@@ -21,10 +21,12 @@ from IPython.display import Markdown
 
 from metarim_lite import METHODS, Agent, AgentConfig, evaluate, load_agent
 from metarim_lite.analysis.specialisation import one_step_each, phase, told
-from metarim_lite.analysis.statistics import interquartile_mean, probability_of_improvement, stratified_bootstrap
+from metarim_lite.analysis.statistics import (
+    interquartile_mean, probability_of_improvement, stratified_bootstrap,
+)
 from metarim_lite.analysis.verdicts import verdict
 from metarim_lite.course import predict
-from metarim_lite.course.clocks import words_on_clocks
+from metarim_lite.course.clocks import in_a_million_frames
 from metarim_lite.course.figures import COLORS, GREY, MARKERS, show, subplots
 from metarim_lite.course.study import study_table
 from metarim_lite.experiments.miniature import middle, shipped
@@ -45,7 +47,9 @@ from metarim_lite.training import held_out_bank
 SEARCH = {}  # series -> area of every run, [settings, seeds]
 for row in training_search():
     SEARCH.setdefault(row.series, []).append(row.area)
-SEARCH = {series: np.array(areas) for series, areas in SEARCH.items() if not series.startswith("chosen")}
+SEARCH = {
+    series: np.array(areas) for series, areas in SEARCH.items() if not series.startswith("chosen")
+}
 for series, areas in SEARCH.items():
     print(f"{series:22} {areas.shape[0]:2} settings × {areas.shape[1]} seeds")
 
@@ -59,7 +63,11 @@ ax.text(len(areas) - 1, areas[best, 0] + 0.02, "the winner", ha="center")
 ax.set(xlabel="35 settings, in order", ylabel="area", ylim=(0.2, 0.75))
 ax.legend()
 middle_one = np.median(areas[:, 0])
-show(figure, f"The best of 35 settings has an area of {areas[best, 0]:.2f}, the middle one {middle_one:.2f}.")
+show(
+    figure,
+    f"The best of 35 settings has an area of {areas[best, 0]:.2f}, the middle one "
+    f"{middle_one:.2f}.",
+)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Predict, then run
@@ -87,13 +95,19 @@ for areas in SEARCH.values():
 figure, ax = subplots(size=(7, 3.4))
 for one, other in zip(chosen, again, strict=True):
     ax.plot([0, 1], [one, other], color=COLORS[0], marker="o", alpha=0.5, linestyle="-")
-ax.plot([0, 1], [np.mean(chosen), np.mean(again)], color="black", marker="D", linewidth=3, label="mean")
+ax.plot(
+    [0, 1], [np.mean(chosen), np.mean(again)], color="black", marker="D", linewidth=3, label="mean"
+)
 ax.axhline(0, color=GREY, linestyle=":")
 ax.set(ylabel="lead over the middle setting", xlim=(-0.2, 1.2))
 ax.set_xticks((0, 1), ("the seed that chose it", "its other seeds"))
 ax.legend()
-show(figure, f"{len(chosen)} winners: their mean lead falls from {np.mean(chosen):.2f} to {np.mean(again):.2f}; "
-     f"{sum(o < c for o, c in zip(again, chosen))} of them fall.")  # fmt: skip
+fall = sum(other < one for other, one in zip(again, chosen, strict=True))
+show(
+    figure,
+    f"{len(chosen)} winners: their mean lead falls from {np.mean(chosen):.2f} to "
+    f"{np.mean(again):.2f}; {fall} of them fall.",
+)
 
 # %%
 left = np.mean(again) / np.mean(chosen)
@@ -112,11 +126,20 @@ my_prediction.happened("a" if left >= 0.75 else "c" if left < 0.25 else "b")
 # Of the settings with two clocks three were chosen in round 2. In what order do they come out on fresh seeds?
 
 # %%
+def short(row):
+    """What was tried, in the letters of lesson 06."""
+    words = row.words().split("--timescales.", 1)[1].replace(" --timescales.", ", ")
+    letters = {"fast-lr": "α =", "slow-lr": "β =", "slower attention": "attention at α ×"}
+    for flag, letter in letters.items():
+        words = words.replace(flag, letter)
+    return words
+
+
 rows = training_search()
 for row in (r for r in rows if r.series == "chosen in round 2, fresh seeds, two clocks"):
     old = next(r for r in rows if r.series == "round 2, two clocks" and r.words() == row.words())
-    which = row.words().split("--timescales.fast-lr ")[1].replace("--timescales.", "")
-    print(f"search {old.mean_area:.3f} (3 seeds)   fresh {row.mean_area:.3f} (6 seeds)   {which}")
+    means = f"search {old.mean_area:.3f} (3 seeds)   fresh {row.mean_area:.3f} (6 seeds)"
+    print(f"{means}   {short(row)}")
 
 # %% [markdown]
 # (Fresh runs are longer, so all areas are higher. Compare within a column: the first of the search is the last of the
@@ -132,25 +155,38 @@ for row in (r for r in rows if r.series == "chosen in round 2, fresh seeds, two 
 # - **Bootstrap interval**: draw as many runs from yours, with replacement, again and again; the middle 95 % of what
 #   comes out.
 # - **Probability of improvement**: of all pairs, one run of ours and one of theirs, the share that ours wins.
+#
+# Here are the seven settings of RIMs with fresh seeds. (*Soft messages*: what modules tell each other begins at a tenth of
+# its usual size.)
 
 # %% slideshow={"slide_type": "subslide"}
-fresh = [row for row in rows if row.series.startswith("chosen in round 2, fresh seeds") and "LSTM" not in row.series]
+fresh = [
+    row
+    for row in rows
+    if row.series.startswith("chosen in round 2, fresh seeds") and "LSTM" not in row.series
+]
 figure, ax = subplots(size=(8, 3.4))
 for i, row in enumerate(fresh):
     value, low, high = middle(row.area)
     kind = 0 if row.method == "rim" else 1
     ax.plot(row.area, [i + 0.2] * 6, ".", color=COLORS[kind], alpha=0.6)
-    ax.errorbar(value, i, xerr=[[value - low], [high - value]], color=COLORS[kind], marker=MARKERS[kind])
-    which = row.words().split("--timescales.", 1)[1].replace("--timescales.", "")
-    which = which.replace("slower attention", "attention ×")
+    ax.errorbar(
+        value, i, xerr=[[value - low], [high - value]], color=COLORS[kind], marker=MARKERS[kind]
+    )
     scale = "soft messages, " if "message-scale 0.1" in row.flags else ""
-    ax.text(0.33, i, f"{row.method}: {scale}{which}", ha="right", va="center", fontsize=9)
+    ax.text(0.33, i, f"{row.method}: {scale}{short(row)}", ha="right", va="center", fontsize=9)
 ax.set(xlabel="area of six fresh seeds", yticks=[], xlim=(0.34, 0.7))
 ax.invert_yaxis()
 spread = max(r.mean_area for r in fresh) - min(r.mean_area for r in fresh)
-lowest_end, highest_start = min(middle(r.area).high for r in fresh), max(middle(r.area).low for r in fresh)
-overlap = "every interval overlaps every other" if lowest_end > highest_start else "not all intervals overlap"
-show(figure, f"Seven settings of RIMs, each with its middle mean and 95 % interval: means lie within {spread:.2f} of each other, and {overlap}.")
+lowest_end = min(middle(r.area).high for r in fresh)
+overlap = "not all intervals overlap"
+if lowest_end > max(middle(r.area).low for r in fresh):
+    overlap = "every interval overlaps every other"
+show(
+    figure,
+    "Seven settings of RIMs, each with its middle mean and 95 % interval: means lie within "
+    f"{spread:.2f} of each other, and {overlap}.",
+)
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # ### Is a 95 % interval a 95 % interval?
@@ -167,14 +203,16 @@ show(figure, f"Seven settings of RIMs, each with its middle mean and 95 % interv
 my_prediction = predict("", among="abc")  # your letter between the quotes
 
 # %% slideshow={"slide_type": "subslide"}
-everybody = np.array(next(row.scores for row in shipped() if (row.world, row.way) == ("what", "one clock")))  # [32]
+one_clock_runs = (row for row in shipped() if (row.world, row.way) == ("what", "one clock"))
+everybody = np.array(next(one_clock_runs).scores)  # [32]
 truth, dice = interquartile_mean(everybody), np.random.default_rng(0)
 
 
 def held(R, studies=1000, draws=500):
     """Share of studies of R runs whose 95 % interval holds the truth."""
     runs = dice.choice(everybody, size=(studies, 1, R))
-    again = np.take_along_axis(runs, dice.integers(R, size=(studies, draws, R)), axis=2)  # [studies, draws, R]
+    # [studies, draws, R]
+    again = np.take_along_axis(runs, dice.integers(R, size=(studies, draws, R)), axis=2)
     low, high = np.quantile(interquartile_mean(again), [0.025, 0.975], axis=1)
     return ((low <= truth) & (truth <= high)).mean()
 
@@ -184,11 +222,15 @@ shares = [held(R) for R in sizes]
 figure, ax = subplots(size=(6, 3))
 ax.plot(sizes, shares, marker="o")
 ax.axhline(0.95, color=GREY, linestyle=":", label="what it says")
-ax.set(xlabel="runs in a study", ylabel="intervals that hold the truth", ylim=(0.5, 1), xscale="log", xticks=sizes)
+ax.set(
+    xlabel="runs in a study", ylabel="intervals that hold the truth", ylim=(0.5, 1), xscale="log",
+    xticks=sizes,
+)
 ax.set_xticks(sizes, sizes)
 ax.minorticks_off()
 ax.legend(loc="lower right")
-show(figure, ", ".join(f"{R} runs {share:.0%}" for R, share in zip(sizes, shares, strict=True)) + ".")
+words = ", ".join(f"{R} runs {share:.0%}" for R, share in zip(sizes, shares, strict=True))
+show(figure, f"Intervals that hold the truth: {words}.")
 
 # %%
 my_prediction.happened("a" if shares[1] > 0.92 else "b" if shares[1] >= 0.85 else "c")
@@ -215,7 +257,9 @@ my_prediction.happened("a" if shares[1] > 0.92 else "b" if shares[1] >= 0.85 els
 def compare(ours, theirs, smallest=0.05):
     """A − B with its interval, how often a run of A is better, and the verdict."""
     dice = np.random.default_rng(0)
-    effect = stratified_bootstrap(lambda a, b: interquartile_mean(a) - interquartile_mean(b), ours, theirs, rng=dice)
+    effect = stratified_bootstrap(
+        lambda a, b: interquartile_mean(a) - interquartile_mean(b), ours, theirs, rng=dice
+    )
     better = probability_of_improvement([ours], [theirs], rng=dice)
     numbers = f"{effect.value:+.2f} [{effect.low:+.2f}, {effect.high:+.2f}]"
     return f"{numbers}   better in {better.value:.0%}   {verdict(effect, smallest)}"
@@ -227,10 +271,16 @@ def in_search(row):
     return next(r.mean_area for r in rows if (r.series, r.words()) == (series, row.words()))
 
 
-groups = [sorted((r for r in fresh if r.method == method), key=in_search) for method in ("rim", "meta-rim")]
-one_clock, two_clocks = ([np.array(row.area) for row in group] for group in groups)  # the search's favourite last
+groups = [
+    sorted((r for r in fresh if r.method == method), key=in_search)
+    for method in ("rim", "meta-rim")
+]
+# the search's favourite last
+one_clock, two_clocks = ([np.array(row.area) for row in group] for group in groups)
 print("favourites of the search, two clocks − one:", compare(two_clocks[-1], one_clock[-1]))
-(worst_one, *_, best_one), (worst_two, *_, best_two) = (sorted(g, key=np.mean) for g in (one_clock, two_clocks))
+(worst_one, *_, best_one), (worst_two, *_, best_two) = (
+    sorted(g, key=np.mean) for g in (one_clock, two_clocks)
+)
 print("best of two − worst of one, looking first: ", compare(best_two, worst_one))
 print("worst of two − best of one, looking first: ", compare(worst_two, best_one))
 
@@ -248,14 +298,24 @@ print("worst of two − best of one, looking first: ", compare(worst_two, best_o
 # "Meta-RIM is better than a RIM." What else is different between the two?
 
 # %% slideshow={"slide_type": "subslide"}
-for method in ("rim", "meta-rim", "rim-slow-lr", "rim-long-span", "rim-long-span-matched", "rim-meta-updates"):
+lines = [
+    "| method | span of attention | its rate | its updates | those of modules | slow frames |",
+    "|---" * 6 + "|",
+]
+controls = ("rim-slow-lr", "rim-long-span", "rim-long-span-matched", "rim-meta-updates")
+for method in ("rim", "meta-rim", *controls):
     scales = METHODS[method].timescales
-    span = scales.slow_span if "attention" in scales.slow else scales.fast_span
-    beta = scales.slow_lr if "attention" in scales.slow else scales.fast_lr * dict(scales.slower).get("attention", 1)
-    print(f"{method:22} attention: span {span:2} steps, rate {beta:.0e}.")
-    print(f"{'':22} {words_on_clocks(scales)}")
+    span, rate = scales.slow_span, scales.slow_lr
+    if "attention" not in scales.slow:
+        span, rate = scales.fast_span, scales.fast_lr * dict(scales.slower).get("attention", 1)
+    updates, slow_frames = in_a_million_frames(scales)
+    counts = f"{updates['attention']:,} | {updates['modules']:,} | {slow_frames:.0%}"
+    lines.append(f"| {method} | {span} steps | {rate:.4f} | {counts} |")
+Markdown("\n".join(lines))
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
+# (Updates are those in a million frames; *slow frames* are the share of frames that are played for the slow clock.)
+#
 # Clock, span (**context**), rate, number of updates, and frames for each: five. A reader of the paper asked whether
 # the longer context is the gain, and an author granted that it is not well discussed. No single comparison can tell;
 # a row of controls can, each of which changes *less*:
@@ -280,20 +340,23 @@ study_table({3, 5, 6}, {"mix"})
 # tuned for each level, RIMs win; and they have far fewer parameters. Both sentences can be checked. The second first:
 
 # %%
-for name, config in (("RIM", AgentConfig(controller="rim")), ("LSTM", AgentConfig(controller="lstm"))):
-    print(f"{name:5} {count_parameters(Agent(config).controller):7,} parameters in the controller of our agents")
+for name in ("rim", "lstm"):
+    count = count_parameters(Agent(AgentConfig(controller=name)).controller)
+    print(f"{name.upper():5} {count:7,} parameters in the controller of our agents")
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
-# As for tuning: whoever tunes k tries more often. Suppose k made **no** difference at all. Take the fresh runs of our
+# In our agents it is a tenth fewer: not "far". As for tuning: whoever tunes k tries more often. Suppose k made **no** difference at all. Take the fresh runs of our
 # RIM settings, less each one's mean: pure luck of seeds. Give one side six tries and report the best (on the same two
 # seeds that chose it), give the other side one try.
 
 # %%
 luck = np.concatenate([np.array(row.area) - row.mean_area for row in fresh])
 dice = np.random.default_rng(0)
-tries = dice.choice(luck, size=(20_000, 7, 2)).mean(axis=2)  # [times, 6 tries and 1, two seeds each]
-print(f"the side that tuned is ahead in {(tries[:, :6].max(1) > tries[:, 6]).mean():.0%} of all cases,")
-print(f"by {(tries[:, :6].max(1) - tries[:, 6]).mean():.2f} in the mean, and nothing is there")
+# [times, 6 tries and 1, two seeds each]
+tries = dice.choice(luck, size=(20_000, 7, 2)).mean(axis=2)
+lead = tries[:, :6].max(axis=1) - tries[:, 6]
+print(f"the side that tuned is ahead in {(lead > 0).mean():.0%} of all cases,")
+print(f"by {lead.mean():.2f} in the mean, and nothing is there")
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # So "with k tuned" has to mean: tuned on other seeds than those reported, and the LSTM given as large a search. The
@@ -345,12 +408,13 @@ study_table({9}, {"harder"})
 # ## Do modules specialise?
 #
 # "Different modules are active in different situations." A picture of that is easily made. A number: how many bits
-# does the active set tell of a label, such as the phase of the episode, or what is in view? Exercise 7.4 is that
+# does the active set tell of a label, such as the phase of the episode, or what is in view? (Its *mutual information*
+# with the label: 0 if who is active says nothing, 1 if it answers one question of yes or no.) Exercise 7.4 is that
 # number.
 #
 # First, a label that *cannot* be known. For each of 500 episodes we draw lots: 0, 1 or 2. No module sees the lot. We
 # take all steps of all episodes, and ask how many bits the active set tells of the lot; then we shuffle the lots
-# among the steps 200 times, and see how often as many bits come out by chance.
+# among the steps 200 times, and see how often as many bits come out by chance. That share is called **p**.
 #
 # - **a** Chance does as much in more than 5 of 100 shufflings, as it should be.
 # - **b** Chance hardly ever does as much: the modules "know" the lot (p < 0.05).
@@ -360,7 +424,9 @@ my_prediction = predict("", among="ab")  # your letter between the quotes
 
 # %% slideshow={"slide_type": "subslide"}
 agent = load_agent("meta-rim-gotolocal")
-played = watch_modules(agent, held_out_bank(("BabyAI-GoToLocal-v0",), 500, 10_000), look=nearest_in_view)
+played = watch_modules(
+    agent, held_out_bank(("BabyAI-GoToLocal-v0",), 500, 10_000), look=nearest_in_view
+)
 T, episodes = played.playing.shape
 length = played.playing.sum(axis=0)  # [episodes]
 dice = np.random.default_rng(0)
@@ -374,7 +440,10 @@ all_steps = {name: told(played.active[on], label[on], rng=dice) for name, label 
 lot = all_steps["a lot"]
 
 # %% tags=["nbval-ignore-output"]
-print(f"{on.sum():,} steps: the set tells {lot.bits:.3f} bits of the lot, of shuffled lots {lot.null:.3f}")
+print(
+    f"{on.sum():,} steps: the set tells {lot.bits:.3f} bits of the lot, of shuffled lots "
+    f"{lot.null:.3f}"
+)
 print(f"p = {lot.chance:.3f}")
 
 # %%
@@ -388,9 +457,14 @@ my_prediction.happened("b" if lot.chance < 0.05 else "a")
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
 at = one_step_each(played.playing, rng=dice)
 one_each = {name: told(played.active[at], label[at], rng=dice) for name, label in LABELS.items()}
-lines = ["| label | all steps: bits (chance) | p | one step an episode: bits (chance) | p |", "|---" * 5 + "|"]
+lines = [
+    "| label | all steps: bits (chance) | p | one step an episode: bits (chance) | p |",
+    "|---" * 5 + "|",
+]
 for name in LABELS:
-    cells = [f"{t.bits:.3f} ({t.null:.3f}) | {t.chance:.3f}" for t in (all_steps[name], one_each[name])]
+    cells = [
+        f"{t.bits:.3f} ({t.null:.3f}) | {t.chance:.3f}" for t in (all_steps[name], one_each[name])
+    ]
     lines.append(f"| {name} | {' | '.join(cells)} |")
 Markdown("\n".join(lines))
 
@@ -400,9 +474,9 @@ Markdown("\n".join(lines))
 
 # %% tags=["nbval-ignore-output"]
 view, chosen_steps = LABELS["nearest in view"][at], played.active[at]  # [500], [500, 6]
-shuffled = np.array([
-    [chosen_steps[orders == v].mean(0) for v in np.unique(view)] for orders in (dice.permutation(view) for _ in range(200))
-])  # fmt: skip
+orders = [dice.permutation(view) for _ in range(200)]
+values = np.unique(view)
+shuffled = np.array([[chosen_steps[order == v].mean(0) for v in values] for order in orders])
 low, high = np.quantile(shuffled, [0.025, 0.975], axis=0)  # [values, 6]
 figure, ax = subplots(size=(8, 3.4))
 beyond = 0
@@ -410,17 +484,24 @@ for i, v in enumerate(np.unique(view)):
     shares = chosen_steps[view == v].mean(0)
     beyond += ((shares < low[i]) | (shares > high[i])).sum()
     for n in range(6):
-        ax.plot([n + 0.15 * (i - 1.5)] * 2, [low[i, n], high[i, n]], color="#cccccc", linewidth=6, linestyle="-")
+        ends = [low[i, n], high[i, n]]
+        ax.plot([n + 0.15 * (i - 1.5)] * 2, ends, color="#cccccc", linewidth=6, linestyle="-")
     place = np.arange(6) + 0.15 * (i - 1.5)
     ax.plot(place, shares, linestyle="", marker=MARKERS[i], color=COLORS[i], label=IN_VIEW[v])
 ax.set(xlabel="module", ylabel="share of steps it is active", ylim=(0, 1.02))
 ax.legend(title="nearest in view", bbox_to_anchor=(1, 1))
-show(figure, f"Six modules, a mark for each thing in view: {beyond} of {low.size} marks lie beyond the grey bars.")
+show(
+    figure,
+    f"Six modules, a mark for each thing in view: {beyond} of {low.size} marks lie beyond the grey "
+    "bars.",
+)
 
 # %% [markdown] tags=["reveals"] slideshow={"slide_type": "subslide"}
 # In this agent, one seed, the active set tells about a hundredth of what there is to know of the phase, or of what is
-# in view, beyond chance: next to nothing, even if a mark or two more than one in twenty lies outside. Whether that is
-# specialisation is a matter of taste; that a picture of lights would have convinced you is not. And it is one agent.
+# in view, beyond chance: next to nothing. Yet more marks lie outside than one in twenty. Look at the round ones, *nothing
+# in view*: that is rare, about ten of these five hundred steps. A large difference that is seldom there tells few bits.
+# Whether that is specialisation is a matter of taste; that a picture of lights would have convinced you is not. And it is
+# one agent.
 # More of them, and two clocks against one, are claim 10:
 
 # %% tags=["nbval-ignore-output"]

@@ -13,7 +13,7 @@
 # - write a method in ten lines, and compare it on several seeds and levels, on a CPU or a GPU;
 # - write one page about it that claims no more than the runs show.
 #
-# About 20 minutes as it stands; an evening with a question of your own. You need
+# About 25 minutes as it stands; an evening with a question of your own. You need
 # [lesson 06](06_fast_and_slow.ipynb) for clocks and [lesson 07](07_reading_results_critically.ipynb) for verdicts.
 #
 # Letters: [notation](notation.ipynb); words: [glossary](glossary.ipynb).
@@ -110,16 +110,22 @@ config = SweepConfig(
     episodes=100,  # levels that it is judged on at the end
     evaluate_every=5000,
     evaluate_episodes=100,
-    base=ml.TrainConfig(frames=15_000, num_envs=64, train_levels=1000, report_every=2, device="auto"),  # a GPU if any
+    base=ml.TrainConfig(
+        frames=15_000, num_envs=64, train_levels=1000, report_every=2,
+        device="auto",  # a GPU if there is one
+    ),
 )
 print(len(config.runs()), "runs of", f"{config.base.frames:,} steps")
 
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
-done = sweep(config, folder, progress=False)
+done = sweep(config, folder)
 print("failed:", done.failures or "none")
 Markdown(done.table())
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
+# In the table, *IQM* is the interquartile mean of lesson 07, *area* the mean height of a run's curve, and *P(better …)* the
+# share of pairs, one run of each method, in which this one has the larger success. *Never*: 90 % were not reached.
+#
 # The folder keeps everything: each run's config, metrics and agent, and a line for each in `results.jsonl`. Stopped
 # in the middle, the same cell goes on where it was. With more seeds it adds them. Another method under the name
 # `mine` it refuses: give it another folder.
@@ -135,9 +141,14 @@ ends = []
 for n, name in enumerate(config.methods):
     curves = [line["curve"] for line in done.results if line["method"] == name]
     for curve in curves:
-        ax.plot(curve["frames"], curve["success"], color=COLORS[n], linestyle=STYLES[n], linewidth=0.8)
+        ax.plot(
+            curve["frames"], curve["success"], color=COLORS[n], linestyle=STYLES[n], linewidth=0.8
+        )
     mean = np.mean([curve["success"] for curve in curves], axis=0)
-    ax.plot(curves[0]["frames"], mean, color=COLORS[n], linestyle=STYLES[n], marker=MARKERS[n], label=f"{name}, mean")
+    ax.plot(
+        curves[0]["frames"], mean, color=COLORS[n], linestyle=STYLES[n], marker=MARKERS[n],
+        label=f"{name}, mean",
+    )
     ends.append(f"{name} ends at {mean[-1]:.2f} on average")
 ax.set(xlabel="steps of training", ylabel="success on levels drawn anew", ylim=(-0.03, 1.03))
 ax.legend()
@@ -151,13 +162,15 @@ show(figure, f"thin curves, one for each run, and a thick one for each method; {
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
 def areas(name, level):
     """Of every run of a method on a level: mean height of its curve."""
-    return np.array([line["area"] for line in done.results if line["method"] == name and line["level"] == level])
+    runs = (line for line in done.results if (line["method"], line["level"]) == (name, level))
+    return np.array([line["area"] for line in runs])
 
 
 def difference(*groups):
-    """Mean over levels of mine minus the other, from [runs] of mine on each level, then of the other on each."""
+    """Mean over levels of mine minus the other; [runs] of mine on each level, then of the other."""
     half = len(groups) // 2
-    return sum(a.mean(-1) - b.mean(-1) for a, b in zip(groups[:half], groups[half:], strict=True)) / half
+    pairs = zip(groups[:half], groups[half:], strict=True)
+    return sum(a.mean(-1) - b.mean(-1) for a, b in pairs) / half
 
 
 groups = [areas(name, level) for name in ("mine", beside) for level in config.levels]
@@ -174,9 +187,9 @@ my_prediction.happened(found)
 
 # %% slideshow={"slide_type": "subslide"}
 not_shown = (
-    "One room, so small that most levels it is judged on occur in training, too. The rate of the slow clock was not tuned. "
-    "And the encoder took fewer updates than that of the other method: what a slow clock does, and what fewer updates do, "
-    "cannot be told apart here."
+    "One room, so small that most levels it is judged on occur in training, too. The rate of the "
+    "slow clock was not tuned. And the encoder took fewer updates than that of the other method: "
+    "what a slow clock does, and what fewer updates do, cannot be told apart here."
 )
 
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
@@ -186,7 +199,8 @@ page = f"""# {question}
 
 **What differs.** {METHODS["mine"].about}; beside it {METHODS[beside].about}.
 
-**What came out.** mine − {beside}: {effect} (areas under the curve, 95 % interval over seeds). **{found.capitalize()}.**
+**What came out.** mine − {beside}: {effect} (areas under the curve, 95 % interval over seeds).
+**{found.capitalize()}.**
 
 {done.table()}
 
@@ -217,7 +231,9 @@ Markdown(page)
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
 speed = min(line["frames_per_second"] for line in done.results)
 steps = 10 * 2 * 2 * 2_000_000  # seeds × methods × levels × steps
-print(f"{steps:,} steps at {speed:,.0f} a second, one run at a time: {steps / speed / 3600:.1f} hours")
+print(
+    f"{steps:,} steps at {speed:,.0f} a second, one run at a time: {steps / speed / 3600:.1f} hours"
+)
 print("a GPU here?", "yes, and the runs above used it" if torch.cuda.is_available() else "no")
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
@@ -233,8 +249,8 @@ print("a GPU here?", "yes, and the runs above used it" if torch.cuda.is_availabl
 #
 # - **Did both get the same?** Steps, updates, tuning. The table of the page has to say where not.
 # - **Would you have published the other result?** If not, the rule was not a rule.
-# - **What else differs?** A slow clock means fewer updates *and* longer spans *and* fresh experience. Lesson 06 takes
-#   them apart.
+# - **What else differs?** A slow clock means fewer updates *and* longer spans *and* fresh experience. Lesson 07 takes
+#   them apart ("Five things changed at once").
 # - **How many questions did you ask?** One in twenty comes out well by chance.
 # - **Can somebody else make it again?** Give them the page and nothing else, and watch.
 

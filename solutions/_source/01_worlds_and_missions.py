@@ -23,7 +23,7 @@ def egocentric_view(grid, x, y, direction):
     """The window that an agent sees, turned so that it looks up. Walls hide nothing here.
 
     Args:
-        grid: int [W, V], the type of each cell; grid[x, y], and so the first axis goes to the right.
+        grid: int [W, V], the type of each cell; grid[x, y]: the first axis goes to the right.
         x, y: where the agent is.
         direction: where it looks, 0 to 3.
 
@@ -31,7 +31,7 @@ def egocentric_view(grid, x, y, direction):
         view: int [7, 7], column i from the left, row j from the top; the agent is at view[3, 6].
     """
     # SOLUTION-BEGIN
-    fx, fy = ((1, 0), (0, 1), (-1, 0), (0, -1))[direction]  # one step ahead; (-fy, fx) is one step to the right
+    fx, fy = ((1, 0), (0, 1), (-1, 0), (0, -1))[direction]  # a step ahead; (-fy, fx): to the right
     i, j = torch.arange(7)[:, None], torch.arange(7)[None, :]
     ahead, aside = 6 - j, i - 3  # (1, 7), (7, 1): together (7, 7)
     around = torch.nn.functional.pad(grid, (6, 6, 6, 6), value=2)  # no index is outside of it
@@ -124,7 +124,9 @@ def success_reward(success, steps, limit):
 
 # %% metarim={"exercise": "success_reward", "role": "example"}
 with once_written(success_reward):
-    paid = success_reward(torch.tensor([True, True, False]), torch.tensor([16, 64, 64]), torch.tensor([64, 64, 64]))
+    paid = success_reward(
+        torch.tensor([True, True, False]), torch.tensor([16, 64, 64]), torch.tensor([64, 64, 64])
+    )
     print("paid:", [round(r, 3) for r in paid.tolist()])
 
 # %% [markdown] tags=["solution-only"]
@@ -141,8 +143,14 @@ pay = solved_or_reference("success_reward", success_reward)
 
 bank = ml.LevelBank.generate("BabyAI-GoToLocal-v0", seeds=range(1_000_000, 1_000_100))
 bot = demonstrate(bank)  # its successes
-mine = pay(torch.ones(len(bot.lengths), dtype=torch.bool), bot.lengths, torch.full_like(bot.lengths, bank.step_limit))
-print(f"the bot takes {bot.lengths.float().mean():.1f} steps in the mean, and is paid {bot.reward.mean():.3f}")
+mine = pay(
+    torch.ones(len(bot.lengths), dtype=torch.bool), bot.lengths,
+    torch.full_like(bot.lengths, bank.step_limit),
+)
+print(
+    f"the bot takes {bot.lengths.float().mean():.1f} steps in the mean, and is paid "
+    f"{bot.reward.mean():.3f}"
+)
 print("the worlds paid the same in every level:", torch.allclose(mine, bot.reward, atol=1e-5))
 
 # %% tags=["exercise"] metarim={"exercise": "explore", "role": "answer"}
@@ -150,10 +158,10 @@ def explore(image, direction, mission, memory):
     """The next action of a policy with a memory.
 
     Args:
-        image: int [7, 7, 3], what is in view: (type, colour, state) of column i, row j. You are at (3, 6).
+        image: int [7, 7, 3], what is in view: (type, colour, state) of column i, row j; you: 3, 6.
         direction: where you look, 0 right, 1 down, 2 left, 3 up.
         mission: such as "go to the red ball", or "go to a ball" where any will do.
-        memory: a dict of yours, empty when an episode begins. What you put into it is there at the next step.
+        memory: a dict of yours, empty when an episode begins; what you put there, you find again.
 
     Returns:
         action: 0 left, 1 right, 2 forward.
@@ -173,9 +181,14 @@ def explore(image, direction, mission, memory):
 
     def wanted(place):
         *_, colour, kind = mission.split()
-        kinds, colours = {"key": 5, "ball": 6, "box": 7}, ("red", "green", "blue", "purple", "yellow", "grey")
+        kinds = {"key": 5, "ball": 6, "box": 7}
+        colours = ("red", "green", "blue", "purple", "yellow", "grey")
         there = known.get(place)
-        return there is not None and there[0] == kinds[kind] and (colour not in colours or colours[there[1]] == colour)
+        return (
+            there is not None
+            and there[0] == kinds[kind]
+            and (colour not in colours or colours[there[1]] == colour)
+        )
 
     goals = {place for place in known if wanted(place)}
     queue, first = [(x, y)], {(x, y): None}  # place -> the first step of the way to it
@@ -188,7 +201,8 @@ def explore(image, direction, mission, memory):
             first[beside] = first[place] or (dx, dy)
             if beside in goals or (not goals and beside not in known):
                 turn = (directions.index(first[beside]) - direction) % 4
-                if turn == 0 and known.get((x + fx, y + fy), (1, 0))[0] == 1:  # a step ahead that succeeds
+                # a step ahead that succeeds
+                if turn == 0 and known.get((x + fx, y + fy), (1, 0))[0] == 1:
                     memory["here"] = (x + fx, y + fy)
                 return {0: 2, 1: 1, 2: 1, 3: 0}[turn]
             if known.get(beside, (0, 0))[0] == 1:
@@ -205,7 +219,10 @@ image = torch.zeros(7, 7, 3, dtype=torch.uint8)
 image[..., 0] = 1  # empty cells
 image[2, 4] = torch.tensor([6, 0, 0])  # a red ball: column 2, row 4
 with once_written(explore):
-    print("with the ball in view:", ("left", "right", "forward")[explore(image, 0, "go to the red ball", {})])
+    print(
+        "with the ball in view:",
+        ("left", "right", "forward")[explore(image, 0, "go to the red ball", {})],
+    )
 
 # %% [markdown] tags=["solution-only"]
 # **About this solution.** A map, counted from where the episode began, and a breadth-first search over cells that are known to be
@@ -279,14 +296,20 @@ find = solved_or_reference("aliased", aliased)
 
 B = 40
 rooms = ml.LevelBank.generate("BabyAI-GoToObj-v0", seeds=range(1_000_000, 1_000_000 + B))
-walk, generator = ml.GridWorlds(rooms, num_envs=B, autoreset=False), torch.Generator().manual_seed(0)
+walk = ml.GridWorlds(rooms, num_envs=B, autoreset=False)
+generator = torch.Generator().manual_seed(0)
 observation, kept = walk.reset(torch.arange(B)), []
-steps = [steps_to_face(walk.cells(b), things_called(walk.cells(b), walk.mission_text(b))) for b in range(B)]
+steps = [
+    steps_to_face(walk.cells(b), things_called(walk.cells(b), walk.mission_text(b)))
+    for b in range(B)
+]
 for _ in range(20):
     for b in (~walk.finished).nonzero()[:, 0].tolist():
         right = right_actions(steps[b], walk.agent_place(b))
         if len(right) == 1:
-            kept.append((observation.image[b].long(), observation.mission[b], torch.tensor(right[0])))
+            kept.append(
+                (observation.image[b].long(), observation.mission[b], torch.tensor(right[0]))
+            )
     observation = walk.step_unfinished(torch.randint(3, (B,), generator=generator)).observation
 
 views, missions, actions = map(torch.stack, zip(*kept, strict=True))

@@ -48,7 +48,9 @@ def lstm_step(x, h, c, W_x, W_h, b):
 zero, one = torch.zeros(1, 1), torch.ones(1, 1)
 with once_written(lstm_step):
     for bias in ((-9.0, 9.0, 0.0, 9.0), (9.0, -9.0, 2.0, 9.0), (-9.0, 9.0, 0.0, -9.0)):
-        new_h, new_c = lstm_step(zero, zero, one, torch.zeros(1, 4), torch.zeros(1, 4), torch.tensor(bias))
+        new_h, new_c = lstm_step(
+            zero, zero, one, torch.zeros(1, 4), torch.zeros(1, 4), torch.tensor(bias)
+        )
         print(f"new c {new_c.item():.2f}, new h {new_h.item():.2f}")
 
 # %% [markdown] tags=["solution-only"]
@@ -67,12 +69,17 @@ own_step = solved_or_reference("lstm_step", lstm_step)
 
 torch.manual_seed(0)
 theirs, x = torch.nn.LSTM(5, 7), torch.randn(30, 2, 5)  # D = 5, H = 7; (T, B, D)
-W_x, W_h, b = theirs.weight_ih_l0.t(), theirs.weight_hh_l0.t(), theirs.bias_ih_l0 + theirs.bias_hh_l0
+W_x, W_h, b = (
+    theirs.weight_ih_l0.t(), theirs.weight_hh_l0.t(), theirs.bias_ih_l0 + theirs.bias_hh_l0,
+)
 h, c, trail = torch.zeros(2, 7), torch.zeros(2, 7), []
 for x_t in x:
     h, c = own_step(x_t, h, c, W_x, W_h, b)
     trail.append(h)
-print("the same outputs as torch.nn.LSTM:", torch.allclose(torch.stack(trail), theirs(x)[0], atol=1e-5))
+print(
+    "the same outputs as torch.nn.LSTM:",
+    torch.allclose(torch.stack(trail), theirs(x)[0], atol=1e-5),
+)
 
 # %% tags=["exercise"] metarim={"exercise": "masked_unroll", "role": "answer"}
 def masked_unroll(x, h0, resets, W, U):
@@ -107,7 +114,9 @@ def masked_unroll(x, h0, resets, W, U):
 # %% metarim={"exercise": "masked_unroll", "role": "example"}
 resets = torch.tensor([[False], [False], [True], [False]])  # (T=4, B=1)
 with once_written(masked_unroll):
-    h = masked_unroll(torch.zeros(4, 1, 1), torch.ones(1, 1), resets, torch.ones(1, 1), torch.ones(1, 1))
+    h = masked_unroll(
+        torch.zeros(4, 1, 1), torch.ones(1, 1), resets, torch.ones(1, 1), torch.ones(1, 1)
+    )
     print("h:", "  ".join(f"{v:.2f}" for v in h.flatten().tolist()))
 
 # %% [markdown] tags=["solution-only"]
@@ -184,7 +193,10 @@ own_gae = solved_or_reference("gae", gae)
 
 rewards, dones = torch.zeros(12, 1), torch.zeros(12, 1, dtype=torch.bool)
 rewards[11], dones[11] = 0.9, True
-for name, values in (("knows nothing", torch.zeros(12, 1)), ("has learned", torch.linspace(0.4, 0.8, 12)[:, None])):
+for name, values in (
+    ("knows nothing", torch.zeros(12, 1)),
+    ("has learned", torch.linspace(0.4, 0.8, 12)[:, None]),
+):
     A = own_gae(rewards, values, dones, torch.zeros(1), 0.99, 0.95)[:, 0]
     print(f"the critic {name:14}", " ".join(f"{a:5.2f}" for a in A.tolist()))
 
@@ -262,7 +274,8 @@ def cut_spans(x, states, span):
     """
     # SOLUTION-BEGIN
     S = len(x) // span
-    pieces = x.reshape(S, span, *x.shape[1:]).transpose(0, 1)  # (S·n, B, D) -> (S, n, B, D) -> (n, S, B, D)
+    # (S·n, B, D) -> (S, n, B, D) -> (n, S, B, D)
+    pieces = x.reshape(S, span, *x.shape[1:]).transpose(0, 1)
     return pieces.flatten(1, 2), states[::span].flatten(0, 1)  # (n, S·B, D), (S, B, H) -> (S·B, H)
     # SOLUTION-END
 
@@ -275,12 +288,16 @@ def cut_spans(x, states, span):
 # | second step | a1 | b1 | a3 | b3 |
 
 # %% metarim={"exercise": "cut_spans", "role": "example"}
-named = torch.tensor([[[t + 10.0 * b] for b in range(2)] for t in range(4)])  # (T=4, B=2, D=1): 10·b + t
+# (T=4, B=2, D=1): 10·b + t
+named = torch.tensor([[[t + 10.0 * b] for b in range(2)] for t in range(4)])
 with once_written(cut_spans):
     pieces, begin = cut_spans(named, named, 2)
     for row in pieces[..., 0].int().tolist():
         print("  ".join(f"{'ab'[v // 10]}{v % 10}" for v in row))
-    print("begun with the states before:", "  ".join(f"{'ab'[v // 10]}{v % 10}" for v in begin[:, 0].int().tolist()))
+    print(
+        "begun with the states before:",
+        "  ".join(f"{'ab'[v // 10]}{v % 10}" for v in begin[:, 0].int().tolist()),
+    )
 
 # %% [markdown] tags=["solution-only"]
 # **About this solution.** Split the axis of time into (S, n), move S beside B, and only then flatten. `x.reshape(span, -1, D)`, without the
@@ -320,14 +337,17 @@ player = Player(ml.GridWorlds(rooms, B), agent, torch.Generator().manual_seed(0)
 for update in range(1, 21):
     played = player.collect(agent, T, SPAN)
     A = own_gae(played.rewards, played.values, played.dones, played.last_value, 0.99, 0.95)
-    before = [torch.stack(s).repeat_interleave(SPAN, 0) for s in zip(*played.states, strict=True)]  # h, c: [T, B, H]
+    # h, c: [T, B, H]
+    before = [torch.stack(s).repeat_interleave(SPAN, 0) for s in zip(*played.states, strict=True)]
 
     def cut(x, states=before[0]):
         pieces, _ = own_cut(x.reshape(T, B, -1).float(), states, SPAN)
         return pieces.reshape(SPAN, -1, *x.shape[2:]).to(x.dtype)
 
     seen = type(played.observation)(*map(cut, played.observation))
-    resets, actions, old, target = map(cut, (played.resets, played.actions, played.log_probs, A + played.values))
+    resets, actions, old, target = map(
+        cut, (played.resets, played.actions, played.log_probs, A + played.values)
+    )
     A = cut((A - A.mean()) / A.std())
     h, c = (own_cut(played.values[..., None], s, SPAN)[1] for s in before)
     for rows in torch.randperm(len(h)).repeat(2).chunk(16):
@@ -336,7 +356,11 @@ for update in range(1, 21):
         log_pi = out.logits.log_softmax(-1)
         log_prob = log_pi.gather(-1, actions[:, rows, None])[..., 0]
         loss = own_loss(*(x.flatten() for x in (log_prob, old[:, rows], A[:, rows])), 0.2)
-        loss = loss + 0.25 * (out.value - target[:, rows]).square().mean() + 0.01 * (log_pi.exp() * log_pi).sum(-1).mean()
+        loss = (
+            loss
+            + 0.25 * (out.value - target[:, rows]).square().mean()
+            + 0.01 * (log_pi.exp() * log_pi).sum(-1).mean()
+        )
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(agent.parameters(), 0.5)
@@ -348,4 +372,7 @@ for update in range(1, 21):
 
 # %%
 never_met = ml.LevelBank.generate("BabyAI-GoToObj-v0", seeds=range(1_000_000, 1_000_300))
-print("more than 90 % of 300 rooms that it never met:", ml.evaluate(agent, never_met, 300).success.value > 0.9)
+print(
+    "more than 90 % of 300 rooms that it never met:",
+    ml.evaluate(agent, never_met, 300).success.value > 0.9,
+)

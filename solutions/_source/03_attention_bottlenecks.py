@@ -63,7 +63,10 @@ with once_written(input_attention):
     for n in range(2):
         on_null, on_input = weights[0, n].tolist()
         first, second = read_out[0, n].tolist()
-        print(f"module {n}: null {on_null:.2f}, input {on_input:.2f}, read-out ({first:.2f}, {second:.2f})")
+        print(
+            f"module {n}: null {on_null:.2f}, input {on_input:.2f}, read-out ({first:.2f}, "
+            f"{second:.2f})"
+        )
 
 # %% [markdown] tags=["solution-only"]
 # **About this solution.** With one real input you may also write `on_input = torch.sigmoid(score)`; the check accepts
@@ -89,7 +92,9 @@ W_e, W_v = torch.randn(5, 4, generator=generator), torch.randn(5, 3, generator=g
 
 for strength in (0.0, 0.3, 1.0):
     weights, _ = attend(h, strength * x, W_q, W_e, W_v)
-    drawn = "  ".join("█" * round(4 * w) + "░" * (4 - round(4 * w)) for w in weights[0, :, 1].tolist())
+    drawn = "  ".join(
+        "█" * round(4 * w) + "░" * (4 - round(4 * w)) for w in weights[0, :, 1].tolist()
+    )
     print(f"input × {strength}:  {drawn}")
 
 # %% [markdown]
@@ -108,7 +113,8 @@ def active_set(weights, k):
         active: bool [B, N], true at exactly k places of every row.
     """
     # SOLUTION-BEGIN
-    first = weights[..., 0].argsort(dim=1, stable=True)[:, :k]  # (B, k): least on null first, ties in order
+    # (B, k): least on null first, ties in order
+    first = weights[..., 0].argsort(dim=1, stable=True)[:, :k]
     return torch.zeros(weights.shape[:2], dtype=torch.bool).scatter(1, first, True)  # (B, N)
     # SOLUTION-END
 
@@ -142,7 +148,10 @@ choose = solved_or_reference("active_set", active_set)
 
 for strength in (0.0, 0.1, 0.3, 1.0, 3.0):
     weights, _ = attend(h, strength * x, W_q, W_e, W_v)
-    print(f"input × {strength}:  ", "  ".join("█" if on else "·" for on in choose(weights, 3)[0].tolist()))
+    print(
+        f"input × {strength}:  ",
+        "  ".join("█" if on else "·" for on in choose(weights, 3)[0].tolist()),
+    )
 
 # %% [markdown]
 # *One column for each module, filled where it is active. From ×0.1 on it is always the same three: their order does not
@@ -186,10 +195,15 @@ with once_written(gradient_paths):
 thought = solved_or_reference("gradient_paths", gradient_paths)(torch.tensor([False, True, False]))
 
 torch.manual_seed(0)
-rim = RIM(input_size=3, hidden_size=4, num_modules=3, active=1, comm_key_size=2, comm_heads=1, kernel="plain")
+rim = RIM(
+    input_size=3, hidden_size=4, num_modules=3, active=1, comm_key_size=2, comm_heads=1,
+    kernel="plain",
+)
 before = ControllerState(torch.randn(1, 3, 4), torch.randn(1, 3, 4))  # h, c: (B=1, N=3, H=4)
 outputs, _, _ = rim(torch.randn(1, 1, 3), before, interventions=Interventions(forced=(1,)))
-W_q_grad, W_h_grad, C_grad, C_out_grad = torch.autograd.grad(outputs.sum(), [rim.W_q, rim.W_h, rim.C_qkv, rim.C_out])
+W_q_grad, W_h_grad, C_grad, C_out_grad = torch.autograd.grad(
+    outputs.sum(), [rim.W_q, rim.W_h, rim.C_qkv, rim.C_out]
+)
 C_q_grad, C_kv_grad = C_grad[..., :2], C_grad[..., 2:]  # one product makes queries, keys and values
 
 gradients = (W_q_grad, W_h_grad, C_q_grad, C_kv_grad, C_out_grad)
@@ -216,8 +230,10 @@ def communicate(h, active, C_q, C_k, C_v, C_out):
         new_h: [B, N, H].
     """
     # SOLUTION-BEGIN
-    Q, K, V = (torch.einsum("bnh,nhk->bnk", h, C) for C in (C_q, C_k, C_v))  # (B, N, d_k), (B, N, d_k), (B, N, d_v)
-    weights = (Q @ K.transpose(1, 2) / Q.shape[-1] ** 0.5).softmax(-1)  # (B, N, N): reader, the module that is read
+    # (B, N, d_k), (B, N, d_k), (B, N, d_v)
+    Q, K, V = (torch.einsum("bnh,nhk->bnk", h, C) for C in (C_q, C_k, C_v))
+    # (B, N, N): reader, the module that is read
+    weights = (Q @ K.transpose(1, 2) / Q.shape[-1] ** 0.5).softmax(-1)
     message = torch.einsum("bnv,nvh->bnh", weights @ V, C_out)  # (B, N, H)
     return torch.where(active[..., None], h + message, h)
     # SOLUTION-END
@@ -235,7 +251,9 @@ def communicate(h, active, C_q, C_k, C_v, C_out):
 one, nothing = torch.ones(2, 1, 1), torch.zeros(2, 1, 1)  # (N=2, H=1, d=1)
 
 with once_written(communicate):
-    new_h = communicate(torch.tensor([[[1.0], [3.0]]]), torch.tensor([[True, False]]), nothing, one, one, one)
+    new_h = communicate(
+        torch.tensor([[[1.0], [3.0]]]), torch.tensor([[True, False]]), nothing, one, one, one
+    )
     for n in range(2):
         print(f"module {n} after communication: {new_h[0, n, 0]:.0f}")
 
@@ -257,7 +275,9 @@ print("changed    heard by module 0  1  2  3  4  5")
 for n in range(6):
     changed = h.clone()
     changed[0, n] += 1
-    moved = (say(changed, active, C_q, C_k, C_v, C_out) - say(h, active, C_q, C_k, C_v, C_out)).abs().sum(-1)[0] > 1e-6
+    moved = (
+        say(changed, active, C_q, C_k, C_v, C_out) - say(h, active, C_q, C_k, C_v, C_out)
+    ).abs().sum(-1)[0] > 1e-6
     kind = "active  " if active[0, n] else "inactive"
     print(f"module {n}, {kind}       ", "  ".join("█" if m else "·" for m in moved.tolist()))
 

@@ -29,8 +29,8 @@ def rim_step(h, c, x, k, W_q, W_e, W_v, W_in, W_h, b, C_q, C_k, C_v, C_out):
         x: [B, D], the input.
         k: how many modules are active.
         W_q, W_e, W_v: [N, H, d_k], [D, d_k], [D, d_v], of the input attention.
-        W_in, W_h, b: [N, d_v, 4H], [N, H, 4H], [N, 4H], of N LSTM cells; gates in the order i, f, o, g.
-        C_q, C_k, C_v, C_out: [N, H, d_c], [N, H, d_c], [N, H, d_o], [N, d_o, H], of the communication.
+        W_in, W_h, b: [N, d_v, 4H], [N, H, 4H], [N, 4H], of N LSTM cells; gates: i, f, o, g.
+        C_q, C_k, C_v, C_out: [N, H, d_c], [N, H, d_c], [N, H, d_o], [N, d_o, H]: communication.
 
     Returns:
         new_h, new_c: [B, N, H].
@@ -38,7 +38,8 @@ def rim_step(h, c, x, k, W_q, W_e, W_v, W_in, W_h, b, C_q, C_k, C_v, C_out):
     # SOLUTION-BEGIN
     weights, read = input_attention(h, x, W_q, W_e, W_v)  # (B, N, 2), (B, N, d_v)
     active = active_set(weights, k)  # (B, N)
-    z = torch.einsum("bnv,nvg->bng", read, W_in) + torch.einsum("bnh,nhg->bng", h, W_h) + b  # (B, N, 4H)
+    # (B, N, 4H)
+    z = torch.einsum("bnv,nvg->bng", read, W_in) + torch.einsum("bnh,nhg->bng", h, W_h) + b
     i, f, o, g = z.split(h.shape[-1], dim=-1)  # (B, N, H) each
     candidate_c = f.sigmoid() * c + i.sigmoid() * g.tanh()
     candidate_h = o.sigmoid() * candidate_c.tanh()
@@ -58,12 +59,15 @@ def rim_step(h, c, x, k, W_q, W_e, W_v, W_in, W_h, b, C_q, C_k, C_v, C_out):
 # | module 1 | −1, 0.6 | no | −1, 0.60 |
 
 # %% metarim={"exercise": "rim_step", "role": "example"}
-one, none, cell = torch.ones(2, 1, 1), torch.zeros(2, 1, 1), torch.zeros(2, 1, 4)  # (N=2, 1, 1), (N=2, 1, 4H)
+# (N=2, 1, 1), (N=2, 1, 4H)
+one, none, cell = torch.ones(2, 1, 1), torch.zeros(2, 1, 1), torch.zeros(2, 1, 4)
 h, c = torch.tensor([[[1.0], [-1.0]]]), torch.tensor([[[0.8], [0.6]]])  # (B=1, N=2, H=1)
 x = torch.ones(1, 1)  # (B=1, D=1)
 
 with once_written(rim_step):
-    new_h, new_c = rim_step(h, c, x, 1, one, one[0], one[0], cell, cell, cell[:, 0], none, none, none, none)
+    new_h, new_c = rim_step(
+        h, c, x, 1, one, one[0], one[0], cell, cell, cell[:, 0], none, none, none, none
+    )
     for n in range(2):
         print(f"module {n}: h {new_h[0, n, 0]:5.2f}, c {new_c[0, n, 0]:.2f}")
 
@@ -77,7 +81,10 @@ step = solved_or_reference("rim_step", rim_step)
 
 N, H, D, d, k = 6, 8, 5, 4, 3
 generator = torch.Generator().manual_seed(1)
-shapes = [(N, H, d), (D, d), (D, d), (N, d, 4 * H), (N, H, 4 * H), (N, 4 * H), *[(N, H, d)] * 3, (N, d, H)]
+shapes = [
+    (N, H, d), (D, d), (D, d), (N, d, 4 * H), (N, H, 4 * H), (N, 4 * H), *[(N, H, d)] * 3,
+    (N, d, H),
+]
 weights = [0.5 * torch.randn(shape, generator=generator) for shape in shapes]
 h = c = torch.zeros(1, N, H)
 h = h + torch.randn(1, N, H, generator=generator)
@@ -165,7 +172,8 @@ def find_the_bug(scores, k, h, c, candidate_h, candidate_c):
         new_c: [B, N, H], the cell states after the step.
     """
     # SOLUTION-BEGIN
-    eager = scores[..., 1] - scores[..., 0]  # (B, N): the softmax compares the two; least on null = largest difference
+    # (B, N): the softmax compares the two; least on null = largest difference
+    eager = scores[..., 1] - scores[..., 0]
     best = eager.topk(k, dim=1).indices  # (B, k)
     active = torch.zeros(eager.shape, dtype=torch.bool).scatter(1, best, True)
     writes = active[..., None]  # (B, N, 1)
@@ -186,8 +194,13 @@ zero = torch.zeros(1, 2, 1)  # (B=1, N=2, H=1): both modules had h = c = 0
 new_h, new_c = torch.tensor([[[5.0], [7.0]]]), torch.tensor([[[6.0], [8.0]]])
 
 with once_written(find_the_bug):
-    active, shown, kept = find_the_bug(torch.tensor([[[3.0, 2.0], [-1.0, 1.0]]]), 1, zero, zero, new_h, new_c)
-    print("active:", active[0].tolist(), "  shown:", shown[0, :, 0].tolist(), "  new c:", kept[0, :, 0].tolist())
+    active, shown, kept = find_the_bug(
+        torch.tensor([[[3.0, 2.0], [-1.0, 1.0]]]), 1, zero, zero, new_h, new_c
+    )
+    print(
+        "active:", active[0].tolist(), "  shown:", shown[0, :, 0].tolist(), "  new c:",
+        kept[0, :, 0].tolist(),
+    )
 
 # %% [markdown] tags=["solution-only"]
 # **The three by name.** 1: *ranking by the raw score*; right only as long as null's score is 0 for everybody. 2: *the input
@@ -210,7 +223,9 @@ print("size of null's scores   worlds in which bug 1 chooses other modules")
 for size in (0.0, 0.1, 0.5, 1.0):
     scores = torch.stack([size * on_null, on_input], dim=-1)  # (B, N, 2)
     right, _, _ = mended(scores, 3, empty, empty, empty, empty)
-    wrong = torch.zeros(10_000, 6, dtype=torch.bool).scatter(1, on_input.topk(3, dim=1).indices, True)
+    wrong = torch.zeros(10_000, 6, dtype=torch.bool).scatter(
+        1, on_input.topk(3, dim=1).indices, True
+    )
     print(f"{size:<23} {(right != wrong).any(1).float().mean():.0%}")
 
 # %% [markdown]
@@ -249,7 +264,10 @@ h = torch.arange(1.0, 7.0).reshape(2, 3, 1)  # (B=2, N=3, H=1)
 with once_written(transplant):
     new_h, new_c = transplant(h, 10 * h, n=1, donor=1, receiver=0)
     print("h of world 0:", new_h[0, :, 0].tolist(), "  c of world 0:", new_c[0, :, 0].tolist())
-    print("world 1 is as it was:", bool((new_h[1] == h[1]).all()), "  h itself too:", h[0, 1, 0].item() == 2)
+    print(
+        "world 1 is as it was:", bool((new_h[1] == h[1]).all()), "  h itself too:",
+        h[0, 1, 0].item() == 2,
+    )
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### One world, one module, one answer
@@ -290,7 +308,8 @@ def blocks(h, W):
         y: [B, N, H].
     """
     # SOLUTION-BEGIN
-    return torch.bmm(h.transpose(0, 1), W).transpose(0, 1)  # (N, B, H) @ (N, H, H) -> (N, B, H) -> (B, N, H)
+    # (N, B, H) @ (N, H, H) -> (N, B, H) -> (B, N, H)
+    return torch.bmm(h.transpose(0, 1), W).transpose(0, 1)
     # SOLUTION-END
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
@@ -307,7 +326,8 @@ def blocks(h, W):
 W = torch.tensor([[[1.0, 1.0], [0.0, 1.0]], [[2.0, 0.0], [0.0, 2.0]]])  # (N=2, H=2, H=2)
 
 with once_written(blocks):
-    print("y =", blocks(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), W).flatten().tolist())  # (B=1, N=2, H=2)
+    # (B=1, N=2, H=2)
+    print("y =", blocks(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), W).flatten().tolist())
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### The dead entries
@@ -329,7 +349,10 @@ print("numbers in the large matrix: ", dense.numel())
 
 y.square().sum().backward()
 between = torch.block_diag(*[torch.ones(H, H)] * N) == 0  # bool (N·H, N·H): the zeros
-print("of the gradient's norm lie on the zeros:", f"{dense.grad[between].norm() / dense.grad.norm():.0%}")
+print(
+    "of the gradient's norm lie on the zeros:",
+    f"{dense.grad[between].norm() / dense.grad.norm():.0%}",
+)
 
 # %% [markdown]
 # Most of this gradient is for numbers that are set back to zero at once. But before that, it counts when gradients are

@@ -4,6 +4,8 @@
 # For [lesson 05](../notebooks/05_catastrophic_forgetting.ipynb). Write your code where it says
 # `raise NotImplementedError`, run the cell, run the check. Nothing here trains an agent; every cell is instant.
 #
+# Four exercises, about 65 minutes. The letters stand on the [notation card](../notebooks/notation.ipynb).
+#
 # In a success matrix `R` the rows are stages and the columns are tasks: `R[i, j]` is the success on task j after
 # stage i.
 
@@ -24,7 +26,7 @@ def forgetting(success):
     Returns:
         average: a number, the mean success over all tasks in the end.
         forgetting: [S], for each task, from its own stage to the end.
-        from_the_best: [S-1], for each task but the last, from the best before the last stage to the end.
+        from_the_best: [S-1], for each task but the last, from its best before the last stage on.
     """
     # SOLUTION-BEGIN
     last = success[-1]
@@ -48,7 +50,10 @@ R = np.array([[0.9, 0.2, 0.5], [1.0, 0.8, 0.5], [0.3, 0.7, 0.9]])
 
 with once_written(forgetting):
     average, lost, from_the_best = forgetting(R)
-    print(f"average {average:.2f}, forgetting {np.round(lost, 2)}, from the best {np.round(from_the_best, 2)}")
+    print(
+        f"average {average:.2f}, forgetting {np.round(lost, 2)}, from the best "
+        f"{np.round(from_the_best, 2)}"
+    )
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### What it is good for
@@ -61,7 +66,10 @@ measure = solved_or_reference("forgetting", forgetting)
 comparison = shipped_comparison("yardsticks")
 for seed, success in zip(comparison.seeds, comparison.matrices["lstm"]["none"], strict=True):
     average, lost, _ = measure(np.array(success))
-    print(f"seed {seed}: average {average:.2f}, lost of each task", " ".join(f"{x:5.2f}" for x in lost))
+    print(
+        f"seed {seed}: average {average:.2f}, lost of each task",
+        " ".join(f"{x:5.2f}" for x in lost),
+    )
 
 # %% tags=["exercise"] metarim={"exercise": "transfer", "role": "answer"}
 def transfer(success, area, alone):
@@ -90,7 +98,10 @@ def transfer(success, area, alone):
 # %% metarim={"exercise": "transfer", "role": "example"}
 with once_written(transfer):
     backward, zero_shot, forward = transfer(R, np.array([0.5, 0.4, 0.8]), np.array([0.5, 0.5, 0.6]))
-    print(f"backward {backward:.2f}, zero-shot {np.round(zero_shot, 2)}, forward {np.round(forward, 2)}")
+    print(
+        f"backward {backward:.2f}, zero-shot {np.round(zero_shot, 2)}, forward "
+        f"{np.round(forward, 2)}"
+    )
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### What it is good for
@@ -103,7 +114,8 @@ measure = solved_or_reference("transfer", transfer)
 
 forwards = []
 for success, area, alone in zip(
-    comparison.matrices["lstm"]["none"], comparison.areas["lstm"]["none"], comparison.areas_alone["lstm"], strict=True
+    comparison.matrices["lstm"]["none"], comparison.areas["lstm"]["none"],
+    comparison.areas_alone["lstm"], strict=True,
 ):
     forwards.append(measure(np.array(success), np.array(area), np.array(alone))[2])
 for task, name in enumerate(comparison.config.tasks):
@@ -159,7 +171,9 @@ for strength in (0.0, 0.5, 2.0, 20.0):
     theta = torch.zeros(2, requires_grad=True)
     for _ in range(2000):
         new_task = (theta - 1).square().sum() / 2
-        (slope,) = torch.autograd.grad(new_task + price(theta, torch.zeros(2), gradients, strength)[1], theta)
+        (slope,) = torch.autograd.grad(
+            new_task + price(theta, torch.zeros(2), gradients, strength)[1], theta
+        )
         theta = (theta - 0.01 * slope).detach().requires_grad_()
     first, second = theta.tolist()
     print(f"λ = {strength:4}: the weights go to {first:.2f} and {second:.2f}")
@@ -193,9 +207,12 @@ def rehearse(new, old, share, order_new, order_old):
 # **A tiny example.** Eight new rows, 0 to 7; six old ones, 100 to 105. With a share of 0.3, r = ⌊2.4⌋ = 2.
 
 # %% metarim={"exercise": "rehearse", "role": "example"}
-new, old = torch.arange(8.0).unsqueeze(1), torch.arange(100.0, 106.0).unsqueeze(1)  # (B=8, D=1), (M=6, D=1)
+# (B=8, D=1), (M=6, D=1)
+new, old = torch.arange(8.0).unsqueeze(1), torch.arange(100.0, 106.0).unsqueeze(1)
 with once_written(rehearse):
-    batch, counted = rehearse(new, old, 0.3, torch.tensor([5, 1, 7, 0, 2, 6, 3, 4]), torch.tensor([4, 0, 5, 2, 1, 3]))
+    batch, counted = rehearse(
+        new, old, 0.3, torch.tensor([5, 1, 7, 0, 2, 6, 3, 4]), torch.tensor([4, 0, 5, 2, 1, 3])
+    )
     print(batch[:, 0].int().tolist(), "of which", counted, "count")
 
 # %% [markdown] tags=["solution-only"]
@@ -222,4 +239,7 @@ for share in (0.1, 0.25, 0.5):
         batch, counted = mix(new, old, share, *shuffled)
         unseen -= set(batch[counted:, 0].int().tolist())
         batches, frames = batches + 1, frames + (counted if batches <= 30 else 0)
-    print(f"share {share:4}: {frames:,} of 1,920 frames are new; all old rows seen after {batches} batches")
+    print(
+        f"share {share:4}: {frames:,} of 1,920 frames are new; all old rows seen after {batches} "
+        "batches"
+    )

@@ -16,7 +16,9 @@ import numpy as np
 from metarim_lite.course import check, once_written, solved_or_reference
 from metarim_lite.experiments.search import training_search
 
-FRESH = [row for row in training_search() if row.series.startswith("chosen in round 2, fresh seeds")]
+FRESH = [
+    row for row in training_search() if row.series.startswith("chosen in round 2, fresh seeds")
+]
 
 # %% tags=["exercise"] metarim={"exercise": "interquartile_mean", "role": "answer"}
 def interquartile_mean(scores):
@@ -52,7 +54,10 @@ middle = solved_or_reference("interquartile_mean", interquartile_mean)
 
 for row in FRESH:
     scores = np.array(row.held_out)
-    print(f"{row.method:9} mean {scores.mean():.2f}   middle {middle(scores):.2f}   worst run {scores.min():.2f}")
+    print(
+        f"{row.method:9} mean {scores.mean():.2f}   middle {middle(scores):.2f}   worst run "
+        f"{scores.min():.2f}"
+    )
 
 # %% tags=["exercise"] metarim={"exercise": "bootstrap_interval", "role": "answer"}
 def bootstrap_interval(scores, picks):
@@ -82,7 +87,9 @@ def bootstrap_interval(scores, picks):
 
 # %% metarim={"exercise": "bootstrap_interval", "role": "example"}
 with once_written(bootstrap_interval):
-    low, high = bootstrap_interval(np.array([[0.0, 1.0, 2.0, 3.0]]), np.array([[[0, 0, 0, 0]], [[3, 3, 3, 3]]]))
+    low, high = bootstrap_interval(
+        np.array([[0.0, 1.0, 2.0, 3.0]]), np.array([[[0, 0, 0, 0]], [[3, 3, 3, 3]]])
+    )
     print(f"[{low:.3f}, {high:.3f}]")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -97,7 +104,9 @@ dice = np.random.default_rng(0)
 for row in FRESH:
     scores = np.array(row.area)[None]  # (L=1, R=6)
     low, high = interval(scores, dice.integers(6, size=(2000, 1, 6)))
-    print(f"{row.method:9} area under the curve {scores.mean():.2f}   95 %: {low:.2f} to {high:.2f}")
+    print(
+        f"{row.method:9} area under the curve {scores.mean():.2f}   95 %: {low:.2f} to {high:.2f}"
+    )
 
 # %% tags=["exercise"] metarim={"exercise": "probability_of_improvement", "role": "answer"}
 def probability_of_improvement(ours, theirs):
@@ -150,6 +159,7 @@ def specialisation(active, situation, orders):
         information: [N], mutual information in nats.
         excess: [N], minus its mean over the K orders.
     """
+
     # SOLUTION-BEGIN
     def information(active, situation):
         found = np.zeros(active.shape[1])
@@ -158,7 +168,9 @@ def specialisation(active, situation, orders):
                 for s in np.unique(situation):
                     both = np.mean((active[:, n] == a) & (situation == s))
                     if both > 0:
-                        found[n] += both * np.log(both / (np.mean(active[:, n] == a) * np.mean(situation == s)))
+                        found[n] += both * np.log(
+                            both / (np.mean(active[:, n] == a) * np.mean(situation == s))
+                        )
         return found
 
     found = information(active, situation)
@@ -175,7 +187,10 @@ def specialisation(active, situation, orders):
 with once_written(specialisation):
     active = np.array([[False, True], [False, False], [True, True], [True, False]])
     information, excess = specialisation(active, np.array([0, 0, 1, 1]), np.array([[0, 2, 1, 3]]))
-    print("information", [round(float(x), 2) for x in information], "excess", [round(float(x), 2) for x in excess])
+    print(
+        "information", [round(float(x), 2) for x in information], "excess",
+        [round(float(x), 2) for x in excess],
+    )
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### What it is good for
@@ -187,9 +202,14 @@ measure = solved_or_reference("specialisation", specialisation)
 
 dice = np.random.default_rng(0)
 for T in (30, 100, 300):
-    active, situation = dice.random((T, 6)) < 0.67, dice.integers(4, size=T)  # nothing to do with each other
-    information, excess = measure(active, situation, np.array([dice.permutation(T) for _ in range(20)]))
-    print(f"{T:3} steps: information {information.mean():.3f}, less chance {excess.mean() + 0.0:.2f}")
+    # nothing to do with each other
+    active, situation = dice.random((T, 6)) < 0.67, dice.integers(4, size=T)
+    information, excess = measure(
+        active, situation, np.array([dice.permutation(T) for _ in range(20)])
+    )
+    print(
+        f"{T:3} steps: information {information.mean():.3f}, less chance {excess.mean() + 0.0:.2f}"
+    )
 
 # %% tags=["exercise"] metarim={"exercise": "verdict", "role": "answer"}
 def verdict(value, low, high, smallest):
@@ -230,6 +250,14 @@ says = solved_or_reference("verdict", verdict)
 
 from metarim_lite.analysis.statistics import interquartile_mean as middle_of, stratified_bootstrap
 
-two, one = (np.array(next(row for row in FRESH if row.method == method).area) for method in ("meta-rim", "rim"))
-found = stratified_bootstrap(lambda a, b: middle_of(a) - middle_of(b), two, one, rng=np.random.default_rng(0))
-print(f"meta-rim − rim, six seeds each: {found.value:.2f} [{found.low:.2f}, {found.high:.2f}]: {says(*found, 0.05)}")
+two, one = (
+    np.array(next(row for row in FRESH if row.method == method).area)
+    for method in ("meta-rim", "rim")
+)
+found = stratified_bootstrap(
+    lambda a, b: middle_of(a) - middle_of(b), two, one, rng=np.random.default_rng(0)
+)
+print(
+    f"meta-rim − rim, six seeds each: {found.value:.2f} [{found.low:.2f}, {found.high:.2f}]: "
+    f"{says(*found, 0.05)}"
+)

@@ -304,7 +304,9 @@ def _moments(inputs, dice):
     formula=r"""M moments: what was seen, what the mission was, and which action would have been right. Two of them are **aliased** if view and
 mission are the same and the right actions are not: no policy without a memory can be right in both.
 
-$$\text{views}\,[M,7,7,3],\; \text{missions}\,[M,L],\; \text{actions}\,[M] \;\to\; \text{aliased}\,[M,M]$$""",
+$$\text{views}\,[M,7,7,3],\; \text{missions}\,[M,L],\; \text{actions}\,[M]$$
+
+$$\to\; \text{aliased}\,[M,M]$$""",
     hints=(
         "`a[:, None] == a[None]` compares every moment with every other.",
         "Two views are the same if *all* 7·7·3 numbers are: flatten, compare, `.all(-1)`.",

@@ -25,7 +25,9 @@ exercise_2 = partial(exercise, lesson="02_recurrent_controllers")
     gradient=True,
     formula=r"""$z = x W^x + h W^h + b\;[B,4H]$, in four parts i, f, g, o of H numbers, PyTorch's order:
 
-$$c' = \sigma(f)\,c + \sigma(i)\tanh(g), \qquad h' = \sigma(o)\tanh(c') \qquad [B,H]$$""",
+$$c' = \sigma(f)\,c + \sigma(i)\tanh(g) \quad [B,H]$$
+
+$$h' = \sigma(o)\tanh(c') \quad [B,H]$$""",
     hints=(
         "`z.chunk(4, dim=-1)` gives i, f, g and o.",
         "Three of them go through a sigmoid, g alone through tanh.",
@@ -83,7 +85,9 @@ def no_forgetting(x, h, c, W_x, W_h, b):
 an episode *begins* at step t: there the state is cleared **before** step t, for that world alone. h₀ is what an earlier span
 left; it is cleared, too, where `resets[0]`.
 
-$$x\,[T,B,D],\; h_0\,[B,H],\; \text{resets}\,[T,B] \;\to\; h\,[T,B,H]$$""",
+$$x\,[T,B,D],\; h_0\,[B,H],\; \text{resets}\,[T,B]$$
+
+$$\to\; h\,[T,B,H]$$""",
     hints=(
         "A loop over t; in it, first the clearing, then the step.",
         "`torch.where(resets[t][:, None], 0.0, h)`, or `h * (~resets[t])[:, None]`.",
@@ -140,8 +144,9 @@ RATES = {"gamma": lambda dice, s: dice.uniform(0.8, 0.95), "lam": lambda dice, s
     sizes=({"T": 9}, {"T": 8}, {"T": 7}), draws=RATES,
     formula=r"""`dones[t]` is true where the episode ended *with* step t, by success or by its time limit: nothing behind it counts.
 
-$$\delta_t = r_t + \gamma V_{t+1}(1-\text{done}_t) - V_t, \qquad A_t = \delta_t + \gamma\lambda\,(1-\text{done}_t)\,A_{t+1}
-\qquad [T,B]$$
+$$\delta_t = r_t + \gamma V_{t+1}(1-\text{done}_t) - V_t$$
+
+$$A_t = \delta_t + \gamma\lambda\,(1-\text{done}_t)\,A_{t+1} \quad [T,B]$$
 
 $V_T$ is `last_value`, $A_T = 0$.""",
     hints=(
@@ -206,9 +211,13 @@ def _probabilities(inputs, dice):
     "2.4", "PPO's clipped loss", difficulty=3, importance=5, minutes=15, points=3, returns="loss", needs="2.3",
     sizes=({"M": 40}, {"M": 30}, {"M": 50}), prepare=_probabilities, gradient=True,
     draws={"clip": lambda dice, s: dice.uniform(0.1, 0.3)},
-    formula=r"""With the ratio $\rho = \pi(a)/\pi_{old}(a)$, given as logarithms,
+    formula=r"""For M actions, with the ratio $\rho = \pi(a)/\pi_{old}(a)$ of probabilities, given as logarithms,
 
-$$\text{loss} = -\operatorname{mean}\,\min\big(\rho A,\; \mathrm{clip}(\rho, 1-\epsilon, 1+\epsilon)\,A\big) \qquad [M] \to \text{one number}$$
+$$\rho' = \mathrm{clip}(\rho, 1-\epsilon, 1+\epsilon)$$
+
+$$\text{loss} = -\operatorname{mean}\,\min(\rho A,\, \rho' A)$$
+
+$$[M] \to \text{one number}$$
 
 The min takes the more pessimistic of the two: no reward for moving further than ε, no forgiveness for having done so.""",
     hints=(
@@ -272,7 +281,9 @@ def summed(*args):
     formula=r"""T = S·n steps of B worlds become S·B sequences of n = `span` steps side by side: first the B worlds of span 0, then those
 of span 1, and so on. `states[t]` is the state *before* step t; each sequence starts from the one that it began with.
 
-$$x\,[S{\cdot}n,B,D] \to [n, S{\cdot}B, D], \qquad \text{states}\,[S{\cdot}n,B,H] \to [S{\cdot}B,H]$$""",
+$$x\,[S{\cdot}n,B,D] \to [n, S{\cdot}B, D]$$
+
+$$\text{states}\,[S{\cdot}n,B,H] \to [S{\cdot}B,H]$$""",
     hints=(
         "`x.unflatten(0, (-1, span))` is [S, n, B, D]: which axis should come first?",
         "Move, do not reshape: `.transpose(0, 1)` makes [n, S, B, D]; then `.flatten(1, 2)`.",

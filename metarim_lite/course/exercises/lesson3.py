@@ -47,14 +47,22 @@ def describe_attention(index, inputs, results):
     extreme={"h": 1e4}, gradient=True, describe=describe_attention,
     formula=r"""N modules attend to two elements: null, a row of zeros, and the input.
 
-$$X = \begin{pmatrix} 0 \\ x \end{pmatrix}\,[B,2,D], \quad K = X W^e\,[B,2,d_k], \quad V = X W^v\,[B,2,d_v],
-\quad Q_n = h_n W^q_n\,[B,N,d_k]$$
+$$X = \begin{pmatrix} 0 \\ x \end{pmatrix}\,[B,2,D]$$
 
-$$\text{weights} = \mathrm{softmax}_{\{\text{null},\,\text{input}\}}\big(Q K^\top / \sqrt{d_k}\big)\,[B,N,2],
-\qquad \text{read-out} = \text{weights}\;V\,[B,N,d_v]$$""",
+$$K = X W^e\,[B,2,d_k]$$
+
+$$V = X W^v\,[B,2,d_v]$$
+
+$$Q_n = h_n W^q_n\,[B,N,d_k]$$
+
+$$\text{weights} = \mathrm{softmax}\big(Q K^\top / \sqrt{d_k}\big)\,[B,N,2]$$
+
+$$\text{read-out} = \text{weights}\;V\,[B,N,d_v]$$
+
+The softmax runs over {null, input}.""",
     hints=(
         """Build X first: `torch.zeros_like(x)` and `x`, stacked along a new axis between B and D. Everything else follows
-from the two lines of mathematics, from left to right.""",
+from the lines of mathematics, from top to bottom.""",
         """Each module its own query: `W_q` has a module axis, `W_e` and `W_v` do not. In `torch.einsum`, an axis that stays
 keeps its letter on the right, and one that is summed away loses it: h is `bnh`, W_q is `nhk`, and Q should be `bnk`.""",
         """`Q @ K.transpose(1, 2)` is [B, N, d_k] @ [B, d_k, 2], so it has shape [B, N, 2]. Divide by `d_k ** 0.5`, take the

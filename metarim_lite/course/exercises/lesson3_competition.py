@@ -27,7 +27,9 @@ def null_and_others(dice, s):
     formula=r"""Attention weights over S elements, **null first**. In each world, the k modules with the *least* weight on null are
 active. Of modules that tie, the one with the lower index goes first; so there are always exactly k.
 
-$$\text{weights}\,[B,N,S] \;\to\; \text{active}\,[B,N], \text{ true at } k \text{ places of every row}$$""",
+$$\text{weights}\,[B,N,S] \;\to\; \text{active}\,[B,N]$$
+
+It is true at k places of every row.""",
     hints=(
         "Only `weights[..., 0]` matters.",
         "`torch.argsort(..., stable=True)` keeps the order of what ties; `topk` promises nothing about ties.",
@@ -144,7 +146,11 @@ def reversed_roles(active):
 **active** module reads from *all* modules, itself too, and adds what it heard to its state. An inactive one keeps its
 state to the bit.
 
-$$h_n \leftarrow h_n + \mathrm{softmax}\big(Q_n K^\top / \sqrt{d_k}\big) V\, C^{o}_n \quad \text{where active}\qquad [B,N,H]$$""",
+$$m_n = \mathrm{softmax}\big(Q_n K^\top / \sqrt{d_k}\big)\, V$$
+
+$$h_n \leftarrow h_n + m_n\, C^{o}_n \quad [B,N,H]$$
+
+where module n is active; elsewhere $h_n$ stays.""",
     hints=(
         "Q, K and V all need a product of each module's own: `torch.einsum(\"bnh,nhk->bnk\", h, C_q)`.",
         "Scores are [B, N, N]: reader n on the first N, the module that is read on the second. The softmax is over the last.",

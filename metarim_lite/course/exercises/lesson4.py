@@ -35,7 +35,9 @@ def some_of_N(dice, s):
     formula=r"""Four lines. **Read**: 3.1. **Compete**: 3.2. **Update**: each active module feeds what it read to a cell of its own,
 $z_n = \text{read}_n W^{in}_n + h_n W^h_n + b_n$, in four parts i, f, o, g of H numbers:
 
-$$c'_n = \sigma(f)\,c_n + \sigma(i)\tanh(g), \qquad \tilde h_n = \sigma(o)\tanh(c'_n)$$
+$$c'_n = \sigma(f)\,c_n + \sigma(i)\tanh(g)$$
+
+$$\tilde h_n = \sigma(o)\tanh(c'_n)$$
 
 **Communicate**: 3.4, from the states $\tilde h$ of active and the old $h$ of inactive modules. An inactive module keeps h
 and c to the bit.""",
@@ -262,7 +264,9 @@ def whole_state(h, c, n, donor, receiver):
 code makes the (N·H)² matrix and masks it; its dead entries then enter Adam and gradient clipping. Write it as *one*
 batched product, with no zeros at all.
 
-$$y_n = h_n W_n, \qquad h\,[B,N,H],\; W\,[N,H,H] \;\to\; y\,[B,N,H]$$""",
+$$y_n = h_n W_n$$
+
+$$h\,[B,N,H],\; W\,[N,H,H] \;\to\; y\,[B,N,H]$$""",
     hints=(
         "`torch.bmm` multiplies [N, B, H] with [N, H, H]; the module axis comes first in both.",
         "`h.transpose(0, 1)` puts it first; a `reshape` to that shape would mix worlds and modules.",

@@ -39,8 +39,11 @@ def _with_turns(inputs, dice):
     needs="numpy", sizes=({"S": 5}, {"S": 4}, {"S": 6}), draws={"success": RATES["success"]}, prepare=_with_turns,
     formula=r"""After stage i the success on task j is $R_{ij}$; task j is trained in stage j. With S tasks,
 
-$$\text{average} = \tfrac1S \sum_j R_{S-1,j}, \qquad \text{forgetting}_j = R_{jj} - R_{S-1,j}\;[S], \qquad
-\text{from the best}_j = \max_{i<S-1} R_{ij} - R_{S-1,j}\;[S{-}1]$$
+$$\text{average} = \tfrac1S \sum_j R_{S-1,j}$$
+
+$$\text{forgetting}_j = R_{jj} - R_{S-1,j}\;[S]$$
+
+$$\text{from the best}_j = \max_{i<S-1} R_{ij} - R_{S-1,j}\;[S{-}1]$$
 
 The last is for all tasks but the last, and its maximum runs over *all* stages before the last.""",
     hints=(
@@ -84,8 +87,9 @@ def from_own_stage(success):
 @exercise_5(
     "5.2", "Transfer", difficulty=2, importance=4, minutes=15, points=2, returns=("backward", "zero_shot", "forward"),
     needs="5.1", sizes=({"S": 5}, {"S": 4}, {"S": 6}), draws=RATES,
-    formula=r"""$$\text{backward} = \tfrac1{S-1}\sum_{j<S-1} \big(R_{S-1,j} - R_{jj}\big), \qquad \text{zero-shot}_j = R_{j-1,j}
-\text{ for } j \ge 1\;[S{-}1]$$
+    formula=r"""$$\text{backward} = \tfrac1{S-1}\sum_{j<S-1} \big(R_{S-1,j} - R_{jj}\big)$$
+
+$$\text{zero-shot}_j = R_{j-1,j} \text{ for } j \ge 1\;[S{-}1]$$
 
 With $a_j$ the area under task j's learning curve and $a^0_j$ that of an agent that learns it alone,
 
@@ -134,10 +138,12 @@ def relative(success, area, alone):
 @exercise_5(
     "5.3", "The penalty of elastic weights", difficulty=3, importance=4, minutes=20, points=3, returns=("fisher", "penalty"),
     needs="5.1", gradient=True, draws={"strength": lambda dice, s: dice.uniform(2, 9)},
-    formula=r"""From M gradients of log π, one for each sample, the diagonal of the empirical Fisher information; from it the price of
-moving away from where the old task left the weights, $\theta^*$:
+    formula=r"""From M gradients of log π (of the probability of what was done), one for each sample, the diagonal of the empirical Fisher
+information; from it the price of moving away from where the old task left the weights, $\theta^*$:
 
-$$F_p = \frac1M\sum_m g_{mp}^2\;[P], \qquad \text{penalty} = \frac\lambda2 \sum_p F_p\,(\theta_p - \theta^*_p)^2$$""",
+$$F_p = \frac1M\sum_m g_{mp}^2\;[P]$$
+
+$$\text{penalty} = \frac\lambda2 \sum_p F_p\,(\theta_p - \theta^*_p)^2$$""",
     hints=(
         "Square each sample's gradient first, then take the mean over samples.",
         "Every weight has its own stiffness: multiply before you sum over p.",

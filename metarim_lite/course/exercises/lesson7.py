@@ -64,7 +64,9 @@ def rounded_up(scores):
 l in draw d), pool the levels, take the interquartile mean of each draw; the interval is from the 2.5 % to the 97.5 % quantile of
 these K numbers.
 
-$$\text{scores}\,[L,R],\; \text{picks}\,[K,L,R] \to \text{low},\; \text{high}$$""",
+$$\text{scores}\,[L,R],\; \text{picks}\,[K,L,R]$$
+
+$$\to\; \text{low},\; \text{high}$$""",
     hints=(
         "One draw: `[scores[l][picks[d, l]] for l in range(L)]`, joined to one list of L·R numbers.",
         "Without a loop: `np.take_along_axis(scores[None], picks, axis=2)` is [K, L, R].",
@@ -163,7 +165,9 @@ def with_mean(ours, theirs):
     formula=r"""How much does module n's being active tell about the situation s (a whole number for each of T steps)? Mutual information, in
 nats, from the shares p of steps:
 
-$$I_n = \sum_{a \in \{0,1\}} \sum_s p(a,s) \ln \frac{p(a,s)}{p(a)\,p(s)} \qquad [N], \qquad 0 \ln 0 = 0$$
+$$I_n = \sum_{a \in \{0,1\}} \sum_s p(a,s) \ln \frac{p(a,s)}{p(a)\,p(s)} \quad [N]$$
+
+(with $0 \ln 0 = 0$).
 
 Chance alone gives more than 0. So also: $I_n$ *minus* the mean of what it is with the situations in K other orders
 (`situation[orders[k]]`).""",
