@@ -23,6 +23,7 @@ from metarim_lite.runs.checkpoints import read_checkpoint, write_checkpoint
 from metarim_lite.runs.folder import open_folder
 from metarim_lite.runs.metrics import read_metrics, recorded_divergence, recorded_metrics
 from metarim_lite.training import Clock, TimeScales, train
+from metarim_lite.training.banks import held_out_bank
 from metarim_lite.training.trainer import Trainer
 
 SCALES = TimeScales(fast=("encoder", "modules", "heads"), slow=("attention",), fast_span=5, slow_span=10, slow_every=2)
@@ -383,6 +384,23 @@ def test_while_a_run_is_made_longer_it_has_no_agent(tmp_path, stopped_run, monke
     train(SHORT, folder=stopped_run, progress=False)
     longer = ml.load_agent(stopped_run).state_dict()
     assert not all(torch.equal(x, longer[k]) for k, x in load_file(old).items())
+
+
+def test_an_agent_is_shipped_at_half_precision_with_the_success_of_what_is_shipped(tmp_path, whole, monkeypatch):
+    from metarim_lite.experiments import shipped
+
+    monkeypatch.setattr(shipped, "DATA", tmp_path)
+    judged = []
+    evaluate = shipped.evaluate
+    monkeypatch.setattr(shipped, "evaluate", lambda agent, *how: judged.append(agent) or evaluate(agent, *how))
+    record = shipped.ship(whole.folder, "small", episodes=50)
+    kept, own = load_file(tmp_path / "small.safetensors"), load_file(whole.folder / "agent.safetensors")
+    assert all(torch.equal(kept[name], own[name].half()) for name in own) and kept.keys() == own.keys()
+    (agent,), loaded = judged, ml.load_agent(tmp_path / "small.safetensors").state_dict()
+    assert all(torch.equal(x, loaded[name]) and x.dtype == torch.float32 for name, x in agent.state_dict().items())
+    again = ml.evaluate(ml.load_agent(tmp_path / "small.safetensors"), held_out_bank((CONFIG.level,), 50, 200), 50)
+    assert record.held_out["value"] == again.success.value and record.held_out["episodes"] == 50
+    assert record.frames == SHORT.frames and record.command.startswith("metarim train --method")
 
 
 def test_a_run_goes_on_with_its_own_held_out_levels_only(tmp_path):

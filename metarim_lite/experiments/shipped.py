@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass
 from importlib import resources
@@ -54,20 +55,22 @@ def shipped_run(name: str) -> ShippedRun:
 def ship(folder: str | Path, name: str, episodes: int = 1000) -> ShippedRun:
     """Put the agent of a finished run among the shipped ones, with its command, curve and held-out success.
 
+    Its numbers are kept at half precision, and its success is that of what is kept.
+
     Raises:
         UserError: the folder holds no finished run.
     """
     folder = user_path(folder)
     if not (folder / "agent.safetensors").is_file():
         raise UserError(f"{str(folder)!r} holds no finished run; finish it with metarim train first")
-    agent = load_agent(folder / "agent.safetensors")
+    agent = load_agent(folder / "agent.safetensors").half()
     raw = json.loads(read_text(folder / "config.json"))
     config, _ = read_config(TrainConfig, folder / "config.json")
     played = read_checkpoint(folder)[1]["counters"]["frames"]
     if played < config.frames:  # the agent is one of a shorter run, as older versions left it there
         raise UserError(f"the run in {str(folder)!r} is at {played:,} of {config.frames:,} frames; finish it first")
     held_out = held_out_bank(config.levels, episodes, config.train_levels, progress=True)
-    result = evaluate(agent, held_out, len(held_out))
+    result = evaluate(copy.deepcopy(agent).float(), held_out, len(held_out))
     lines = [json.loads(line) for line in read_text(folder / "metrics.jsonl").splitlines()]
     thinned = [*lines[:-1][:: max(1, len(lines) // 40)], lines[-1]]
     record = {
