@@ -424,7 +424,7 @@ my_prediction.happened("b" if reversed_ahead else "a" if slow_ahead else "c")
 # **area**, the mean success over the training: 1 is perfect from the first frame on. *Fresh* are runs with seeds that
 # had played no part in the search.
 
-# %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 FRESH, ROUND_1 = "chosen in round 2, fresh seeds, ", "round 1, one clock"
 # messages as the paper writes them
 plain = ("output-gate none", "message-scale 1.0", "fast-lr 0.002")
@@ -444,6 +444,8 @@ rows = {
         "round 2, LSTM", "lstm", "fast-lr 0.002", without=("fall",)
     ),
 }
+
+# %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
 figure, ax = subplots(size=(9, 3.4))
 for i, row in enumerate(rows.values()):
     kind = 0 if row.series == ROUND_1 else 1 if row.series.startswith(FRESH) else 2
@@ -459,8 +461,8 @@ ax.invert_yaxis()
 words = ", ".join(f"{np.mean(row.area):.2f}" for row in rows.values())
 show(
     figure,
-    f"Means from top to bottom: {words}. Compare within a colour: others have other frames and "
-    "seeds.",
+    f"Means from top to bottom: {words}. Compare like marks with each other: the rest have other "
+    "frames and seeds.",
 )
 
 # %% slideshow={"slide_type": "subslide"}

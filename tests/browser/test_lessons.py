@@ -1,11 +1,20 @@
 """The lessons in JupyterLab: they run without an error, and every button of every widget in them can be pressed."""
 
+import json
+
 import pytest
 from conftest import REPOSITORY
 from pressing import SIZES
 
 LESSONS = [name for name in ("00_start_here", "03_attention_bottlenecks", "06_fast_and_slow")
            if (REPOSITORY / "notebooks" / f"{name}.ipynb").exists()]  # fmt: skip
+ALL = sorted(path.stem for path in (REPOSITORY / "notebooks").glob("0*.ipynb"))
+FILE_BROWSER = 264  # pixels that it takes in JupyterLab
+TOO_WIDE = """() => {
+  const book = document.querySelector(".jp-WindowedPanel-outer");
+  const code = [...document.querySelectorAll(".jp-Notebook .cm-scroller")].filter(
+    part => part.offsetParent && part.scrollWidth > part.clientWidth + 1);
+  return [book.scrollWidth - book.clientWidth, code.map(part => part.innerText.slice(0, 60))]; }"""
 BEGINS = ("hand over", "▶ play", "over 200 levels")  # what goes on by itself is stopped by pressing it, or stop
 
 
@@ -42,4 +51,27 @@ def test_the_lesson_runs_and_all_its_buttons_can_be_pressed(lab, browser, lesson
         assert pressed >= 4 * 18
     assert not page.locator("[data-mime-type='application/vnd.jupyter.error']").count()
     assert not opened.errors
+    opened.close()
+
+
+@pytest.fixture
+def whole(lab):
+    """Notebooks are drawn whole, not only the cells that are in view."""
+    place = lab.folder / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(json.dumps({"windowingMode": "none"}))
+    yield lab
+    place.unlink()
+
+
+@pytest.mark.parametrize("lesson", ALL)
+def test_nobody_has_to_scroll_a_lesson_sideways(whole, browser, lesson):
+    """No code is cut in a window of 1280 pixels with the file browser open; on a phone the page stands still."""
+    opened = whole.open(browser, lesson)
+    for width in (1280 - FILE_BROWSER, 420):
+        opened.page.set_viewport_size({"width": width, "height": 800})
+        opened.page.wait_for_timeout(2000)
+        sideways, cut = opened.page.evaluate(TOO_WIDE)
+        assert sideways <= 2, width
+        assert width == 420 or cut == []
     opened.close()
