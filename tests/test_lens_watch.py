@@ -362,14 +362,3 @@ def test_background_says_so_whenever_its_state_changes():
     background.go_on()
     background.wait()
     assert states == ["stopped", "running", "finished"] and left == [0]
-
-
-def test_the_bench_of_watching_measures_both_sides(small_bank, monkeypatch):
-    from metarim_lite.bench import watch as bench
-
-    monkeypatch.setattr(bench, "LEVEL", "BabyAI-GoToObjS6-v1")
-    small = config()
-    changes = {k: getattr(small, k) for k in ("frames", "num_envs", "steps", "device", "report_every", "agent", "ppo")}
-    rows = list(bench.bench_watch(rounds=1, **changes | dict(num_envs=8)))
-    assert [r["case"].split(", ")[1] for r in rows] == ["meta-rim", "lstm"]
-    assert all(r["ours"] > 0 and r["theirs"] > 0 and r["peer"] == "ours: not watched" for r in rows)

@@ -70,6 +70,22 @@ def alternate(ours: Callable[[], float], theirs: Callable[[], float] | None, rou
     return median(a), median(b) if b else float("nan")
 
 
+def in_pairs(
+    ours: Callable[[], float], theirs: Callable[[], float], rounds: int = 3
+) -> tuple[float, float, list[float]]:
+    """Like `alternate`, for two that are nearly alike: also the ratio of each round, in which each is measured once;
+    which of them comes first changes from round to round.
+
+    Returns:
+        (our median, their median, ours / theirs of each round).
+    """
+    a, b = [], []
+    for number in range(rounds):
+        for measure, found in ((ours, a), (theirs, b))[:: 1 if number % 2 == 0 else -1]:
+            found.append(measure())
+    return median(a), median(b), [x / y for x, y in zip(a, b, strict=True)]
+
+
 def row(bench: str, case: str, mode: str, ours: float | None, peer: str, theirs: float | None) -> dict[str, Any]:
     """One line of a bench. `ours` None: there is nothing to measure, and `case` says why. `theirs` None: the peer is
     not installed."""
@@ -86,7 +102,9 @@ def row(bench: str, case: str, mode: str, ours: float | None, peer: str, theirs:
 
 
 def format_row(r: dict[str, Any]) -> str:
-    """A row for people: case, mode, both speeds, ratio."""
+    """A row for people: case, mode, both speeds, ratio, and its spread where it has one."""
     ours, theirs = (f"{r[k]:>14,.0f}" if r.get(k) is not None else f"{'–':>14s}" for k in ("ours", "theirs"))
     ratio = f"{r['ratio']:>8.2f}×" if r.get("ratio") is not None else f"{'–':>9s}"
+    if "spread" in r:
+        ratio += " ({:.2f} to {:.2f})".format(*r["spread"])
     return f"{r['bench']:7s} {r['case']:38s} {r['mode']:14s} {ours}  {r['peer']:28s} {theirs} {ratio}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from statistics import median
 from typing import Any
 
 from ..envs import LevelBank
@@ -12,15 +13,16 @@ from ..runs.loop import looping
 from ..training import TrainConfig
 from ..training.fitting import fitted
 from ..training.trainer import Trainer, next_report
-from . import alternate, row
+from . import in_pairs, row
 
 LEVEL = "BabyAI-GoToLocal-v0"
 FRAMES = 256 * 40 * 20  # 20 ticks: 4 reports
 
 
-def bench_watch(rounds: int = 3, **changes: Any) -> Iterator[dict[str, Any]]:
+def bench_watch(rounds: int = 5, **changes: Any) -> Iterator[dict[str, Any]]:
     """Rows of `metarim bench watch`: frames per second of CPU time, which other programs on the machine disturb little,
-    from the first tick to the last picture.
+    from the first tick to the last picture. The ratio is the median over rounds; `spread` holds the least and the
+    largest.
 
     Each training is short, so that the first episode and the last, which are always drawn, weigh more than usual.
 
@@ -30,8 +32,9 @@ def bench_watch(rounds: int = 3, **changes: Any) -> Iterator[dict[str, Any]]:
     bank = LevelBank.generate(LEVEL, seeds=range(2000))
     for method in ("meta-rim", "lstm"):
         config = TrainConfig(**{"method": method, "level": LEVEL, "frames": FRAMES} | changes)
-        ours, theirs = alternate(_watched(config, bank), _unwatched(config, bank), rounds)
-        yield row("watch", f"GoToLocal, {method}, watched", "per CPU second", ours, "ours: not watched", theirs)
+        ours, theirs, ratios = in_pairs(_watched(config, bank), _unwatched(config, bank), rounds)
+        found = row("watch", f"GoToLocal, {method}, watched", "per CPU second", ours, "ours: not watched", theirs)
+        yield found | {"ratio": round(median(ratios), 3), "spread": [round(min(ratios), 3), round(max(ratios), 3)]}
 
 
 def _watched(config: TrainConfig, bank: LevelBank) -> Callable[[], float]:

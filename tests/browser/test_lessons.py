@@ -4,7 +4,11 @@ import json
 
 import pytest
 from conftest import REPOSITORY
-from pressing import SIZES
+from pressing import SIZES, until
+
+from metarim_lite.course.clocks import words_on_clocks
+from metarim_lite.training.methods import METHODS
+from metarim_lite.training.timescales import TimeScales
 
 LESSONS = [name for name in ("00_start_here", "03_attention_bottlenecks", "06_fast_and_slow")
            if (REPOSITORY / "notebooks" / f"{name}.ipynb").exists()]  # fmt: skip
@@ -47,6 +51,9 @@ def test_the_lesson_runs_and_all_its_buttons_can_be_pressed(lab, browser, lesson
                     pressed += 1
                 page.wait_for_timeout(300)
                 assert "Something went wrong" not in cell.inner_text()
+            if lesson == "06_fast_and_slow":
+                the_clocks_turn(page, SIZES[size][0])
+                the_miniature_runs(page)
     if lesson == "00_start_here":
         assert pressed >= 4 * 18
     assert not page.locator("[data-mime-type='application/vnd.jupyter.error']").count()
@@ -75,3 +82,40 @@ def test_nobody_has_to_scroll_a_lesson_sideways(whole, browser, lesson):
         assert sideways <= 2, width
         assert width == 420 or cut == []
     opened.close()
+
+
+def panel(page, label):
+    """The widget of lesson 06 that has a control of this name."""
+    found = page.locator(".jp-OutputArea-output", has=page.get_by_label(label, exact=True)).first
+    found.evaluate("e => e.scrollIntoView({block: 'start'})")
+    return found
+
+
+def the_clocks_turn(page, wide):
+    """Whatever is set, the picture and its sentence are those of the clocks that are set."""
+    clocks = panel(page, "method")
+    said, handle = clocks.locator("[role=img]").first, clocks.get_by_role("slider").first
+    for name in ("rim", "meta-rim"):
+        clocks.get_by_label("method", exact=True).select_option(label=name)
+        every, fast, slow = (int(number) for number in clocks.locator(".widget-readout").all_inner_texts())
+        handle.focus()
+        handle.press("ArrowRight" if every < 12 else "ArrowLeft")
+        changes = {"slow_every": every + (1 if every < 12 else -1), "fast_span": fast, "slow_span": slow}
+        expected = words_on_clocks(TimeScales(**vars(METHODS[name].timescales) | changes))
+        until(lambda: said.get_attribute("aria-label"), expected, 60)
+    box = said.bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= wide
+
+
+def the_miniature_runs(page):
+    """A press of "run" draws a new picture, with the rate that was set just before."""
+    miniature = panel(page, "way")
+    said = miniature.locator("[role=img]")
+    way = miniature.get_by_label("way", exact=True)
+    names = way.locator("option").all_inner_texts()
+    for name in names[:2]:
+        before = said.inner_html()
+        way.select_option(label=name)
+        miniature.get_by_role("button", name="run", exact=True).click()
+        until(said.inner_html, lambda now, before=before: now != before, 90)
+        assert "Skill at the end of a task" in said.get_attribute("aria-label")

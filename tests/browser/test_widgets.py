@@ -209,8 +209,8 @@ def test_what_if(opened, trace):
     until(lambda: what_if.seen(form), [describe(one, 2) for one in (trace, result.control)])
     what_if.choose("beside it", "the change")
     what_if.choose("from this step:", "edit a cell")
-    world = what_if.at.locator("svg image").locator("visible=true").first
-    place, (across, down) = world.bounding_box(), trace.worlds[0].cells(0).shape[:2]
+    world = what_if.at.locator("[style*=crosshair] svg image").locator("visible=true").first
+    place, (across, down) = until(world.bounding_box, bool), trace.worlds[0].cells(0).shape[:2]
     world.click(position={"x": place["width"] * 1.5 / across, "y": place["height"] * 2.5 / down})
     until(lambda: what_if.at.get_by_label("click a cell").input_value(), "1, 2")
     on_one_page(what_if, "what if?")
