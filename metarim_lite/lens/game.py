@@ -10,7 +10,7 @@ import torch
 from ..envs import ACTIONS, GridWorlds, LevelBank
 from ..errors import UserError, unknown
 from ..models import act
-from .recording import draw_action
+from .recording import check_words, draw_action
 from .view import AGENT_COLUMN, AGENT_ROW, PORTABLE, names_of
 
 AHEAD = 12  # levels made at once: that takes twice as long as one
@@ -124,7 +124,10 @@ class Game:
         return np.asarray(self.worlds.frame(0, tile_size=max(12, min(32, 352 // self.bank.width))))
 
     def ask(self, agent: Any) -> None:
-        """Let this agent look on from now on (None: nobody). It is shown all that was seen since the beginning."""
+        """Let this agent look on from now on (None: nobody). It is shown all that was seen since the beginning. Raises
+        UserError when it knows other words."""
+        if agent is not None:
+            check_words(agent, self.bank)
         self.agent, mind = agent, None
         for i, moment in enumerate(self.history):
             mind, opinion = self._think(moment.seen, mind, i == 0)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ..config import as_whole, seed_number
-from ..envs import GridWorlds, LevelBank, encode_mission
+from ..envs import VOCABULARY, GridWorlds, LevelBank, encode_mission
 from ..errors import UserError
 from ..models import act
+from ..models.encoders import WORDS
 from . import interventions as changes
 from .interventions import EditCell, Intervention, SwapMission
 
@@ -21,6 +22,26 @@ def draw_action(probabilities: np.ndarray, luck: float) -> int:
     """The action whose share of [0, 1) holds `luck`: actions lie side by side, each as wide as its probability."""
     edges = np.cumsum(probabilities, dtype=np.float64)
     return int(min(np.searchsorted(edges, luck * edges[-1], side="right"), len(probabilities) - 1))
+
+
+def check_words(agent: Any, bank: LevelBank) -> None:
+    """Refuse an agent to which the missions of these levels would say something else, or nothing.
+
+    Raises:
+        UserError: it was made for another vocabulary than the levels.
+    """
+    reader = getattr(getattr(agent, "encoder", None), "mission", None)
+    known, last = getattr(reader, "vocabulary_size", WORDS), int(bank.tables["mission"].max())
+    if known != WORDS:
+        raise UserError(
+            f"the agent knows {known} words and those of this package know {WORDS}, so it would misread its mission; "
+            "use an agent that was trained here"
+        )
+    if last >= len(VOCABULARY):
+        raise UserError(
+            f"a mission of these levels has word {last}, and the package knows {len(VOCABULARY)} words; "
+            "use levels that it made"
+        )
 
 
 @torch.no_grad()
@@ -36,6 +57,7 @@ def play(
     asked, level, seed = level, as_whole(level), seed_number(seed)
     if level is None or not 0 <= level < len(bank):
         raise UserError(f"level {asked!r} is not in this bank; it holds levels 0 to {len(bank) - 1}")
+    check_words(agent, bank)
     device = next((p.device for p in agent.parameters()), torch.device("cpu"))
     config = getattr(agent, "config", None)
     num_modules = config.num_modules if config is not None and config.controller == "rim" else None

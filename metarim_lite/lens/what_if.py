@@ -20,6 +20,7 @@ from ..envs import COLOURS, TYPES, GridWorlds, LevelBank, encode_mission
 from ..errors import UserError
 from ..models import act
 from .interventions import EditCell, Intervention, OnModules, SwapMission, check, in_force, mission_at
+from .recording import check_words
 from .trace import Trace
 
 Successes = Bool[np.ndarray, "n"]
@@ -125,6 +126,7 @@ class Playing:
     """
 
     def __init__(self, agent: Any, bank: LevelBank, changes: tuple[Intervention, ...], seed: int, greedy: bool) -> None:
+        check_words(agent, bank)
         config = getattr(agent, "config", None)
         rim = config is not None and config.controller == "rim"
         self.changes = check(changes, config.num_modules if rim else None)

@@ -18,6 +18,7 @@ from ..errors import UserError
 
 NUM_TYPES, NUM_COLORS, NUM_STATES = 11, 6, 3  # minigrid's encoding of a cell
 VIEW = 7
+WORDS = 34  # of BabyAI's missions, the padding included
 
 
 def look_up(table: nn.Embedding, rows: Tensor) -> Tensor:
@@ -53,7 +54,7 @@ class Encoder(nn.Module):
     """
 
     def __init__(
-        self, channels: int, mission_size: int, output_size: int, vocabulary_size: int = 34, mission_length: int = 72
+        self, channels: int, mission_size: int, output_size: int, vocabulary_size: int = WORDS, mission_length: int = 72
     ) -> None:
         super().__init__()
         self.cells = nn.Embedding(NUM_TYPES * NUM_COLORS * NUM_STATES, channels)
