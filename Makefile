@@ -23,9 +23,10 @@ setup: $(READY)  ## build .venv with the tested versions
 demo: $(READY)  ## meta-train an agent, evaluate it, write curves and a replay to runs/demo/
 	$(RUN)/metarim demo
 
-test: $(READY)  ## all tests: package, notebooks, solutions
+test: $(READY)  ## all tests: package, notebooks, solutions, exercises unsolved
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --dist worksteal
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --dist loadfile --nbval notebooks solutions
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --dist loadfile --nbval-lax exercises
 
 browser: $(READY)  ## what tests in a real browser need besides Chromium
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
