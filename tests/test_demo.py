@@ -42,9 +42,11 @@ def test_the_shipped_agents_are_as_good_as_their_records_say():
     from metarim_lite.training import HELD_OUT_SEEDS
 
     assert {"lstm-gotolocal", "meta-rim-gotolocal"} <= set(ml.shipped_agents())
-    bank = ml.LevelBank.generate("BabyAI-GoToLocal-v0", seeds=range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + 300))
     for name in ml.shipped_agents():
         record = shipped_run(name)
+        levels = record.config["level"].split(",")
+        seeds = range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + 300 // len(levels))
+        bank = ml.LevelBank.concat([ml.LevelBank.generate(level, seeds) for level in levels])
         assert record.command.startswith("metarim train")
         result = ml.evaluate(ml.load_agent(name), bank, episodes=300, seed=5)
         assert result.success.low <= record.held_out["high"] and record.held_out["low"] <= result.success.high

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 
-from ..experiments.meta_shipped import shipped_rows
+from ..experiments.claims import CLAIMS, LEAST_RUNS
+from ..experiments.meta_shipped import interval_in_words, judged, shipped_rows
 from ..experiments.shipped import shipped_run
 from ..experiments.studies import shipped_study
 from ..files import read_text
@@ -97,13 +98,24 @@ def _sequences() -> str:
 
 
 def _study() -> str:
-    """Where the study of fast and slow stands. Its verdicts are not repeated here: to judge takes a while."""
-    runs = len(shipped_rows())
-    stands = f"{runs:,} of its runs come with the package" if runs else "it has no runs yet, so all is undecided"
-    return (
-        "Do fast modules and slow attention help? A study asks that by rules that were written before its first run; "
-        f"{stands}. `metarim study meta --shipped` prints each claim with its comparisons, intervals and verdict."
-    )
+    """Where the study of fast and slow stands: the comparisons for which there are enough runs."""
+    lines = [
+        "Do fast modules and slow attention help? A study asks that by rules that were written before its first run. "
+        "`metarim study meta --shipped` prints all its claims with their rules, `metarim report study` writes a page.",
+        "",
+    ]
+    rows = shipped_rows()
+    decided = [line for line in judged(rows) if line["seeds"] >= LEAST_RUNS]
+    if not decided:
+        return "\n".join([*lines, "It has no runs yet, so all is undecided."])
+    lines += ["| claim | where, by which number | A − B | difference | runs | verdict |", "|---|---|---|---|---|---|"]
+    for line in decided:
+        where = f"{line['condition']}, {line['measure'].replace('_', ' ')}"
+        cells = [f"{line['claim']} {line['name']}", where, line["comparison"], interval_in_words(line)]
+        lines.append(f"| {' | '.join(cells)} | {line['seeds']} | {line['verdict']} |")
+    waiting = sorted({claim.number for claim in CLAIMS} - {line["claim"] for line in decided})
+    left = f" Claims {', '.join(map(str, waiting))} have too few runs for a verdict." if waiting else ""
+    return "\n".join([*lines, "", f"{len(rows)} runs so far; 95 % intervals over seeds.{left}"])
 
 
 def cite(root: Path) -> str:

@@ -27,7 +27,11 @@ def look_up(table: nn.Embedding, rows: Tensor) -> Tensor:
 
 
 class MissionEncoder(nn.Module):
-    """A bag of (position, word) vectors: the order of words counts, the padding (word 0) does not."""
+    """A bag of (position, word) vectors: the order of words counts, the padding (word 0) does not.
+
+    Only minigrid's own levels say words from `vocabulary_size` on. Such a word shares its vector with word - 34 one
+    place further on, so that missions are told apart by their sums, though less cleanly; BabyAI's are not concerned.
+    """
 
     def __init__(self, vocabulary_size: int, max_length: int, size: int) -> None:
         super().__init__()
