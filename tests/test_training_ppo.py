@@ -181,19 +181,19 @@ def by_hand(ratios, advantages, values=None, returns=None):
 
 
 def test_every_watched_number_of_ppo_by_hand():
-    """Ratios 2, ½, 1.1 and 1 with ε = 0.2; π_old = ½ / ρ."""
-    ratios, advantages = [2.0, 0.5, 1.1, 1.0], [1.0, 1.0, -2.0, 3.0]
-    agent, spans = by_hand(ratios, advantages, values=[1.0, 2.0, 3.0, 4.0], returns=[0.0, 4.0, 3.0, 5.0])
+    """Ratios 2, ½, 1.1, 1 and 1.3 with ε = 0.2; π_old = ½ / ρ. Of five, three are clipped."""
+    ratios, advantages = [2.0, 0.5, 1.1, 1.0, 1.3], [1.0, 1.0, -2.0, 3.0, -1.0]
+    agent, spans = by_hand(ratios, advantages, values=[1.0, 2.0, 3.0, 4.0, 0.0], returns=[0.0, 4.0, 3.0, 5.0, 2.0])
     loss, watched = ppo_loss(agent, spans, PPOConfig(clip=0.2, entropy=0.1, value=0.5))
-    policy = -(1.2 * 1 + 0.5 * 1 + 1.1 * -2 + 1 * 3) / 4
-    value = 0.5 * (1 + 4 + 0 + 1) / 4
+    policy = -(1.2 * 1 + 0.5 * 1 + 1.1 * -2 + 1 * 3 + 1.3 * -1) / 5
+    value = 0.5 * (1 + 4 + 0 + 1 + 4) / 5
     expected = {
         "policy_loss": policy,
         "value_loss": value,
         "entropy": math.log(2),
         "loss": policy + 0.5 * value - 0.1 * math.log(2),
-        "kl": sum(r - 1 - math.log(r) for r in ratios) / 4,
-        "clip_fraction": 2 / 4,
+        "kl": sum(r - 1 - math.log(r) for r in ratios) / 5,
+        "clip_fraction": 3 / 5,
         "ratio_error": 1.0,
     }
     assert {k: v.item() for k, v in watched.items()} == pytest.approx(expected, rel=1e-5)
