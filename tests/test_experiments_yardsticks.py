@@ -74,7 +74,7 @@ def test_forward_transfer_compares_curves_of_several_points_with_each_task_alone
     assert found.areas_alone == {"lstm": [alone]} and found.areas["lstm"]["none"][0][0] == alone[0]
     transfer = (by_hand - alone[1]) / (1 - alone[1])
     assert found.measures["lstm"]["none"]["forward_transfer"] == [pytest.approx(transfer)]
-    assert f"| {transfer:.3f} (no interval) |" in str(found).splitlines()[2] and "forward_transfer" in str(found)
+    assert f"| {transfer:.3f} (no interval) |" in str(found).splitlines()[2] and "forward transfer" in str(found)
     kept = {path: path.read_bytes() for path in tmp_path.glob("*/**/metrics.jsonl")}
     again = compare_yardsticks(config, tmp_path, ["lstm"], [0], ["none", "joint"], progress=False)
     assert again.measures == found.measures and len(kept) == 4

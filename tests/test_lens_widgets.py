@@ -187,6 +187,13 @@ def test_handed_over_the_agent_plays_to_the_end_and_the_player_takes_back_by_any
     asyncio.run(take_back())
 
 
+def test_handed_over_it_is_the_student_s_own_agent_that_plays():
+    own = ml.Agent(ml.AgentConfig(hidden_size=8))
+    stepper = ml.Stepper("BabyAI-GoToLocal-v0", seed=3, agents={"mine": own})
+    stepper.buttons["hand over"].click()
+    assert stepper.choice["agent"].value == "mine" and stepper.game.steps > 0
+
+
 def test_level_and_seed_are_chosen_in_the_widget_and_a_wrong_one_changes_nothing():
     stepper = ml.Stepper(LEVEL, seed=0)
     stepper.choice["level"].value, stepper.choice["seed"].value = "BabyAI-GoToLocal-v0", 7

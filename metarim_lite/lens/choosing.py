@@ -16,6 +16,7 @@ LEVELS = (
     "BabyAI-GoToRedBallGrey-v0", "BabyAI-GoToLocal-v0", "BabyAI-PickupLoc-v0", "BabyAI-PutNextLocal-v0",
     "BabyAI-GoToObjMaze-v0", "BabyAI-GoTo-v0", "BabyAI-UnlockLocal-v0",
 )  # fmt: skip
+USUAL = "meta-rim-gotolocal"  # among the shipped agents
 
 
 def levels_with(level: str) -> tuple[str, ...]:
@@ -29,6 +30,8 @@ class Agents:
     def __init__(self, given: dict[str, torch.nn.Module] | None = None) -> None:
         self.loaded: dict[str, torch.nn.Module] = dict(given or {})
         self.names = tuple(dict.fromkeys([*self.loaded, *shipped_agents()]))
+        self.first = next(iter(self.loaded), USUAL)
+        """Whom to ask where nobody was chosen."""
 
     def get(self, name: str) -> torch.nn.Module:
         """Raises UserError when there is no such agent."""

@@ -128,7 +128,7 @@ class Stepper:
             self.ticker.stop()
             return
         if self.game.agent is None:
-            self.choice["agent"].value = next(name for name in reversed(self.agents.names))
+            self.choice["agent"].value = self.agents.first
         self.buttons["hand over"].description = "take back"
         self.ticker.start(self._playing(), self._taken_back, pause=0.5)
 
