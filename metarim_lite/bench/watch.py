@@ -16,10 +16,10 @@ from ..training.trainer import Trainer, next_report
 from . import in_pairs, row
 
 LEVEL = "BabyAI-GoToLocal-v0"
-FRAMES = 256 * 40 * 20  # 20 ticks: 4 reports
+FRAMES = 256 * 40 * 40  # 40 ticks: 8 reports
 
 
-def bench_watch(rounds: int = 5, **changes: Any) -> Iterator[dict[str, Any]]:
+def bench_watch(rounds: int = 2, **changes: Any) -> Iterator[dict[str, Any]]:
     """Rows of `metarim bench watch`: frames per second of CPU time, which other programs on the machine disturb little,
     from the first tick to the last picture. The ratio is the median over rounds; `spread` holds the least and the
     largest.

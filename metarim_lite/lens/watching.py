@@ -49,7 +49,7 @@ from .learning import (
 from .page import styled
 from .trace import Trace
 
-LOOKS, EPISODES = 0.04, 0.03  # shares of the training's time that looks and recorded episodes may take
+LOOKS, EPISODES = 0.03, 0.02  # shares of the training's time that looks and recorded episodes may take
 PANEL = {"flex": "1 1 400px", "max_width": "434px", "min_width": "0", "margin": "0"}
 
 
