@@ -35,7 +35,7 @@ test-browser: browser  ## widgets, lessons and the replay page in a real browser
 	METARIM_BROWSER=1 $(RUN)/python -m pytest -q -s -rs $(BROWSER_TESTS)
 
 lab: $(READY)  ## open JupyterLab at lesson 00
-	$(RUN)/jupyter lab notebooks/00_start_here.ipynb
+	$(RUN)/jupyter lab --ServerApp.root_dir=. notebooks/00_start_here.ipynb
 
 bench: $(READY)  ## measure worlds, controllers and training beside their peers
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'

@@ -62,6 +62,18 @@ def test_every_command_is_one_that_there_is():
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
 
 
+def test_from_where_jupyter_is_started_the_exercises_can_be_reached(monkeypatch):
+    """Started in notebooks/, a server shows nothing beside it, and every link to exercises/ is dead."""
+    serverapp = pytest.importorskip("jupyter_server.serverapp")
+    monkeypatch.chdir(ROOT)
+    starts = re.findall(r"jupyter lab[^`\n]*", README + (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert len(starts) == 2
+    for start in starts:
+        server = serverapp.ServerApp()
+        server.parse_command_line(shlex.split(start)[2:])
+        assert Path(server.root_dir).resolve() == ROOT.resolve(), start
+
+
 @pytest.mark.parametrize("words", [words for words in OURS if len(words) > 2], ids=" ".join)
 def test_every_command_takes_the_words_that_are_printed(words, tmp_path, monkeypatch):
     """Parsed to the last word; nothing is started. The config file that one of them reads is put there."""

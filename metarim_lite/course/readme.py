@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 
-from ..experiments.claims import CLAIMS, LEAST_RUNS
+from ..experiments.claims import CLAIMS, LEAST_RUNS, MEASURES
 from ..experiments.meta_shipped import interval_in_words, judged, shipped_rows
 from ..experiments.shipped import shipped_run
 from ..experiments.studies import shipped_study
@@ -115,7 +115,9 @@ def _study() -> str:
         lines.append(f"| {' | '.join(cells)} | {line['seeds']} | {line['verdict']} |")
     waiting = sorted({claim.number for claim in CLAIMS} - {line["claim"] for line in decided})
     left = f" Claims {', '.join(map(str, waiting))} have too few runs for a verdict." if waiting else ""
-    return "\n".join([*lines, "", f"{len(rows)} runs so far; 95 % intervals over seeds.{left}"])
+    used = dict.fromkeys(line["measure"] for line in decided)
+    numbers = "; ".join(f"*{name.replace('_', ' ')}*, {MEASURES[name].about}" for name in used)
+    return "\n".join([*lines, "", f"{len(rows)} runs so far; 95 % intervals over seeds.{left} The numbers: {numbers}."])
 
 
 def cite(root: Path) -> str:

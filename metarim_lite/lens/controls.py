@@ -106,7 +106,7 @@ def keyboard(keys: dict[str, str], words: str) -> Any:
         f'aria-label="{escape(words)}" data-lm-suppress-shortcuts="true" onkeydown="{escape(script)}">'
         f'⌨ keys<span class="metarim-wordy">: {escape(words)}</span></div></div>'
     )
-    strip.layout.width = "100%"
+    strip.layout.width = "calc(100% - 4px)"  # a widget has margins of 2 pixels
     return strip
 
 

@@ -35,12 +35,15 @@ ready = setup_check()
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Play it yourself
 #
-# A small room, a few objects, and a mission in words. The agent is the red triangle. Press the buttons.
+# A small room, a few objects, and a mission in words. The agent is the red triangle. To *go to* a thing is to stand next
+# to it and face it: *left*, *forward* and *right* are all that you need. Press the buttons.
 #
-# You have an unfair advantage: you see the whole room, on the left. **The agent sees only the picture on the
-# right**: 7 × 7 cells in front of it. Try a second level (press *new level*) looking at the right picture alone.
+# You have an unfair advantage: you see *the world*, the whole room. **The agent sees only the other picture**: 7 × 7 cells
+# in front of it. There it is the triangle marked *you*, and always points up; grey cells with a slanting line are walls, and “?” is
+# what it cannot see. Play a second level (press *new level*), and look at this picture alone.
 #
-# Reward comes once, when the mission is done, and shrinks with the steps you took: 1 − 0.9 · steps / limit.
+# Reward comes once, when the mission is done, and shrinks with the steps you took: 1 − 0.9 · steps / limit. Here the
+# limit is 64 steps.
 
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
 import metarim_lite as ml
@@ -79,12 +82,13 @@ ml.XRay(trace)
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # **How to read it.** Press *▶ play*, *next change*, or drag the slider. At each step,
 #
-# 1. the modules *compete for the input*. A module's bar says how much of the input it takes; the rest of its attention
+# 1. the modules *compete for the input*. A module's bar says which share of its *attention* the input gets; the rest
 #    goes to *null*, a blank. The four with the least attention on null become active;
 # 2. the active modules *communicate*: they read from all modules. The inactive ones keep their state;
 # 3. the agent *acts*: it draws one of seven actions, with the probabilities shown.
 #
-# The lit cells of the room are what the agent sees. The strip below shows the whole episode: who was active when.
+# The lit cells of the room are what the agent sees. The strip at the bottom shows the whole episode: who was active when, and
+# above it the *value*, the reward that the agent expects.
 #
 # *The picture in words: the line under the slider says for each step which modules are active and what the agent does.*
 
@@ -146,7 +150,7 @@ print("four are active, every step:", bool((active.sum(axis=1) == 4).all()))
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## Your questions have a place
 #
-# People who read about this method asked eight things, again and again. Most of them are experiments that nobody had
+# People who read about this method asked eight things, again and again. Most of them need an experiment that nobody had
 # published. Each has its place in the course.
 #
 # | readers asked | where |

@@ -60,13 +60,14 @@ from metarim_lite.models import RIM, ControllerState, act
 #
 # $$A_n = \mathrm{softmax}\!\left(Q_n K^\top / \sqrt{d_k}\right) V$$
 #
-# The softmax runs over the two elements, null and input, for each module by itself.
+# The softmax runs over the two elements, null and input, for each module by itself. $A_n$ is what module n reads.
 #
 # In words: module n asks a question, $Q_n$. The input answers with its key. Null answers with the key 0, so its
 # score is 0 for everybody. The module compares the two and splits its attention.
 #
 # *(Equations: Goyal et al., [arXiv 1909.10893](https://arxiv.org/abs/1909.10893), section 2. The letters
-# are the same all through this course: B worlds, N modules, H numbers of state in each, D numbers of input.)*
+# are the same all through this course: B worlds, N modules, H numbers of state $h_n$ in each, D numbers of input x, d_k in
+# a key or a query, d_v in a value.)*
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # With one input, the softmax over two scores $(0, s)$ is something you know already:
@@ -136,8 +137,8 @@ blank, strong = on_input[0], on_input[-1]
 rise, fall = int((strong > blank + 0.01).sum()), int((strong < blank - 0.01).sum())
 show(
     figure,
-    f"one curve for each of six modules. At strength 0 they lie between {blank.min():.1f} and "
-    f"{blank.max():.1f}; as the input grows, {rise} of them rise and {fall} fall.",
+    f"one curve for each of six modules. At strength 0 the lowest is at {blank.min():.1f} and the "
+    f"highest at {blank.max():.1f}; as the input grows, {rise} of them rise and {fall} fall.",
 )
 
 # %%
@@ -193,15 +194,16 @@ for over in ("null", "modules"):
 # lower index goes first. An active module feeds what it read to its own cell. An inactive one keeps its state, to the bit.
 #
 # This is a *hard* selection: a yes or a no. A *soft* one would let every module write a little, as much as it
-# attends to the input: $h_n \leftarrow (1 - w_n)\,h_n + w_n\,\tilde h_n$, with $\tilde h_n$ what the cell made of the
-# input.
+# attends to the input: $h_n \leftarrow (1 - w_n)\,h_n + w_n\,\tilde h_n$, with $w_n$ its attention on the input and
+# $\tilde h_n$ what the cell made of the input.
 #
 # Does the hard choice protect a memory? Six modules with random weights, k = 3, random states. We feed **ten random
-# inputs**, one after another. How many of the six modules still hold the state they began with?
+# inputs**, one after another. How many of the six modules still hold the state they began with? (We also measure how
+# *alike* a state still is to the first one: the cosine of the two, 1 for the same direction.)
 #
-# - **half** Three were left alone, and keep it.
+# - **half** About half: three were left alone, and keep it.
 # - **few** Fewer than one in ten keep it.
-# - **most** Those that lost at first go on losing.
+# - **most** More than three in four: those that lost at first go on losing.
 
 # %% slideshow={"slide_type": "fragment"}
 second_prediction = predict("", among=("half", "few", "most"))  # your word between the quotes
@@ -258,8 +260,9 @@ print("under soft selection, does any module keep its state to the bit?", kept_s
 # have just changed. With random tastes that is ½ · ½ · ½ …, and after ten inputs hardly any module is untouched (in each of
 # the five seeds that we tried, fewer than one in a hundred).
 #
-# So the choice of k protects what lies in modules that **go on losing**. Under soft selection nothing is ever left as it
-# was, though for a few steps it stays *more alike*. Whether a trained RIM has modules that go on losing is a
+# So the choice of k protects what lies in modules that **go on losing**. (The two curves of hard selection lie on one another:
+# a module that has won once has hardly any likeness left to its first state.) Under soft selection nothing is ever left as
+# it was, though for a few steps it stays *more alike*. Whether a trained RIM has modules that go on losing is a
 # question about what it learned, and [lesson 04](04_recurrent_independent_mechanisms.ipynb) looks.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -303,7 +306,7 @@ def look(image):
 pictures = {
     "the real one": observation.image,  # uint8 (B, 7, 7, 3)
     "black": torch.zeros_like(observation.image),
-    "another": observation.image.roll(1, dims=0),
+    "another world's": observation.image.roll(1, dims=0),
 }
 looks = {name: look(image) for name, image in pictures.items()}
 
@@ -317,14 +320,15 @@ for i, (name, (weight, _)) in enumerate(looks.items()):
 axes.set(xlabel="module", ylabel="attention on the input", ylim=(-0.05, 1.05), xticks=range(6))
 axes.legend(title="picture", loc="center left", bbox_to_anchor=(1, 0.5))
 total = {name: weight.sum(1).mean().item() for name, (weight, _) in looks.items()}
+others = total["another world's"]
 turn = looks["black"][0].mean(0) - looks["the real one"][0].mean(0)  # (N,)
 show(
     figure,
     "three marks for each module, with intervals. Summed over modules: "
     f"{total['the real one']:.2f} with the real picture, "
-    f"{total['black']:.2f} with black, {total['another']:.2f} with another's. In black, module "
-    f"{int(turn.argmin())} turns away most ({turn.min():+.2f}), and module {int(turn.argmax())} "
-    f"takes more ({turn.max():+.2f}).",
+    f"{total['black']:.2f} with black, {others:.2f} with another world's picture. From "
+    f"real to black, module {int(turn.argmin())} changes by {turn.min():+.2f}, and module "
+    f"{int(turn.argmax())} by {turn.max():+.2f}.",
 )
 
 # %%
@@ -346,8 +350,9 @@ changed = {
     name: (active != real).any(1).float().mean().item() for name, (_, active) in looks.items()
 }
 print("another set in most worlds, black:          ", changed["black"] > 0.5)
-print("another set in most worlds, another world's:", changed["another"] > 0.5)
-alike_enough = abs(changed["black"] - changed["another"]) < 0.1
+other = changed["another world's"]
+print("another set in most worlds, another world's:", other > 0.5)
+alike_enough = abs(changed["black"] - other) < 0.1
 print("do the two differ by less than a tenth?     ", alike_enough)
 
 # %% [markdown] tags=["reveals"] slideshow={"slide_type": "subslide"}
@@ -371,11 +376,17 @@ print("do the two differ by less than a tenth?     ", alike_enough)
 # ## Your turn
 #
 # Open [the exercises](../exercises/03_attention_bottlenecks.ipynb): `input_attention`, `active_set`, `gradient_paths`,
-# `communicate`. Their checks tell you which mistake they think you made. Then come back for the questions below.
+# `communicate`. Their checks tell you which mistake they think you made. Then come back for the questions below, and go on
+# to [lesson 04](04_recurrent_independent_mechanisms.ipynb).
 #
-# For your points, save that notebook; then, in a new notebook beside it, run `import sys` and
-# `!{sys.executable} -m metarim_lite check 03_attention_bottlenecks.ipynb`. (In a terminal where the course is installed:
-# `metarim check`, and the file.)
+# To see your points, save that notebook, open a new one beside it, and run this in a cell there:
+#
+# ```
+# import sys
+# !{sys.executable} -m metarim_lite check 03_attention_bottlenecks.ipynb
+# ```
+#
+# (Or, in a terminal where the course is installed: `metarim check`, and the file.)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # <details><summary>For the teacher</summary>
@@ -421,7 +432,7 @@ print("do the two differ by less than a tenth?     ", alike_enough)
 # - **Residual networks.** An inactive module is a residual connection with nothing added: the state goes through, and so
 #   does gradient, undiminished.
 # - **Persistent data structures.** A new version that shares all unchanged parts with the old one: that is a RIM's state
-#   after a step. The likeness helps to picture it; nobody has made an algorithm of it.
+#   after a step. The likeness helps to picture it; we know of no algorithm made of it.
 #
 # Read: [Goyal et al. 2019](https://arxiv.org/abs/1909.10893), section 2, for what this lesson took apart, and its
 # appendix for the choices that the equations leave open. [Shazeer et al. 2017](https://arxiv.org/abs/1701.06538), the

@@ -65,7 +65,7 @@ for n in range(6):
 #
 # An LSTM of 192 units has a full 192 × 192 matrix for each of its four gates. Cut it into eight modules of 24 and only
 # eight blocks of 24 × 24 are left on the diagonal: an eighth. Both attentions come on top. Which of the two
-# networks below has more to learn with?
+# networks below has more parameters?
 
 # %%
 small = SEQUENCES["copying-small"]  # N = 8 modules of H = 24, of which k = 3 are active
@@ -74,7 +74,7 @@ for name, config in (("LSTM", baseline(small)), ("RIM", small)):
     print(f"{name:5}{config.width} units, {numbers:,} parameters")
 
 # %% [markdown]
-# The RIM has fewer than half of the LSTM's. So if it does better below, more parameters are not the reason.
+# The RIM has fewer than half as many as the LSTM. So if it does better below, more parameters are not the reason.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## A task that is all memory
@@ -245,8 +245,8 @@ show(
 print("is every single module missed?", min(errors[1:]) > errors[0])
 
 # %% [markdown] tags=["reveals"]
-# Does *every* module hold part of the memory, then, even one that was hardly ever active? No. Cutting a module out
-# changes three things at once: what it held is gone, **another module takes its place among the k**, and the rest read
+# Does *every* module hold part of the memory, then, even one that was hardly ever active? That does not follow. Cutting
+# a module out changes three things at once: what it held is gone, **another module takes its place among the k**, and the rest read
 # another mixture of states than they were trained on. A network that fails after a cut tells you that it was
 # never trained with that cut. It does not tell you what the part was for.
 
@@ -277,8 +277,8 @@ print(
 )
 
 # %% [markdown]
-# We do it to a RIM of the paper's size, which comes with the course: 6 modules of 100 units, k = 4, ten symbols,
-# trained with 50 blanks. We leave it 200.
+# We do it to a RIM of the paper's size, which comes with the course: 6 modules of 100 units, k = 4, ten
+# symbols out of 8 kinds, trained with 50 blanks. Now it has to wait for 200.
 
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
 large = load_sequence_model("copying")
@@ -395,6 +395,7 @@ ml.WhatIf(ml.Trace.record(agent, bank, level=0, seed=0), t=3)
 #
 # [The exercises](../exercises/04_recurrent_independent_mechanisms.ipynb): `rim_step`, the whole of a step from the parts
 # that you wrote in lesson 03; `count_parameters`; `find_the_bug`, three mistakes of public code; `transplant`; `blocks`.
+# About 105 minutes. Then go on to [lesson 05](05_catastrophic_forgetting.ipynb).
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Three questions to keep
@@ -407,8 +408,8 @@ ml.WhatIf(ml.Trace.record(agent, bank, level=0, seed=0), t=3)
 # 2. Switching off module 3 doubles the error. What do you know about module 3?
 #    <details><summary>answer</summary>That the rest, as trained, does not do without it. Not what it holds: another
 #    module became active in its place, and everybody read another mixture.</details>
-# 3. A network has error 0.00 with 50 blanks and 3.5 with 200. Why is that worse than the error of a network that
-#    guesses?
+# 3. With 8 kinds of symbols, a network has error 0.00 after 50 blanks and 3.5 after 200. Why is that worse than the error
+#    of a network that guesses?
 #    <details><summary>answer</summary>Guessing among 8 symbols costs ln 8 = 2.08. More than that means being sure, and
 #    wrong: nothing in training ever told it to doubt.</details>
 
@@ -417,7 +418,8 @@ ml.WhatIf(ml.Trace.record(agent, bank, level=0, seed=0), t=3)
 #
 # - **How gradient passes the competition.** The choice of the k modules has no derivative. Gradient flows through the
 #   attention of those chosen, and that is how their queries learn.
-# - **What communication carries.** Four heads read from all modules; here we only looked at what they leave behind.
+# - **What communication carries.** Attention heads (two in the small model, four in the large one) read from all modules;
+#   here we only looked at what they leave behind.
 # - **Why a RIM does worse than an LSTM in some published agents.** The Meta-RIM authors say: k was the same in all their
 #   environments, and a RIM of the same width has fewer parameters. [Lesson 07](07_reading_results_critically.ipynb) has
 #   both comparisons, with k tuned and an LSTM of the same size.

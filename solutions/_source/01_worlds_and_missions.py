@@ -7,7 +7,12 @@
 # your function once it passes, and with the package's until then.
 #
 # Four exercises, about 65 minutes. Places are (x, y), x to the right and y **down**; directions are 0 right, 1 down, 2 left,
-# 3 up; the numbers of a cell are its type, colour and state, and of types 0 is unseen, 1 empty, 2 wall.
+# 3 up. The numbers of a cell are its type, colour and state:
+#
+# | | 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 |
+# |---|---|---|---|---|---|---|---|---|
+# | type | unseen | empty | wall | floor | door | key | ball | box |
+# | colour | red | green | blue | purple | yellow | grey | | |
 
 # %% slideshow={"slide_type": "skip"}
 import torch
@@ -287,9 +292,9 @@ with once_written(aliased):
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### What it is good for
 #
-# Dice walk through 40 levels with a single thing in the room. Of those moments in which exactly one action begins a shortest way,
-# how many have a twin that calls for another? You may leave the mission out of the comparison, or the compass in: say first
-# which way the number goes.
+# An agent that turns and walks at random, in 40 levels with a single thing in the room. Of those moments in which exactly one
+# action begins a shortest way, how many have a twin that calls for another? Then leave the mission out of the comparison: say
+# first which way the number goes.
 
 # %% metarim={"exercise": "aliased", "role": "next"}
 find = solved_or_reference("aliased", aliased)

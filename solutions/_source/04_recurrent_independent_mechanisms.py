@@ -49,8 +49,8 @@ def rim_step(h, c, x, k, W_q, W_e, W_v, W_in, W_h, b, C_q, C_k, C_v, C_out):
     # SOLUTION-END
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
-# **A tiny example.** Two modules of one number, k = 1, all weights 0 but the queries, so that module 0 wants the input and
-# module 1 does not. With all gates at σ(0) = ½ and g = 0, the winner's cell is halved, c′ = ½ · 0.8 = 0.4, and its new
+# **A tiny example.** Two modules of one number, k = 1. The weights of the input attention are 1, all others 0, so that
+# module 0 (h = 1) wants the input and module 1 (h = −1) does not. With all gates at σ(0) = ½ and g = 0, the winner's cell is halved, c′ = ½ · 0.8 = 0.4, and its new
 # h is ½ tanh 0.4 = 0.19. The loser keeps both its numbers.
 #
 # | | h, c before | active | h, c after |

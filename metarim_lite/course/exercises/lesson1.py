@@ -37,9 +37,9 @@ WALL = TYPE["wall"]
         "y": lambda dice, s: dice.whole(0, s["V"] - 1),
         "direction": lambda dice, s: s["d"],
     },
-    formula=r"""From a grid of types, the 7×7 window that an agent at (x, y) sees, turned so that it looks *up*: `view[i, j]` is column i
-from the left and row j from the top, and the agent itself is at `view[3, 6]`. What lies outside of the grid is wall, 2. (Here
-walls hide nothing.)
+    formula=r"""Cut out of a grid of types the 7×7 window that an agent at (x, y) sees, turned so that it looks *up*: `view[i, j]` is
+column i from the left and row j from the top, and the agent itself is at `view[3, 6]`. What lies outside of the grid is wall
+(2). Here walls hide nothing.
 
 $$\text{grid}\,[W,V],\;(x, y),\;\text{direction} \;\to\; \text{view}\,[7,7]$$""",
     hints=(
@@ -98,7 +98,7 @@ def turned_the_wrong_way(grid, x, y, direction):
         "steps": lambda dice, s: dice.whole(2, 60, s["B"]),
         "limit": lambda dice, s: dice.whole(64, 300, s["B"]),
     },
-    formula=r"""$1 - 0.9\,t/\text{limit}$ for success after t steps, and 0 without. $[B] \to [B]$""",
+    formula=r"""What an episode pays: $1 - 0.9\,t/\text{limit}$ for success after t steps, and 0 without. $[B] \to [B]$""",
     hints=("Whole numbers divided by `/` give floating-point numbers.", "`torch.where(success, …, 0.0)`.", "`(1 - 0.9 * steps / limit) * success`."),
 )  # fmt: skip
 def success_reward(success: Bool[Tensor, "B"], steps: Int[Tensor, "B"], limit: Int[Tensor, "B"]) -> Float[Tensor, "B"]:
@@ -198,9 +198,10 @@ def _acts_like(policy: Policy, watched: Watched) -> bool:
     "1.3", "A policy with a memory", difficulty=3, importance=4, minutes=25, points=4, returns="action", kind=Behaviour,
     trial=try_policy, seconds=120, needs="1.1; a search on a grid",
     formula=r""""go to the red ball": one room, a few things in it, and a view that does not show all of it. Write a policy that succeeds in at
-least 90 % of 200 levels of BabyAI-GoToLocal. `image[i, j]` is (type, colour, state) of column i, row j of the view; 0 is unseen,
-1 empty, 2 wall. `memory` is a dict of yours, empty when an episode begins; what you put into it is there at the next step.
-Actions: 0 turns left, 1 right, 2 goes forward. The mission is complete when the agent faces the thing.""",
+least 90 % of 200 levels of BabyAI-GoToLocal. `image[i, j]` is (type, colour, state) of column i, row j of the view, in the
+numbers of the table at the top. `memory` is a dict of yours, empty when an episode begins; what you put into it is there at the
+next step. Actions: 0 turns left, 1 right, 2 goes forward. The mission is complete when the agent stands next to the thing and
+faces it.""",
     hints=(
         "Keep two things in memory: where you are (counted from where you began), and a dict from places to what you saw there.",
         "1.1 the other way round: column i, row j of the view is 6 − j ahead and i − 3 to the right of you. `direction` says "
