@@ -109,6 +109,9 @@ my_prediction = predict("", among="abc")  # your letter between the quotes
 # %% [markdown] slideshow={"slide_type": "notes"}
 # <details><summary>For the teacher</summary>
 #
+# Timing, wrong answers and what they reveal, a 10-minute and a 50-minute path:
+# [the guide to this lesson](guides/01_worlds_and_missions.md).
+#
 # Collect hands, then ask one for **c**: "when it does not see the thing, what will it see after a while?" and one for **a**:
 # "in how many levels does it see the thing at the beginning?" (about half).
 # </details>
@@ -362,6 +365,15 @@ print("without a memory, dice help:", cleared.success.low > cleared_certain.succ
 # Open [the exercises](../exercises/01_worlds_and_missions.ipynb): cut the view out of a grid yourself (1.1), pay the reward
 # (1.2), write the rule with a memory (1.3), and find aliased moments (1.4). About 65 minutes. Each check tells you
 # which mistake it thinks you made.
+#
+# To see your points, save that notebook, open a new one beside it, and run this in a cell there:
+#
+# ```
+# import sys
+# !{sys.executable} -m metarim_lite check 01_worlds_and_missions.ipynb
+# ```
+#
+# (Or, in a terminal where the course is installed: `metarim check`, and the file.)
 #
 # Then go on to [lesson 02](02_recurrent_controllers.ipynb).
 

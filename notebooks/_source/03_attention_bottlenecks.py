@@ -379,14 +379,12 @@ print("do the two differ by less than a tenth?     ", alike_enough)
 # `communicate`. Their checks tell you which mistake they think you made. Then come back for the questions below, and go on
 # to [lesson 04](04_recurrent_independent_mechanisms.ipynb).
 #
-# To see your points, save that notebook, open a new one beside it, and run this in a cell there:
+# Your points are counted as in lesson 01: `metarim check` in a terminal, or in a new notebook beside that one
 #
 # ```
 # import sys
 # !{sys.executable} -m metarim_lite check 03_attention_bottlenecks.ipynb
 # ```
-#
-# (Or, in a terminal where the course is installed: `metarim check`, and the file.)
 
 # %% [markdown] slideshow={"slide_type": "notes"}
 # <details><summary>For the teacher</summary>

@@ -303,7 +303,7 @@ def _moments(inputs, dice):
         "actions": lambda dice, s: dice.whole(0, 2, s["M"]),
     },
     formula=r"""M moments: what was seen, what the mission was, and which action would have been right. Two of them are **aliased** if view and
-mission are the same and the right actions are not: no policy without a memory can be right in both.
+mission are the same and the right actions are not: no policy without a memory can be right in both. (The compass is left out here.)
 
 $$\text{views}\,[M,7,7,3],\; \text{missions}\,[M,L],\; \text{actions}\,[M]$$
 

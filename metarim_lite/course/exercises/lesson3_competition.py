@@ -150,7 +150,7 @@ $$m_n = \mathrm{softmax}\big(Q_n K^\top / \sqrt{d_k}\big)\, V$$
 
 $$h_n \leftarrow h_n + m_n\, C^{o}_n \quad [B,N,H]$$
 
-where module n is active; elsewhere $h_n$ stays.""",
+where module n is active; elsewhere $h_n$ stays. ($C^o$ is `C_out`.)""",
     hints=(
         "Q, K and V all need a product of each module's own: `torch.einsum(\"bnh,nhk->bnk\", h, C_q)`.",
         "Scores are [B, N, N]: reader n on the first N, the module that is read on the second. The softmax is over the last.",
