@@ -26,6 +26,22 @@ def small_bank():
     return ml.LevelBank.generate("BabyAI-GoToObjS6-v1", seeds=range(200))
 
 
+@pytest.fixture(scope="module")
+def agent():
+    """An untrained agent of five modules, sure of what it wants. (Some files have their own.)"""
+    from lens_traces import make_agent
+
+    return make_agent()
+
+
+@pytest.fixture(scope="module")
+def trace(agent, small_bank):
+    """An episode of that agent."""
+    import metarim_lite as ml
+
+    return ml.Trace.record(agent, small_bank, level=7, seed=3)
+
+
 @pytest.fixture(autouse=True)
 def dice_are_left_as_found():
     """No test may lean on, or disturb, torch's global generator."""

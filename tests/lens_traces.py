@@ -1,10 +1,30 @@
-"""Made-up traces for the tests of the lens: everything a viewer draws, no agent and no world needed."""
+"""For the tests of the lens: made-up traces, with everything a viewer draws and no world, and an untrained agent."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
+import torch
 
+import metarim_lite as ml
 from metarim_lite.lens import Trace
+from metarim_lite.lens.page import DARK
+from metarim_lite.lens.svg import ORANGE
+
+
+def make_agent(controller="rim", loud=True):
+    """An untrained agent; `loud` makes its preferences strong, so that interventions change its actions."""
+    torch.manual_seed(1)
+    agent = ml.Agent(ml.AgentConfig(controller=controller, num_modules=5, active=3, hidden_size=16))
+    if loud:
+        with torch.no_grad():
+            agent.actor[-1].weight.mul_(150)
+    return agent
+
+
+def bright_in_the_dark(drawn):
+    """The colours of a drawing that a dark theme leaves as they are, but for orange, which reads on both grounds."""
+    return set(re.findall(r'(?:fill|stroke)="(#\w+)"', drawn)) - set(DARK) - {ORANGE}
 
 
 class PaintedWorld:

@@ -4,7 +4,7 @@ import asyncio
 import copy
 
 import pytest
-from test_lens_trace import make_agent
+from lens_traces import make_agent
 
 import metarim_lite as ml
 from metarim_lite.errors import UserError
@@ -15,16 +15,6 @@ from metarim_lite.lens.what_if import Playing
 from metarim_lite.models.encoders import WORDS, MissionEncoder
 
 LEVEL = "BabyAI-GoToObjS6-v1"
-
-
-@pytest.fixture(scope="module")
-def agent():
-    return make_agent()
-
-
-@pytest.fixture(scope="module")
-def trace(agent, small_bank):
-    return ml.Trace.record(agent, small_bank, level=7, seed=3)
 
 
 @pytest.fixture

@@ -5,13 +5,14 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 import torch
+from lens_traces import bright_in_the_dark
 
 import metarim_lite as ml
 from metarim_lite.envs import make_minigrid
 from metarim_lite.errors import UserError
 from metarim_lite.lens import ModulesOff, SwapMission, Trace
 from metarim_lite.lens.field import CLEARED, WITH_MEMORY, policy_field
-from metarim_lite.lens.field_drawing import panel_svg
+from metarim_lite.lens.field_drawing import FULL, field_html, panel_svg
 
 LEVEL = "BabyAI-GoToRedBallGrey-v0"
 SIZES = dict(num_modules=4, active=2, hidden_size=8, lstm_size=16, input_size=16)
@@ -124,12 +125,17 @@ def test_the_picture_has_a_wedge_for_each_place_and_marks_what_the_memory_change
         drawn = list(ElementTree.fromstring(panel_svg(found, which)).iter())
         paths = [e for e in drawn if e.tag.endswith("path")]
         wedges = [e for e in paths if e.get("stroke") in ("#E69F00", "#C9D1D9")]
+        shades = [float(e.get("fill-opacity")) / FULL for e in wedges]
+        low, high = found.values.min(), found.values.max()
+        np.testing.assert_allclose(sorted(shades), sorted((found.values[which] - low) / (high - low)), atol=0.01)
         assert len(wedges) == len(found.places)
         assert sum(e.get("stroke") == "#E69F00" for e in wedges) == found.changed.sum()
         full = sum(e.get("fill") == "#1B1F24" for e in paths)
         assert full == (found.actions[which] == 2).sum()  # forward
         open_ones = sum(e.get("stroke") == "#1B1F24" for e in paths)
         assert open_ones == (found.actions[which] < 2).sum()  # turns
+    html = field_html(found)
+    assert "metarim-room" in html and not bright_in_the_dark(html)
 
 
 def test_arrows_point_where_the_agent_would_face(bank):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from lens_traces import make_agent
 
 import metarim_lite as ml
 from metarim_lite.envs import make_minigrid
@@ -13,26 +14,6 @@ from metarim_lite.lens import ModulesFrozen, ModulesOff, SwapMission
 from metarim_lite.lens.recording import draw_action
 
 LEVEL = "BabyAI-GoToObjS6-v1"
-
-
-def make_agent(controller="rim", loud=True):
-    """An untrained agent; `loud` makes its preferences strong, so that interventions change its actions."""
-    torch.manual_seed(1)
-    agent = ml.Agent(ml.AgentConfig(controller=controller, num_modules=5, active=3, hidden_size=16))
-    if loud:
-        with torch.no_grad():
-            agent.actor[-1].weight.mul_(150)
-    return agent
-
-
-@pytest.fixture(scope="module")
-def agent():
-    return make_agent()
-
-
-@pytest.fixture(scope="module")
-def trace(agent, small_bank):
-    return ml.Trace.record(agent, small_bank, level=7, seed=3)
 
 
 def test_minigrid_itself_sees_and_pays_the_same_for_the_recorded_actions(trace, small_bank):

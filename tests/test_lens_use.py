@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 import torch
+from lens_traces import bright_in_the_dark
 
 import metarim_lite as ml
 from metarim_lite.envs.cells import TYPE
@@ -92,6 +93,7 @@ def test_the_map_of_an_agent_says_what_it_found_and_draws_it(agent, small_bank):
         assert all(f">{share:.0%}<" in svg for share in table.shares.flat)
     bundle = use._repr_mimebundle_()
     assert bundle["text/plain"] == str(use) and len(bundle["text/html"]) < 60_000
+    assert 'class="metarim-room"' in bundle["text/html"] and not bright_in_the_dark(bundle["text/html"])
     played, lengths = watch_modules(agent, small_bank.select(range(60)), 0, nearest_in_view), np.random.default_rng(0)
     drawn = [int(share * n) for share, n in zip(lengths.random(60), played.playing.sum(0), strict=True)]
     seen = [IN_VIEW[played.seen[step, episode]] for episode, step in enumerate(drawn)]

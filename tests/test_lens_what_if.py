@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from lens_traces import make_trace
-from test_lens_trace import make_agent
+from lens_traces import make_agent, make_trace
 
 import metarim_lite as ml
 from metarim_lite.errors import UserError
@@ -14,16 +13,6 @@ from metarim_lite.lens.what_if import Effect, Playing, again, cells_like, compar
 
 FIELDS = ("images", "probabilities", "actions", "values", "hidden_norms", "active", "communication", "rewards")
 ON_MODULES = (ModulesOff, ModulesFrozen, ModulesForced, ModulesDeaf)
-
-
-@pytest.fixture(scope="module")
-def agent():
-    return make_agent()
-
-
-@pytest.fixture(scope="module")
-def trace(agent, small_bank):
-    return ml.Trace.record(agent, small_bank, level=7, seed=3)
 
 
 def test_without_a_change_the_same_episode_comes_again_bit_for_bit(trace):

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .still import svg_png
-from .svg import BLUE, FAINT, GREY_TINT, INK, PAPER, QUIET, disc, document, line, number, path, placed, rect, text
+from .svg import BLUE, FAINT, GREY_TINT, INK, QUIET, disc, document, line, number, path, placed, rect, text
 
 WIDTH, HEIGHT = 420, 232
 LEFT, RIGHT, TOP, BOTTOM = 46, 404, 50, 204  # the box that the curves lie in
@@ -44,11 +44,11 @@ def curves_svg(
     for y in _marks(low, high, log):
         at = _down(y, low, high)
         drawn.append(line(LEFT, at, RIGHT, at, stroke=FAINT))
-        drawn.append(text(LEFT - 6, at + 4, _short(10**y) if log else _short(y), size=12, fill=QUIET, anchor="end"))
+        drawn.append(text(LEFT - 6, at + 4, _short(10**y) if log else _short(y), size=14, fill=QUIET, anchor="end"))
     for x in np.linspace(0, across, 5):
         at = LEFT + (RIGHT - LEFT) * x / across
         anchor = "start" if x == 0 else "end" if x == across else "middle"
-        drawn.append(text(at, BOTTOM + 18, _short(x), size=12, fill=QUIET, anchor=anchor))
+        drawn.append(text(at, BOTTOM + 18, _short(x), size=14, fill=QUIET, anchor=anchor))
     for curve in curves:
         known = [
             (x, math.log10(y) if log else y) for x, y in thinned(curve.points) if x <= across and (y > 0 or not log)
@@ -66,34 +66,37 @@ def curves_svg(
 
 
 def shares_svg(title: str, columns: Sequence[Float[np.ndarray, "N"]], ends: tuple[str, str], width: int = WIDTH) -> str:
-    """One row a module, one column a moment; the darker, the larger its share there. The last shares as numbers.
+    """One row a module, one column a moment; the darker, the larger its share there.
 
     Args:
         columns: at least one, in the order of time; neighbours are averaged where there are many.
         ends: what stands below the first and the last column.
-        width: of the panel; a narrow one calls the modules by their numbers alone.
+        width: of the panel; a narrow one calls the modules by their numbers alone, and leaves out the last shares as
+            numbers.
     """
     latest, many = columns[-1], np.stack(columns)  # (columns, N)
     parts = np.array_split(many, min(40, len(many)))
-    word = "module " if width >= WIDTH else ""
-    left, right, top, bottom = (84 if word else 30), width - 60, 34, BOTTOM
+    wide = width >= WIDTH
+    word, left, right = ("module ", 88, width - 60) if wide else ("", 32, width - 14)
+    top, bottom = 34, BOTTOM
     row, cell = min(28.0, (bottom - top) / len(latest)), (right - left) / len(parts)
     drawn = [text(14, 22, title, size=15, bold=True)]
     for n, share in enumerate(latest):
         y = top + n * row
-        size = min(13.0, row)
-        drawn.append(text(14, y + row / 2 + 4, f"{word}{n}", size=size, fill=QUIET))
-        drawn.append(text(width - 16, y + row / 2 + 4, f"{share:.0%}", size=size, anchor="end"))
+        size = min(14.0, row)
+        drawn.append(text(14, y + row / 2 + 5, f"{word}{n}", size=size, fill=QUIET))
+        if wide:
+            drawn.append(text(width - 14, y + row / 2 + 5, f"{share:.0%}", size=size, anchor="end"))
         for i, part in enumerate(parts):
-            drawn.append(
-                rect(left + i * cell, y + 1, cell + 0.3, row - 2, fill=mixed(PAPER, BLUE, float(part[:, n].mean())))
-            )
+            drawn.append(rect(left + i * cell, y + 1, cell + 0.3, row - 2, fill=BLUE, shade=float(part[:, n].mean())))
         drawn.append(rect(left, y + 1, right - left, row - 2, stroke=FAINT))
     foot = top + len(latest) * row + 16
     drawn += [
-        text(left, foot, ends[0], size=12, fill=QUIET),
-        text(right, foot, ends[1], size=12, fill=QUIET, anchor="end"),
+        text(left, foot, ends[0], size=14, fill=QUIET),
+        text(right, foot, ends[1], size=14, fill=QUIET, anchor="end"),
     ]
+    if wide:
+        drawn.append(text(width - 14, foot, "now", size=14, fill=QUIET, anchor="end"))
     said = ", ".join(f"module {n} {share:.0%}" for n, share in enumerate(latest))
     return document(width, HEIGHT, drawn, title, f"{title}: {said}.")
 
@@ -122,17 +125,6 @@ def thinned(points: Sequence[tuple[float, float]], most: int = MOST_POINTS) -> l
     return list(points[::-1][::every][::-1])
 
 
-def mixed(pale: str, full: str, share: float) -> str:
-    """The colour `share` of the way from one to the other.
-
-    >>> mixed("#FFFFFF", "#000000", 0.2)
-    '#CCCCCC'
-    """
-    ends = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in (pale, full)]
-    share = min(max(share, 0.0), 1.0)
-    return "#" + "".join(f"{round(a + (b - a) * share):02X}" for a, b in zip(*ends, strict=True))
-
-
 def _down(y: float, low: float, high: float) -> float:
     return BOTTOM - (BOTTOM - TOP) * (y - low) / (high - low)
 
@@ -152,8 +144,8 @@ def _names(curves: Sequence[Curve]) -> list[str]:
             drawn.append(disc(x + 7, 36, 4, fill=curve.color))
         else:
             drawn.append(line(x, 36, x + 14, 36, stroke=curve.color, width=curve.width, dash=curve.dash))
-        drawn.append(text(x + 18, 40, name, size=12, fill=QUIET))
-        x += 30 + 6.6 * len(name)
+        drawn.append(text(x + 18, 41, name, size=14, fill=QUIET))
+        x += 30 + 7.7 * len(name)
     return drawn
 
 

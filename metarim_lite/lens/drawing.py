@@ -69,7 +69,7 @@ def step_svg(trace, t: int, frame: bool = True, form: str = "wide") -> str:
 
 def _wide(trace, t: int, world: list[str]) -> tuple[int, int, list[str]]:
     drawn = [*_header(trace, t), *placed(world, LEFT, 72)]
-    drawn.append(text(LEFT, 342, "lighter cells: what the agent sees", size=12, fill=QUIET))
+    drawn.append(text(LEFT, 342, "lighter cells: what the agent sees", size=14, fill=QUIET))
     drawn += module_picture(trace, t, MIDDLE, RIGHT - MIDDLE)
     drawn += _deed(trace, t, LEFT, 370, SIDE, 26)
     drawn += timeline_picture(trace, t, MIDDLE, RIGHT - MIDDLE)
@@ -153,7 +153,7 @@ def _header(trace, t: int) -> list[str]:
     size = 20 if len(lines) == 1 else 15
     drawn = [text(LEFT, 34 + 22 * i, words, size=size, bold=True) for i, words in enumerate(lines)]
     drawn.append(text(RIGHT, 34, _when(trace, t), size=17, bold=True, anchor="end"))
-    drawn.append(text(RIGHT, 56, _about(trace), size=13, fill=QUIET, anchor="end"))
+    drawn.append(text(RIGHT, 56, _about(trace), size=14, fill=QUIET, anchor="end"))
     if trace.interventions:
         x, y, anchor = (LEFT, 56, "start") if len(lines) == 1 else (RIGHT, TOP, "end")
         drawn.append(text(x, y, _changes(trace), fill=VERMILLION, bold=True, anchor=anchor))
@@ -171,12 +171,12 @@ def _narrow_header(trace, t: int) -> tuple[list[str], float]:
             NARROW - EDGE,
             y,
             f"{trace.controller} · level {trace.index} · seed {trace.seed}",
-            size=12,
+            size=15,
             fill=QUIET,
             anchor="end",
         )
     )
-    for words in textwrap.wrap(_changes(trace), 56) if trace.interventions else ():
+    for words in textwrap.wrap(_changes(trace), 50) if trace.interventions else ():
         y += 18
         drawn.append(text(EDGE, y, words, fill=VERMILLION, bold=True))
     return drawn, y + 12
@@ -204,13 +204,10 @@ def _action_bars(trace, t: int, x: float, y: float, width: float, row: float) ->
     probabilities, chosen = trace.probabilities[t], int(trace.actions[t])
     heading = "act" if trace.active is None else "3 · act"
     how = "take the likeliest" if trace.greedy else "draw one by lot"
-    size = 14 if width >= 250 else 12
+    size, bar_x = (14, x + 118) if width >= 250 else (15, x + 124)
+    bar = x + width - 52 - bar_x
     drawn = [text(x, y, f"{heading}: {how}", bold=True)]
-    expects = f"value {trace.values[t]:.2f}: " + (
-        "what the critic expects to earn" if width >= 250 else "reward expected"
-    )
-    drawn.append(text(x, y + 18, expects, size=12, fill=QUIET))
-    bar_x, bar = x + (118 if width >= 250 else 104), width - (166 if width >= 250 else 148)
+    drawn.append(text(x, y + 18, f"value {trace.values[t]:.2f}: reward expected", size=14, fill=QUIET))
     for a, word in enumerate(SPOKEN):
         top = y + 28 + row * a
         on, middle = a == chosen, top + (row - 2) / 2
@@ -233,7 +230,8 @@ def _ending(trace, x: float, y: float, width: float) -> list[str]:
     middle = x + width / 2
     drawn.append(text(middle, y + 32, f"{mark} {words}", size=15 if small else 18, bold=True, anchor="middle"))
     earned = f"reward {total:.2f} after {trace.num_steps} steps"
-    drawn.append(text(middle, y + 60, earned, size=13 if small else 15, anchor="middle"))
-    note = "reward = 1 − 0.9 · steps / allowed steps" if trace.success else "no success, no reward"
-    drawn.append(text(middle, y + 86, note, size=11 if small else 13, fill=INK, anchor="middle"))
+    drawn.append(text(middle, y + 60, earned, size=14 if small else 15, anchor="middle"))
+    note = "= 1 − 0.9 · steps / allowed steps" if trace.success else "no success, no reward"
+    note = note.removesuffix(" steps") if small else note
+    drawn.append(text(middle, y + 86, note, size=14, fill=INK, anchor="middle"))
     return drawn

@@ -5,16 +5,15 @@ from __future__ import annotations
 import base64
 from html import escape
 
-from .charts import mixed
 from .drawing import png_bytes
 from .field import CLEARED, WITH_MEMORY, PolicyField
-from .svg import FAINT, INK, ORANGE, PAPER, QUIET, VERMILLION, document, number, path, rect, text
+from .svg import BLUE, FAINT, INK, ORANGE, PAPER, QUIET, VERMILLION, document, number, path, rect, text
 
-WIDTH, TOP, FOOT = 440, 40, 34
+WIDTH, TOP, FOOT = 440, 42, 38
 OUT = ((1, 0), (0, 1), (-1, 0), (0, -1))  # right, down, left, up
 LEFT, RIGHT, FORWARD = 0, 1, 2
 OTHERS = {3: "p", 4: "d", 5: "t", 6: "·"}  # pick up, drop, toggle, done
-FULL = "#3E9BD3"  # of the highest value; an arrow still stands out on it
+FULL = 0.65  # of the colour, at the highest value; an arrow still stands out on it
 
 
 def panel_svg(field: PolicyField, which: int) -> str:
@@ -28,14 +27,16 @@ def panel_svg(field: PolicyField, which: int) -> str:
     side = (WIDTH - 28) / max(field.size)
     left = 14 + (WIDTH - 28 - side * field.size[0]) / 2
     titles = {WITH_MEMORY: f"with the memory of step {field.t}", CLEARED: "with a cleared memory"}
-    drawn = [text(14, 26, titles[which], size=16, bold=True), _room(field, left, side)]
+    drawn = [text(14, 29, titles[which], size=19, bold=True), _room(field, left, side)]
+    for x, y in sorted({(x, y) for x, y, _ in field.places.tolist()}):  # paper, for shades to lie on
+        drawn.append(rect(left + x * side, TOP + y * side, side, side, fill=PAPER))
     marked = []
     for n, (x, y, direction) in enumerate(field.places.tolist()):
         middle = left + (x + 0.5) * side, TOP + (y + 0.5) * side
         share = (float(field.values[which, n]) - low) / (high - low)
         edge = ORANGE if field.changed[n] else FAINT
         thick = 2 if field.changed[n] else 0.5
-        wedge = path(_wedge(middle, direction, side), fill=mixed(PAPER, FULL, share), stroke=edge, line=thick)
+        wedge = path(_wedge(middle, direction, side), fill=BLUE, shade=FULL * share, stroke=edge, line=thick)
         (marked if field.changed[n] else drawn).append(wedge)
         if side >= 18:
             chances = field.probabilities[which, n]
@@ -54,7 +55,7 @@ def field_html(field: PolicyField) -> str:
     them is folded up there. It needs the styles of `page.styled`."""
     panels = "".join(f"<div>{panel_svg(field, which)}</div>" for which in (WITH_MEMORY, CLEARED))
     return (
-        f'<div class="metarim-field"><div class="metarim-fields">{panels}</div>'
+        f'<div class="metarim-field metarim-room"><div class="metarim-fields">{panels}</div>'
         f'<p role="status" style="font-size:14px;line-height:1.35;margin:4px 0">{field}</p>'
         f'<p class="metarim-wordy" style="font-size:13px;line-height:1.35;margin:2px 0">{escape(LEGEND)}</p>'
         f'<details class="metarim-fold"><summary>how to read it</summary>{escape(LEGEND)}</details></div>'
@@ -93,7 +94,7 @@ def _action(middle: tuple[float, float], direction: int, side: float, action: in
     dx, dy = OUT[direction]
     x, y = middle[0] + 0.31 * side * dx, middle[1] + 0.31 * side * dy
     if action in OTHERS:
-        return [text(x, y + side / 12, OTHERS[action], size=max(6.0, side / 4), fill=INK, bold=True, anchor="middle")]
+        return [text(x, y + side / 9, OTHERS[action], size=max(6.0, side / 3), fill=INK, bold=True, anchor="middle")]
     to = (direction + {LEFT: -1, RIGHT: 1, FORWARD: 0}[action]) % 4
     ux, uy = OUT[to]
     r = side * (0.07 + 0.07 * chance)
@@ -109,7 +110,7 @@ def _action(middle: tuple[float, float], direction: int, side: float, action: in
 
 def _scale(low: float, high: float, height: int) -> list[str]:
     """What the shades mean."""
-    drawn = [text(14, height - 12, f"value {low:.2f}", size=12, fill=QUIET)]
+    drawn = [text(14, height - 13, f"value {low:.2f}", size=17, fill=QUIET)]
     for i in range(20):
-        drawn.append(rect(88 + 5 * i, height - 22, 5.3, 12, fill=mixed(PAPER, FULL, (i + 0.5) / 20)))
-    return [*drawn, text(196, height - 12, f"{high:.2f}", size=12, fill=QUIET)]
+        drawn.append(rect(120 + 6 * i, height - 26, 6.3, 14, fill=BLUE, shade=FULL * (i + 0.5) / 20))
+    return [*drawn, text(250, height - 13, f"{high:.2f}", size=17, fill=QUIET)]

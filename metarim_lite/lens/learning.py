@@ -167,8 +167,8 @@ def episode_html(learning: Learning) -> str:
     if trace.active is not None:
         strip = shares_svg("modules, step by step", list(trace.active * 1.0), ("begin", "end"), width=270)
     return (
-        f'{head}{escape(told)}<div style="display:flex;gap:10px;align-items:center;margin-top:6px">{picture}'
-        f'<div style="flex:1 1 0;min-width:0">{strip}</div></div></div>'
+        f'{head}{escape(told)}<div style="display:flex;flex-wrap:wrap;gap:10px;align-items:center;margin-top:6px">'
+        f'{picture}<div style="flex:1 1 210px;min-width:0;max-width:270px">{strip}</div></div></div>'
     )
 
 

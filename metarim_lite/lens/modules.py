@@ -74,8 +74,8 @@ def _input_lines(columns, active: np.ndarray, weight: np.ndarray, left: float, w
 
 def _card(n: int, column: tuple[float, float], on: bool, much: float, mark: str) -> list[str]:
     x, w = column
-    small = 14 if w >= 84 else 12 if w >= 66 else 11 if w >= 50 else 9
-    pad = 9 if w >= 66 else 5
+    small = 14 if w >= 84 else 12 if w >= 64 else 11 if w >= 50 else 9
+    pad = 9 if w >= 66 else 4
     frame = dict(fill=BLUE_TINT, stroke=BLUE, line=3) if on else dict(fill=PAPER, stroke=FAINT, line=1.2)
     drawn = [rect(x, CARDS_Y, w, CARD_HEIGHT, radius=8, **frame)]
     if mark == "off":
@@ -92,7 +92,7 @@ def _card(n: int, column: tuple[float, float], on: bool, much: float, mark: str)
     drawn.append(rect(x + pad, CARDS_Y + 54, bar, 10, fill=PAPER, stroke=BLUE if on else QUIET))
     drawn.append(rect(x + pad, CARDS_Y + 54, bar * much, 10, fill=BLUE if on else QUIET))
     label = f"input {much:.2f}" if w >= 66 else f"{much:.2f}"
-    drawn.append(text(x + pad, CARDS_Y + 82, label, size=small, fill=INK if on else QUIET))
+    drawn.append(text(x + pad, CARDS_Y + 82, label, size=max(small, min(14, 0.24 * w)), fill=INK if on else QUIET))
     return drawn
 
 
@@ -123,23 +123,23 @@ def _communication(columns, active: np.ndarray, communication: np.ndarray, left:
     for n, on in enumerate(reads):
         x, w = columns[n]
         drawn.append(disc(centres[n], top, 3.5, fill=QUIET))
-        drawn.append(text(centres[n] + 8, top + 1, n, size=12, fill=QUIET))
+        drawn.append(text(centres[n] + 8, top + 2, n, size=14 if w >= 50 else 11, fill=QUIET))
         drawn.append(disc(centres[n], READERS_Y, 8, fill=BLUE if on else PAPER, stroke=BLUE if on else FAINT))
         drawn += _reader_words(centres[n], w, weights[n], bool(on))
     legend = "“reads 2: 0.34”: 34 % of its attention goes to module 2;  “reads all”: about even"
     if width < 500 or columns[0][1] < 76:
-        legend = "“reads 2: 0.3”: 30 % of its attention goes to module 2;  “all”: evenly"
-    return [*drawn, text(left, READERS_Y + 46, legend, size=12, fill=QUIET)]
+        legend = "“2: 0.3”: reads 30 % from module 2;  “all”: evenly"
+    return [*drawn, text(left, READERS_Y + 48, legend, size=14, fill=QUIET)]
 
 
 def _reader_words(x: float, width: float, weights: np.ndarray, on: bool) -> list[str]:
-    size = 13 if width >= 84 else 12 if width >= 66 else 11 if width >= 50 else 9
+    size = 14 if width >= 64 else 11 if width >= 50 else 9
     if not on:
         words = "keeps state" if width >= 76 else "keeps" if width >= 50 else "–"
         return [text(x, READERS_Y + 24, words, size=size, fill=QUIET, anchor="middle")]
     best = favourite(weights)
     if best is None:
-        return [text(x, READERS_Y + 24, "reads all" if width >= 66 else "all", size=size, anchor="middle")]
+        return [text(x, READERS_Y + 24, "reads all" if width >= 76 else "all", size=size, anchor="middle")]
     words = f"reads {best}: {weights[best]:.2f}" if width >= 76 else f"{best}: {weights[best]:.1f}"
     return [text(x, READERS_Y + 24, words, size=size, anchor="middle")]
 

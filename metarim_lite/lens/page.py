@@ -29,10 +29,12 @@ from .svg import (
 # What becomes of each colour of a drawing in a dark theme. The world's picture stays as it is.
 DARK = {
     INK: "#E6E9EC", QUIET: "#A8B1BA", FAINT: "#4A525B", PAPER: "#1B1F24", BORDER: "#343B43", BLUE: "#56B4E9",
-    GREEN: "#2EC49A", VERMILLION: "#F28C4A", BLUE_TINT: "#14303F", GREEN_TINT: "#123A2F", GREY_TINT: "#262B31",
+    GREEN: "#2EC49A", VERMILLION: "#FF7466", BLUE_TINT: "#14303F", GREEN_TINT: "#123A2F", GREY_TINT: "#262B31",
     RED_TINT: "#43291B",
 }  # fmt: skip
-_IN_THE_DARK = ":is(body[data-jp-theme-light=false],body.vscode-dark,html[theme=dark],.metarim-dark) .metarim-room"
+_DARK_PAGE = ":is(body[data-jp-theme-light=false],body.vscode-dark,html[theme=dark],.metarim-dark)"
+_IN_THE_DARK = f"{_DARK_PAGE} .metarim-room"
+_PROBLEM = "#B3261E"  # 6.5:1 on white
 _ROOM = "max-height:max(340px,calc(100vh - var(--metarim-below,316px)))"
 STYLE = (
     ".metarim-room{container-type:inline-size}.metarim-room svg{display:block;margin:auto}"
@@ -59,6 +61,7 @@ STYLE = (
     "background:var(--tint);border-left:5px solid var(--edge)}"
     f".metarim-good{{--tint:{GREEN_TINT};--edge:{GREEN}}}.metarim-alarm{{--tint:{RED_TINT};--edge:{VERMILLION}}}"
     f".metarim-still{{--tint:{GREY_TINT};--edge:{QUIET}}}"
+    f".metarim-problem{{color:{_PROBLEM};font-weight:650}}{_DARK_PAGE} .metarim-problem{{color:{DARK[VERMILLION]}}}"
     f"{_IN_THE_DARK} .metarim-still{{--tint:{DARK[GREY_TINT]};--edge:{DARK[QUIET]}}}"
     f"{_IN_THE_DARK}.metarim-panel{{--ink:{DARK[INK]};--quiet:{DARK[QUIET]};--paper:{DARK[PAPER]}}}"
     f"{_IN_THE_DARK} .metarim-plain{{--tint:{DARK[BLUE_TINT]};--edge:{DARK[BLUE]}}}"
@@ -114,6 +117,5 @@ def styled(content: str) -> str:
 
 def sentence_html(words: str, alarm: bool = False) -> str:
     """One sentence under a drawing; `alarm`: something went wrong, or could not be done."""
-    look = "color:#B3261E;font-weight:650" if alarm else ""
-    role = ' role="alert"' if alarm else ""
-    return f'<p{role} style="font-size:14px;line-height:1.35;margin:0;{look}">{escape(words)}</p>'
+    role = ' role="alert" class="metarim-problem"' if alarm else ""
+    return f'<p{role} style="font-size:14px;line-height:1.35;margin:0">{escape(words)}</p>'

@@ -67,9 +67,15 @@ def _paint(element: ET.Element, n: dict[str, float], scale: float) -> dict[str, 
     """Pillow's words for how an element is painted. What is half transparent is mixed with the paper under it."""
     fill, stroke = (None if (c := element.get(k)) in (None, "none") else c for k in ("fill", "stroke"))
     if stroke and "opacity" in n:
-        ink = np.array(ImageColor.getrgb(stroke))
-        stroke = tuple(int(v) for v in 255 + (ink - 255) * n["opacity"])
+        stroke = _on_paper(stroke, n["opacity"])
+    if fill and "fill-opacity" in n:
+        fill = _on_paper(fill, n["fill-opacity"])
     return {"fill": fill, "outline": stroke, "width": max(1, round(n.get("stroke-width", 1) * scale)) if stroke else 0}
+
+
+def _on_paper(color: str, share: float) -> tuple[int, ...]:
+    ink = np.array(ImageColor.getrgb(color))
+    return tuple(int(v) for v in 255 + (ink - 255) * share)
 
 
 def _draw_path(element: ET.Element, n: dict[str, float], pen: ImageDraw.ImageDraw, x: float, y: float, scale: float):

@@ -57,23 +57,36 @@ def rect(
     line: float = 1,
     radius: float = 0,
     dash: str = "",
+    shade: float = 1,
 ) -> str:
     outline = "" if stroke == "none" else f' stroke="{stroke}" stroke-width="{number(line)}"'
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
     corner = f' rx="{number(radius)}"' if radius else ""
     return (
         f'<rect x="{number(x)}" y="{number(y)}" width="{number(max(width, 0))}" height="{number(max(height, 0))}"'
-        f'{corner} fill="{fill}"{outline}{dashes}/>'
+        f'{corner} fill="{fill}"{outline}{dashes}{_shaded(shade)}/>'
     )
 
 
 def path(
-    d: str, *, stroke: str = "none", line: float = 1, fill: str = "none", opacity: float = 1, dash: str = ""
+    d: str,
+    *,
+    stroke: str = "none",
+    line: float = 1,
+    fill: str = "none",
+    opacity: float = 1,
+    dash: str = "",
+    shade: float = 1,
 ) -> str:
     outline = "" if stroke == "none" else f' stroke="{stroke}" stroke-width="{number(line)}"'
     clear = "" if opacity >= 1 else f' opacity="{opacity:.2f}"'
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
-    return f'<path d="{d}" fill="{fill}"{outline}{dashes}{clear}/>'
+    return f'<path d="{d}" fill="{fill}"{outline}{dashes}{clear}{_shaded(shade)}/>'
+
+
+def _shaded(share: float) -> str:
+    """How much of a fill covers the paper under it: a shade that is one in the light and in the dark."""
+    return "" if share >= 1 else f' fill-opacity="{max(share, 0.0):.2f}"'
 
 
 def line(x1: float, y1: float, x2: float, y2: float, *, stroke: str, width: float = 1, dash: str = "") -> str:

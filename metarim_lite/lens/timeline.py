@@ -26,7 +26,7 @@ def timeline_picture(trace, t: int, left: float, width: float) -> list[str]:
         drawn += _raster(trace.active, x0, rows_top, cell, rows_bottom - rows_top, left)
     elif trace.hidden_norms.shape[1]:
         norms = np.linalg.norm(trace.hidden_norms, axis=1)  # (T, N) -> (T)
-        drawn += _curve("size of h", norms, x0, rows_top, cell, strip_height, left, BLUE)
+        drawn += _curve("size of h", norms, x0, rows_top, cell, rows_bottom - rows_top, left, BLUE)
     drawn += _axis(steps, x0, cell)
     if trace.success:
         drawn.append(text(x0 + (steps + 0.5) * cell, strip_top + 12, "✓", fill=GREEN, bold=True, anchor="middle"))
@@ -42,9 +42,9 @@ def _curve(
     ys = top + height * (1 - (series - low) / (high - low))
     points = [f"{number(x0 + (i + 0.5) * cell)} {number(float(y))}" for i, y in enumerate(ys)]
     base, zero = top + height, top + height * (1 - (0 - low) / (high - low))
-    drawn = [text(left, top + height / 2 + 4, name, size=13, fill=QUIET)]
-    drawn.append(text(x0 - 5, top + 10, f"{high:.2f}", size=11, fill=QUIET, anchor="end"))
-    drawn.append(text(x0 - 5, base, f"{low:.2f}" if low else "0", size=11, fill=QUIET, anchor="end"))
+    drawn = [text(left, top + height / 2 + 5, name, size=14, fill=QUIET)]
+    drawn.append(text(x0 - 5, top + 10, f"{high:.2f}", size=13, fill=QUIET, anchor="end"))
+    drawn.append(text(x0 - 5, base, f"{low:.2f}" if low else "0", size=13, fill=QUIET, anchor="end"))
     drawn.append(line(x0, zero, x0 + cell * (len(series) + 1), zero, stroke=FAINT))
     if len(points) == 1:
         points.append(points[0])
@@ -57,11 +57,11 @@ def _raster(active: np.ndarray, x0: float, top: float, cell: float, height: floa
     steps, count = active.shape
     row = min(24.0, height / count)
     drawn = []
-    every = max(1, math.ceil(11 / row))  # rows too low for words share one
+    every = max(1, math.ceil(13 / row))  # rows too low for words share one
     for n in range(count):
         y = top + n * row
         if n % every == 0:
-            drawn.append(text(left, y + row / 2 + 4, f"module {n}", size=min(13, max(row, 11)), fill=QUIET))
+            drawn.append(text(left, y + row / 2 + 5, f"module {n}", size=min(14, max(row, 13)), fill=QUIET))
         drawn.append(line(x0, y + row / 2, x0 + steps * cell, y + row / 2, stroke=FAINT))
         gap = 1 if cell > 4 else 0
         blocks = ""
@@ -84,9 +84,9 @@ def _spans(on: np.ndarray, merge: bool) -> list[tuple[int, int]]:
 def _axis(steps: int, x0: float, cell: float) -> list[str]:
     every = next(e for e in (1, 2, 5, 10, 20, 50, 100, 200, 500, 10**9) if e * cell >= 32)
     ticks = [
-        text(x0 + (i + 0.5) * cell, BOTTOM - 4, i, size=12, fill=QUIET, anchor="middle")
+        text(x0 + (i + 0.5) * cell, BOTTOM - 4, i, size=14, fill=QUIET, anchor="middle")
         for i in range(0, steps, every)
         if (steps - i) * cell >= 46
     ]
-    ticks.append(text(x0 + (steps + 1) * cell, BOTTOM - 4, "end", size=12, fill=INK, anchor="end"))
+    ticks.append(text(x0 + (steps + 1) * cell, BOTTOM - 4, "end", size=14, fill=INK, anchor="end"))
     return ticks

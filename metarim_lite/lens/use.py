@@ -24,13 +24,14 @@ from ..envs.cells import TYPE, TYPES
 from ..envs.missions import MISSION_KINDS
 from ..errors import UserError
 from ..experiments.modules_at_play import watch_modules
-from .charts import mixed
+from .page import styled
 from .svg import BLUE, FAINT, INK, ORANGE, PAPER, QUIET, VERMILLION, document, number, path, rect, text
 
 PHASES = ("first third", "second third", "last third")
 IN_VIEW = ("nothing", "door", "key", "ball", "box")
 LEAST = 10  # steps: of fewer, a share says nothing
 WIDTH = 440
+FULL = 0.5  # of the colour, where a share is 1: a number on it still reads, in the light and in the dark
 
 
 class Table(NamedTuple):
@@ -157,16 +158,16 @@ def table_svg(use: MapOfUse, name: str) -> str:
     the two small marks at a cell's foot: between them lies chance, the dot is the share.
     """
     table, N = use.tables[name], len(use.overall)
-    left, top, row = 88, 62, 38
-    column = min(96.0, (WIDTH - left - 14) / len(table.columns))
+    left, top, row = 88, 64, 38
+    column = min(112.0, (WIDTH - left - 14) / len(table.columns))
     drawn = [text(14, 24, f"active by {name}", size=16, bold=True)]
     for c, (words, count) in enumerate(zip(table.columns, table.counts, strict=True)):
         middle = left + (c + 0.5) * column
-        drawn.append(text(middle, 44, words, size=min(13.0, column / 5.5), anchor="middle"))
-        drawn.append(text(middle, 57, f"{count} steps", size=min(11.0, column / 5.5), fill=QUIET, anchor="middle"))
+        drawn.append(text(middle, 44, words, size=min(14.0, column / 4.9), anchor="middle"))
+        drawn.append(text(middle, 59, f"{count} steps", size=min(14.0, column / 5.5), fill=QUIET, anchor="middle"))
     for n in range(N):
         y = top + n * row
-        drawn.append(text(14, y + 23, f"module {n}", size=13, fill=QUIET))
+        drawn.append(text(14, y + 23, f"module {n}", size=14, fill=QUIET))
         for c in range(len(table.columns)):
             drawn += _cell(table, n, c, left + c * column, y, column, row)
     height = top + N * row + 84
@@ -174,11 +175,11 @@ def table_svg(use: MapOfUse, name: str) -> str:
     said = f"The active set tells {t.bits:.2f} of {t.entropy:.2f} bits,"
     chance = f"{t.null:.2f} by chance alone (p = {t.chance:.3f})."
     said, chance = (said, chance) if t.entropy else ("The label never changes: nothing can be told.", "")
-    drawn.append(text(14, height - 62, said, size=13, bold=True))
-    drawn.append(text(14, height - 45, chance, size=13, bold=True))
+    drawn.append(text(14, height - 62, said, size=14, bold=True))
+    drawn.append(text(14, height - 45, chance, size=14, bold=True))
     legend = "Red dot: the share. Between the two marks lies what", "chance does; an orange edge: beyond it."
     for i, words in enumerate(legend):
-        drawn.append(text(14, height - 27 + 16 * i, words, size=12, fill=QUIET))
+        drawn.append(text(14, height - 27 + 17 * i, words, size=14, fill=QUIET))
     told_too = f"Share of steps in which each module is active, by {name}. {said} {chance}"
     return document(WIDTH, height, drawn, f"modules active by {name}", told_too)
 
@@ -186,12 +187,11 @@ def table_svg(use: MapOfUse, name: str) -> str:
 def _cell(table: Table, n: int, c: int, x: float, y: float, width: float, height: float) -> list[str]:
     share, low, high = (float(of[n, c]) for of in (table.shares, table.low, table.high))
     edge = {"stroke": ORANGE, "line": 3} if table.beyond[n, c] else {"stroke": FAINT, "line": 1}
-    ink = PAPER if share > 0.6 else INK
     inner, foot = width - 14, y + height - 10
-    drawn = [rect(x + 2, y + 2, width - 4, height - 4, fill=mixed(PAPER, BLUE, share), **edge)]
-    drawn.append(text(x + width / 2, y + 17, f"{share:.0%}", size=13, fill=ink, anchor="middle"))
+    drawn = [rect(x + 2, y + 2, width - 4, height - 4, fill=BLUE, shade=FULL * share, **edge)]
+    drawn.append(text(x + width / 2, y + 18, f"{share:.0%}", size=14, anchor="middle"))
     for end in (low, high):
-        drawn.append(path(f"M{number(x + 7 + inner * end)} {number(foot - 5)}v10", stroke=ink, line=1.5))
+        drawn.append(path(f"M{number(x + 7 + inner * end)} {number(foot - 5)}v10", stroke=INK, line=1.5))
     dot = x + 7 + inner * share
     drawn.append(rect(dot - 2, foot - 2, 4, 4, fill=VERMILLION, stroke=PAPER, line=0.5))
     return drawn
@@ -201,4 +201,4 @@ def use_html(use: MapOfUse) -> str:
     """The tables side by side, one below the other where there is no room."""
     place = f"flex:1 1 380px;max-width:{WIDTH}px;min-width:0"
     tables = "".join(f'<div style="{place}">{table_svg(use, name)}</div>' for name in use.tables)
-    return f'<div style="display:flex;flex-wrap:wrap;gap:8px">{tables}</div>'
+    return styled(f'<div class="metarim-room" style="display:flex;flex-wrap:wrap;gap:8px">{tables}</div>')

@@ -73,6 +73,7 @@ class WhatIf:
         self.thing = chooser("put", ("nothing", "ball", "box", "key", "wall"), "ball", "130px")
         self.colour = chooser("in", ("red", "green", "blue", "purple", "yellow", "grey"), "blue", "110px")
         self.of_cell = row(self.cell, self.thing, self.colour, width="auto")
+        self.of_cell.layout.max_width = "100%"
         self.beside = chooser("beside it", ("the change", "the control"), "the change", "190px", "150px")
         thin = {"flex": "0 1 140px", "min_width": "30px", "visibility": "hidden"}
         self.bar = ipywidgets.FloatProgress(0.0, min=0.0, max=1.0, layout=thin)
@@ -93,9 +94,9 @@ class WhatIf:
             [
                 self.style,
                 self.screen,
-                row(self.slider, self.beside),
+                row(self.slider),
                 row(self.kind, self.of_modules, self.mission, self.of_cell),
-                row(*self.buttons.values(), self.bar),
+                row(*self.buttons.values(), self.bar, self.beside),
                 self.verdict,
                 self.caption,
             ]

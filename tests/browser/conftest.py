@@ -97,7 +97,7 @@ class Lab:
         """A page that shows this notebook, not run yet."""
         page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
         opened = Opened(page)
-        page.goto(f"http://127.0.0.1:{self.port}/doc/tree/{name}.ipynb?token={TOKEN}&reset")
+        page.goto(f"http://127.0.0.1:{self.port}/doc/tree/{name}.ipynb?token={TOKEN}&reset", timeout=120_000)
         page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
         page.wait_for_function(KERNEL_WAITS, timeout=120_000)
         return opened
