@@ -15,6 +15,7 @@ from metarim_lite.course.report import report
 from metarim_lite.course.sources import read
 from metarim_lite.errors import UserError
 from metarim_lite.experiments.sequences import SEQUENCES, train_sequence
+from metarim_lite.lens.what_if_widget import LEVELS
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "notebooks" / "_source"
@@ -135,6 +136,22 @@ def test_a_line_of_code_that_would_be_cut_is_found_and_long_prose_is_not(tmp_pat
     fits, cut = (f"x = '{'-' * n}'" for n in (WIDTH - 6, WIDTH - 5))
     source.write_text(f"# %% [markdown]\n# {'word ' * 40}\n\n# %%\n{fits}\n{cut}\n", encoding="utf-8")
     assert too_long(source, "lesson") == [cut]
+
+
+def to_press(source: Path) -> list[str]:
+    """What a lesson says to press: names in italics after the word."""
+    prose = " ".join(source.read_text(encoding="utf-8").replace("\n# ", " ").split())
+    phrases = re.findall(r"[Pp]ress ((?:\*[^*]+\*(?:, or |, | or | and )?)+)", prose)
+    return [name for phrase in phrases for name in re.findall(r"\*([^*]+)\*", phrase)]
+
+
+def test_what_a_lesson_says_to_press_is_a_button():
+    folders = [ROOT / "metarim_lite" / name for name in ("lens", "course")]
+    code = "\n".join(path.read_text(encoding="utf-8") for folder in folders for path in folder.glob("*.py"))
+    said = {name: source.name for source in SOURCES.glob("*.py") for name in to_press(source)}
+    assert len(said) >= 5
+    for name, lesson in said.items():
+        assert f'"{name}"' in code.replace("{LEVELS}", str(LEVELS)), f"{lesson} says to press {name!r}"
 
 
 def silent_trainings(source: str) -> list[int]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import fmean
 
 from ..experiments.claims import CLAIMS, LEAST_RUNS, MEASURES
+from ..experiments.conditions import CONDITIONS
 from ..experiments.meta_shipped import interval_in_words, judged, shipped_rows
 from ..experiments.shipped import shipped_run
 from ..experiments.studies import shipped_study
@@ -117,7 +118,10 @@ def _study() -> str:
     left = f" Claims {', '.join(map(str, waiting))} have too few runs for a verdict." if waiting else ""
     used = dict.fromkeys(line["measure"] for line in decided)
     numbers = "; ".join(f"*{name.replace('_', ' ')}*, {MEASURES[name].about}" for name in used)
-    return "\n".join([*lines, "", f"{len(rows)} runs so far; 95 % intervals over seeds.{left} The numbers: {numbers}."])
+    places = dict.fromkeys(line["condition"] for line in decided)
+    where = " ".join(f"*{name}*: {CONDITIONS[name].about}" for name in places)
+    runs = f"{len(rows)} runs so far; 95 % intervals over seeds.{left}"
+    return "\n".join([*lines, "", runs, "", f"Where: {where} The numbers: {numbers}."])
 
 
 def cite(root: Path) -> str:

@@ -382,8 +382,9 @@ Markdown(table)  # `print(about)` says how each row was made, and what we tried 
 #    did when the large model was trained. Does the memory lie elsewhere?
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
-# And one for the agent of lesson 00. Switch off a module, or freeze it, and see the same episode again with the same
-# dice, beside a *control*: the same done to another module, drawn at random. *measure success* asks many levels.
+# And one for the agent of lesson 00. Switch off a module, or freeze it, and press *what if?*: the same episode again, with
+# the same dice, beside the first. *Beside it* also shows a *control*: the same done to another module, drawn at random.
+# Press *over 200 levels* to ask many levels.
 
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
 agent = ml.load_agent("meta-rim-gotolocal")
