@@ -38,6 +38,43 @@ def test_a_step_that_is_not_in_the_episode(t, agent, trace):
             make(trace, t)
 
 
+@pytest.mark.parametrize("t", ["a", 1.5, None])
+def test_what_is_no_step_at_all(t, agent, trace):
+    for widget in (ml.XRay(trace, 3), FieldView(agent, trace, 3)):
+        with pytest.raises(UserError, match="steps are whole numbers"):
+            widget.go(t)
+        assert widget.t == 3
+
+
+@pytest.mark.parametrize("button", ["play", "levels"])
+@pytest.mark.parametrize(
+    ("kind", "chosen", "words"),
+    [
+        ("switch off", (), "names no module"),
+        ("switch off", range(5), "no module at all"),
+        ("force on", range(5), "only 3"),
+    ],
+)
+def test_modules_that_cannot_be_chosen_together(button, kind, chosen, words, trace, small_bank, monkeypatch):
+    monkeypatch.setattr("metarim_lite.lens.what_if_widget.held_out", lambda *_: small_bank.select(range(4)))
+    widget = ml.WhatIf(trace)
+    widget.kind.value = kind
+    for n, module in enumerate(widget.modules):
+        module.value = n in chosen
+    widget.buttons[button].click()
+    assert words in sentence(widget)
+    widget.kind.value = "freeze"
+    for n, module in enumerate(widget.modules):
+        module.value = n == 1
+    widget.buttons[button].click()
+    assert "ontrol: " in widget.verdict.value and 'role="alert"' not in widget.verdict.value
+
+
+def test_a_word_is_no_intervention(agent, small_bank):
+    with pytest.raises(UserError, match="'off' is not an intervention"):
+        ml.Trace.record(agent, small_bank, level=0, interventions="off")
+
+
 def test_the_end_of_the_episode_is_no_step_to_change_something_at(trace):
     widget = ml.WhatIf(trace, t=trace.num_steps)
     widget.buttons["play"].click()
@@ -136,6 +173,7 @@ def test_an_interrupt_while_levels_are_counted_ends_the_counting_and_says_so(tra
     assert "was interrupted in the middle" in sentence(widget) and widget.buttons["stop"].disabled
     widget.buttons["levels"].click()
     assert "the control's difference" in widget.verdict.value.replace("&#x27;", "'")
+    assert " off)" in widget.verdict.value  # the control, and no colon after it
 
 
 def test_an_interrupt_while_the_agent_plays_takes_the_game_back(monkeypatch):

@@ -12,6 +12,7 @@ import textwrap
 
 import numpy as np
 
+from ..config import as_whole
 from ..errors import UserError, unknown
 from .modules import favourite, mean_communication, module_picture
 from .svg import (
@@ -120,6 +121,14 @@ def describe(trace, t: int) -> str:
         parts.append(f"active modules: {', '.join(map(str, winners)) or 'none'}")
         parts += _describe_reading(trace, t, winners)
     return "; ".join(parts) + "."
+
+
+def whole_step(t: object, last: int) -> int:
+    """The step that somebody asks for, wherever it lies. Raises UserError when t is no whole number."""
+    step = as_whole(t)
+    if step is None:
+        raise UserError(f"there is no step {t!r}; steps are whole numbers, 0 to {last}")
+    return step
 
 
 def check_step(trace, t: int) -> None:

@@ -8,6 +8,7 @@ import ipywidgets
 
 from .charts import row_png
 from .controls import alarm, bundle, button, guarded, row, whole
+from .drawing import whole_step
 from .field import CLEARED, WITH_MEMORY, policy_field
 from .field_drawing import field_html, panel_svg
 from .page import styled
@@ -42,8 +43,9 @@ class FieldView:
         self._show(self.field.t)
 
     def go(self, t: int) -> None:
-        """Show step t; before the first and after the last step it stays where it is."""
-        self.slider.value = max(0, min(self.slider.max, t))
+        """Show step t; before the first and after the last step it stays where it is. Raises UserError for a t that is
+        no whole number."""
+        self.slider.value = max(0, min(self.slider.max, whole_step(t, self.slider.max)))
 
     def _show(self, t: int) -> None:
         self.field = self.field if self.field.t == t else policy_field(self.agent, self.trace, t)

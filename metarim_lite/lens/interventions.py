@@ -99,7 +99,7 @@ def check(interventions: Sequence[Intervention], num_modules: int | None) -> tup
     if isinstance(interventions, Intervention):
         interventions = (interventions,)
     checked = []
-    for one in interventions:
+    for one in (interventions,) if isinstance(interventions, str) else interventions:
         if not isinstance(one, Intervention):
             raise UserError(f"{one!r} is not an intervention; use ModulesOff, ModulesFrozen or SwapMission, say")
         start = as_whole(one.start)

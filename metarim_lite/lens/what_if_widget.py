@@ -20,6 +20,7 @@ from .interventions import (
     ModulesFrozen,
     ModulesOff,
     SwapMission,
+    check,
 )  # fmt: skip
 from .page import caption, last_step, picture_html, sentence_html, styled
 from .still import svg_png
@@ -149,7 +150,9 @@ class WhatIf:
 
         if isinstance(change, EditCell):
             raise UserError("An edited cell belongs to one level; over other levels it has no meaning.")
+        (change,) = check((change,), self.count or None)
         control, note = control_for(self.trace, change, np.random.default_rng(0))
+        note = note.rstrip(":.")  # nothing follows it here
         self.verdict.value = sentence_html(f"Playing {LEVELS} held-out levels ({change}; control: {note})")
         yield
         bank = held_out(self.trace.level, LEVELS)

@@ -9,12 +9,11 @@ from typing import Any
 import ipywidgets
 import numpy as np
 
-from ..config import as_whole
 from ..envs import LevelBank
 from ..errors import UserError
 from .choosing import Agents, levels_with
 from .controls import Ticker, alarm, bundle, button, chooser, guarded, keyboard, row, whole
-from .drawing import check_step, step_svg
+from .drawing import check_step, step_svg, whole_step
 from .page import caption, last_step, picture_html, sentence_html, styled
 from .still import svg_png
 from .trace import Trace
@@ -124,10 +123,7 @@ class XRay:
     def go(self, t: int) -> None:
         """Show step t; before the first and after the last step it stays where it is. Raises UserError for a t that is
         no whole number."""
-        step = as_whole(t)
-        if step is None:
-            raise UserError(f"there is no step {t!r}; steps are whole numbers, 0 to {self.last}")
-        step = max(0, min(self.last, step))
+        step = max(0, min(self.last, whole_step(t, self.last)))
         self._show(step)  # the picture first: it is what one waits for
         self.slider.value = step
 
