@@ -10,8 +10,9 @@ The usual way in:
 The core: `envs` (worlds as tensors), `models` (what is learned), `training` (how).
 Around it: `runs` (folders that survive a kill), `bots` (who plays without learning), `tasks` (sequence tasks),
 `experiments` (many agents), `analysis` (statistics), `lens` (looking into an agent), `course` (exercises),
-`bench` (speed). Below all: `errors`, `config`, `files`, `cache` (kept for the next time), `machine` (device, threads,
-processes at work), `recording` (CUDA graphs), `processes` (one run on several).
+`bench` (speed). Below all: `errors`, `config`, `files`, `cache` (kept for the next time), `flat` (what is
+saved, tensor by tensor), `machine` (device, threads, processes at work), `recording` (CUDA graphs), `processes` (one
+run on several).
 """
 
 from importlib import import_module, metadata

@@ -99,7 +99,7 @@ def _python(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a field may hold. Of a tuple of numbers, each."""
+    """What a field may hold. Of a tuple of numbers, each; of a tuple of pairs, the second of each."""
 
     at_least: float | None = None
     above: float | None = None
@@ -153,10 +153,8 @@ def check(config: Any) -> None:
     hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         name, value = f"{type(config).__name__}.{field.name}", getattr(config, field.name)
-        hint, optional = _without_none(hints[field.name])
-        if not (optional and value is None):
-            bounds = field.metadata.get("bounds", Bounds())
-            object.__setattr__(config, field.name, checked(name, hint, value, bounds))
+        bounds = field.metadata.get("bounds", Bounds())
+        object.__setattr__(config, field.name, checked(name, hints[field.name], value, bounds))
 
 
 def checked(name: str, hint: Any, value: Any, bounds: Bounds) -> Any:
@@ -165,12 +163,19 @@ def checked(name: str, hint: Any, value: Any, bounds: Bounds) -> Any:
     Raises:
         UserError: it is something else, or out of bounds.
     """
+    hint, optional = _without_none(hint)
+    if optional and value is None:
+        return None
     if dataclasses.is_dataclass(hint) and not isinstance(value, hint):
         raise UserError(f"{name} is {value!r}; it must be a {hint.__name__}")
     if bounds.one_of and not bounds.admit(value):
         raise unknown(name.split(".")[-1].replace("_", " "), value, bounds.one_of)
-    if typing.get_origin(hint) is tuple and bounds != Bounds():
-        return _checked_tuple(name, typing.get_args(hint)[0], value, bounds)
+    if typing.get_origin(hint) is tuple:
+        each = typing.get_args(hint)[0]
+        if typing.get_origin(each) is tuple:
+            return _checked_pairs(name, *typing.get_args(each), value, bounds)
+        if bounds != Bounds():
+            return _checked_tuple(name, each, value, bounds)
     if hint not in KINDS:
         return _python(value)
     whole = hint is int and bounds != Bounds() and not bounds.zero
@@ -190,6 +195,13 @@ def _checked_tuple(name: str, kind: type, value: Any, bounds: Bounds) -> tuple[A
         one = bounds.in_words(kind).replace("be a whole number", "whole numbers")
         raise UserError(f"{name} is {value!r}; it must be a tuple of one or more {one}")
     return value
+
+
+def _checked_pairs(name: str, first: type, second: type, value: Any, bounds: Bounds) -> tuple[tuple[Any, Any], ...]:
+    """Any number of pairs, such as (("attention", 4),), of which the second is within the bounds."""
+    if not isinstance(value, tuple) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
+        raise UserError(f"{name} is {value!r}; it must be a tuple of pairs: write (('attention', 1),), say")
+    return tuple((checked(name, first, a, Bounds()), checked(name, second, b, bounds)) for a, b in value)
 
 
 def as_whole(value: Any) -> int | None:

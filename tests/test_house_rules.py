@@ -11,7 +11,7 @@ from plant_mistakes import read_table
 
 PACKAGE = Path(__file__).parent.parent / "metarim_lite"
 ROOMS = ("envs", "models", "training", "runs", "bots", "tasks", "experiments", "analysis", "lens", "course", "grading")
-LEAVES = {"errors", "config", "files", "cache", "processes", "machine", "recording", "compiling"}
+LEAVES = {"errors", "config", "files", "flat", "cache", "processes", "machine", "recording", "compiling"}
 MAY_IMPORT = {
     "envs": set(),
     "models": set(),

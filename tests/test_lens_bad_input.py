@@ -1,7 +1,7 @@
 """Whatever does not fit gets one sentence, and the widget works on."""
 
 import asyncio
-import copy
+from dataclasses import replace
 
 import pytest
 from lens_traces import make_agent
@@ -131,8 +131,7 @@ def test_an_agent_that_knows_other_words_is_refused_wherever_one_is_chosen(stran
 
 
 def test_levels_whose_missions_have_words_that_nobody_knows(agent, small_bank):
-    foreign = copy.copy(small_bank)
-    foreign.tables = small_bank.tables | {"mission": small_bank.tables["mission"] + 60}
+    foreign = replace(small_bank, tables=small_bank.tables | {"mission": small_bank.tables["mission"] + 60})
     with pytest.raises(UserError, match="use levels that it made"):
         ml.Trace.record(agent, foreign, level=0)
 

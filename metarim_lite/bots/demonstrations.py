@@ -10,6 +10,7 @@ import functools
 import gzip
 import logging
 import warnings
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from ..cache import cache_folder, cached_path, read_cached, write_cached
-from ..envs import GridWorlds, LevelBank
+from ..envs import GridWorlds, LevelBank, Observation
 from ..envs.storage import SEEDS_PER_FILE
 from ..errors import UserError
 from ..machine import in_processes
@@ -64,6 +65,15 @@ class Demonstrations(NamedTuple):
         resets = torch.zeros(len(self.actions), dtype=torch.bool, device=self.actions.device)
         resets[self.begins] = True
         return resets
+
+    def seen(self, step: Int[Tensor, "*lead"], episode: Int[Tensor, "*lead"]) -> Observation:
+        """What was seen at these steps, which are of these episodes."""
+        return Observation(self.image[step], self.direction[step].long(), self.mission[episode].long())
+
+    def checksum(self) -> int:
+        """A number that differs, as good as surely, where the demonstrations do: CRC-32 of lengths and actions."""
+        lengths, actions = self.lengths.cpu().numpy(), self.actions.cpu().numpy()
+        return zlib.crc32(actions.tobytes(), zlib.crc32(lengths.tobytes()))
 
     def to(self, device: str | torch.device) -> Demonstrations:
         """The same on another device."""

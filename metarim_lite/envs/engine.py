@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..config import seed_number, whole_number, whole_numbers
 from ..errors import UserError, unknown
+from ..flat import fill
 from ..machine import check_device
 from ..recording import record
 from .cells import ACTIONS, COLOURS, MARGIN, TYPE, TYPES, flat_index, inside, make_cell, row_stride
@@ -214,15 +215,9 @@ class GridWorlds:
         """Go back to a state that `state_dict` gave, of worlds with the same bank and number.
 
         Raises:
-            UserError: a tensor is missing or has another shape or dtype. Nothing has changed then.
+            UserError: a tensor is missing, unknown, or of another shape or dtype. Nothing has changed then.
         """
-        for name, tensor in self.state_dict().items():
-            if name not in state or state[name].shape != tensor.shape or state[name].dtype != tensor.dtype:
-                found = f"{tuple(state[name].shape)} {state[name].dtype}" if name in state else "nothing"
-                raise UserError(
-                    f"the saved worlds have {found} as {name!r}, expected {tuple(tensor.shape)} {tensor.dtype}; "
-                    "load them into worlds with the same bank and num_envs"
-                )
+        fill(self.state_dict(), state, "the state of these worlds", by="bank or num_envs")
         for name, tensor in self._memory._asdict().items():
             tensor.copy_(state[name])
         self._begun = bool(state["begun"])

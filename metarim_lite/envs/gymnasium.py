@@ -65,11 +65,9 @@ class VectorWorlds(VectorEnv):
         self.metadata = {**self.metadata, "autoreset_mode": self.mode}
         self.render_mode = "rgb_array"
         self.single_observation_space = spaces.Dict(
-            {
-                "image": spaces.Box(0, 255, (VIEW, VIEW, 3), np.uint8),
-                "direction": spaces.Discrete(4),
-                "mission": spaces.Box(0, len(VOCABULARY) - 1, (MISSION_LENGTH,), np.int64),
-            }
+            direction=spaces.Discrete(4),
+            image=spaces.Box(0, 255, (VIEW, VIEW, 3), np.uint8),
+            mission=spaces.Box(0, len(VOCABULARY) - 1, (MISSION_LENGTH,), np.int64),
         )
         self.single_action_space = spaces.Discrete(len(ACTIONS))
         self.observation_space = batch_space(self.single_observation_space, num_envs)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ from torch import Tensor
 
 from ..config import whole_number, whole_numbers
 from ..errors import UserError
-from ..files import replace_file, user_path
+from ..files import make_folder, replace_file, user_path
 from .generation import check_level_id, generate_many
 from .missions import decode_mission
 from .storage import SEEDS_PER_FILE, Damaged, fingerprints, from_bytes, join, read_cache, to_bytes, write_cache
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class LevelBank:
     """Levels made by minigrid, one row each. A bank never changes; split, select and concat make new ones.
 
@@ -29,25 +30,18 @@ class LevelBank:
     >>> train, held_out = bank.split(0.8)
     >>> len(train), len(held_out), bank.mission_text(0)
     (8, 2, 'go to the yellow box')
-
-    Attributes:
-        level_ids: the distinct levels (tasks) in the bank.
-        task: int64 [n], which of `level_ids` each level belongs to.
-        seeds: int64 [n], the seed that made each level.
-        tables: the levels themselves, a dict of tensors with n rows (see storage.py).
-        seen: bool [n], which levels are known to be identical to a training level; None: nobody compared them. It is
-            not kept in files.
     """
 
-    def __init__(
-        self,
-        tables: dict[str, Tensor],
-        level_ids: Sequence[str],
-        task: Tensor,
-        seeds: Tensor,
-        seen: Bool[Tensor, "n"] | None = None,
-    ):
-        self.tables, self.level_ids, self.task, self.seeds, self.seen = tables, tuple(level_ids), task, seeds, seen
+    tables: dict[str, Tensor]
+    """The levels themselves, with n rows each (see storage.py)."""
+    level_ids: tuple[str, ...]
+    """The distinct levels (tasks) in the bank."""
+    task: Int[Tensor, "n"]
+    """Which of `level_ids` each level belongs to."""
+    seeds: Int[Tensor, "n"]
+    """The seed that made each level."""
+    seen: Bool[Tensor, "n"] | None = None
+    """Which levels are known to be identical to a training level; None: nobody compared them. Not kept in files."""
 
     @classmethod
     def generate(
@@ -126,8 +120,7 @@ class LevelBank:
             UserError: the file cannot be written.
         """
         path = user_path(path)
-        with contextlib.suppress(OSError):  # then it cannot be written either
-            path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         replace_file(path, to_bytes(self._all_tables(), self.level_ids), mend="choose another place")
 
     @classmethod
@@ -166,7 +159,7 @@ class LevelBank:
         index = whole_numbers("positions of levels", index)
         tables = {name: table[index] for name, table in self.tables.items()}
         seen = None if self.seen is None else self.seen[index]
-        return LevelBank(tables, self.level_ids, self.task[index], self.seeds[index], seen)
+        return replace(self, tables=tables, task=self.task[index], seeds=self.seeds[index], seen=seen)
 
     def split(self, fraction: float) -> tuple[LevelBank, LevelBank]:
         """Two banks without a common seed: the first `fraction` of the seeds, in ascending order, and the rest.
@@ -177,9 +170,7 @@ class LevelBank:
         seeds = self.seeds.unique()  # ascending
         count = round(fraction * len(seeds)) if 0 < fraction < 1 else 0
         if not 0 < count < len(seeds):
-            raise UserError(
-                f"cannot split {len(seeds)} seeds at {fraction}; choose a fraction that leaves a seed on both sides"
-            )
+            raise UserError(f"cannot split {len(seeds)} seeds at {fraction}; choose one that leaves some on both sides")
         first = self.seeds < seeds[count]
         return self.select(first.nonzero()[:, 0]), self.select((~first).nonzero()[:, 0])
 
@@ -212,7 +203,6 @@ class LevelBank:
 def _check_seeds(seeds: Any) -> list[int]:
     if isinstance(seeds, (int, str)) or not isinstance(seeds, Iterable) or getattr(seeds, "ndim", 1) != 1:
         raise UserError(f"seeds must be several whole numbers, got {seeds!r}; for example seeds=range(1000)")
-    seeds = seeds.tolist() if isinstance(seeds, Tensor) else seeds
     checked = [whole_number("each seed", seed, at_least=0, at_most=2**63 - 1) for seed in seeds]
     if not checked:
         raise UserError("a bank needs at least one seed, got none; for example seeds=range(1000)")

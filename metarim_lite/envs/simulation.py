@@ -129,17 +129,13 @@ def act(s: State, actions: Int[Tensor, "B"], fixed: Fixed) -> tuple[State, Deed]
     made = torch.where(opened, left_behind, made)
     flat.index_copy_(0, where, made.int())
 
-    after = s._replace(
-        position=torch.where(entered, front, s.position),
-        direction=(torch.add(s.direction, left, alpha=3) + right) & 3,
-        carrying=carrying,
-        steps=s.steps + 1,
-    )
+    position = torch.where(entered, front, s.position)
+    direction = (torch.add(s.direction, left, alpha=3) + right) & 3
+    after = s._replace(position=position, direction=direction, carrying=carrying, steps=s.steps + 1)
     if GO_TO in features.kinds:
-        after = after._replace(
-            origin=torch.where(picked, front, s.origin).masked_fill_(drop, -1),
-            gone=(s.gone | (opened.long() << slot(faced))).masked_fill_(drop, 0),
-        )
+        origin = torch.where(picked, front, s.origin).masked_fill_(drop, -1)
+        gone = (s.gone | (opened.long() << slot(faced))).masked_fill_(drop, 0)
+        after = after._replace(origin=origin, gone=gone)
     return after, Deed(pickup, drop, dropped, toggle, finish, s.carrying, faced, made, front, entered)
 
 
@@ -150,10 +146,8 @@ def _take_into_hands(s: State, fixed: Fixed) -> State:
     where = fixed.base + s.carried_from.clamp(min=0)  # index 0 is in the margin
     there = flat.index_select(0, where)
     flat.index_copy_(0, where, torch.where(first, EMPTY, there))
-    return s._replace(
-        carrying=torch.where(first, there.long(), s.carrying),
-        origin=torch.where(first, s.carried_from, s.origin),
-    )
+    carrying, origin = torch.where(first, there.long(), s.carrying), torch.where(first, s.carried_from, s.origin)
+    return s._replace(carrying=carrying, origin=origin)
 
 
 def verify(

@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from ..config import bounded, check, from_dict, seed_number, to_dict, whole_number
 from ..errors import UserError
 from ..files import user_path
+from ..flat import fill
 from ..machine import check_device, choose_device
 from ..models import LSTM, RIM, ControllerState, Diagnostics
 from ..processes import check_alone
-from ..runs.checkpoints import fill, read_model, write_model
+from ..runs.checkpoints import read_model, write_model
 from ..runs.folder import Learner, run_folder
 from ..runs.loop import Loop, looping
 from ..tasks import COPYING_SMALL, TASKS, Adding, Batch, BouncingBalls, Copying, Digits, Task

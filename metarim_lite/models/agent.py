@@ -129,8 +129,7 @@ class Agent(nn.Module):
 
     def initial_state(self, B: int) -> ControllerState:
         """The cleared state for B worlds."""
-        p = next(self.parameters())
-        return self.controller.initial_state(B, p.device, p.dtype)
+        return self.controller.initial_state(B)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Every parameter in exactly one of the groups encoder, modules (θ_M), attention (θ_A), heads."""
@@ -156,18 +155,15 @@ def act(
         (AgentOutput whose tensors lead with [B], state after the step).
     """
     out, state = agent(type(observation)(*(x.unsqueeze(0) for x in observation)), state, resets.unsqueeze(0), **options)
-    inside = out.diagnostics
-    if inside is not None:
-        inside = Diagnostics(*(x.squeeze(0) for x in inside))
+    inside = None if out.diagnostics is None else Diagnostics(*(x.squeeze(0) for x in out.diagnostics))
     return AgentOutput(out.logits.squeeze(0), out.value.squeeze(0), inside), state
 
 
 def _head(input_size: int, hidden_size: int, output_size: int, gain: float) -> nn.Sequential:
     """Two layers, the last one small at first, so that the first policy is close to uniform."""
     head = nn.Sequential(nn.Linear(input_size, hidden_size), nn.Tanh(), nn.Linear(hidden_size, output_size))
-    nn.init.orthogonal_(head[0].weight, gain=2**0.5)
-    nn.init.orthogonal_(head[2].weight, gain=gain)
-    for layer in (head[0], head[2]):
+    for layer, scale in ((head[0], 2**0.5), (head[2], gain)):
+        nn.init.orthogonal_(layer.weight, gain=scale)
         nn.init.zeros_(layer.bias)
     return head
 

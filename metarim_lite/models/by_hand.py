@@ -28,16 +28,21 @@ def walk(
         h after each step, the last h and c, and what was kept.
     """
     # `unbind` before the loop: x[t] inside it would make backward fill a tensor of full size at each step.
-    begins = [None] * len(inputs[0]) if resets is None else resets.unsqueeze(-1).unbind(0)  # T x [B,1]
     trail, said = [], []
-    for now, *inputs_t in zip(begins, *(x.unbind(0) for x in inputs), strict=True):
-        if now is not None:
-            h, c = h.masked_fill(now, 0), c.masked_fill(now, 0)
-        h, c, more = step(h, c, *inputs_t)
+    for t, inputs_t in enumerate(zip(*(x.unbind(0) for x in inputs), strict=True)):
+        h, c, more = step(*cleared(h, c, resets, t), *inputs_t)
         trail.append(h)
         if keep:
             said.append(more)
     return trail, h, c, said
+
+
+def cleared(h: Tensor, c: Tensor, resets: Bool[Tensor, "T B"] | None, t: int) -> tuple[Tensor, Tensor]:
+    """h and c [...,B,H], or the gradients of both, with 0 where an episode begins at step t."""
+    if resets is None:
+        return h, c
+    begins = resets[t].unsqueeze(-1)  # [B,1]
+    return h.masked_fill(begins, 0), c.masked_fill(begins, 0)
 
 
 class ByHand(torch.autograd.Function):

@@ -25,7 +25,8 @@ SIZES = (
 )  # fmt: skip
 BOUNDS = {
     **{name: (int, Bounds(at_least=1)) for name in SIZES},
-    **{name: (float, Bounds(above=0)) for name in ("message_scale", "cell_clip")},
+    "message_scale": (float, Bounds(above=0)),
+    "cell_clip": (float | None, Bounds(above=0)),  # None: cells without a bound
     **{name: (str, Bounds(one_of=known)) for name, known in SWITCHES.items()},
 }
 """Of the arguments of controllers: what kind each is of, and within which bounds."""
@@ -38,14 +39,12 @@ def check_arguments(controller: Any) -> None:
         UserError: naming the first that is not.
     """
     given = {name: value for name, value in vars(controller).items() if name in BOUNDS}
-    clip, cell = given["cell_clip"], given.get("cell", "lstm")
-    if clip is None:
-        del given["cell_clip"]  # cells without a bound
     for name, value in given.items():
         kind, bounds = BOUNDS[name]
         setattr(controller, name, checked(f"{type(controller).__name__}.{name}", kind, value, bounds))
     if "active" in given:
         check_active(given["active"], given["num_modules"])
+    clip, cell = given["cell_clip"], given.get("cell", "lstm")
     if clip is not None and cell != "lstm":
         raise UserError(f"cell_clip={clip!r} bounds the cells of LSTM modules; with cell={cell!r} use None")
 
@@ -56,31 +55,28 @@ def check_active(k: int, N: int) -> None:
         raise UserError(f"active={k} is more than num_modules={N}: choose k between 1 and {N}")
 
 
-def check_span(
-    inputs: Tensor, state: Any, resets: Tensor | None, like: Tensor, input_size: int,
-    sizes: tuple[tuple[int, ...], tuple[int, ...]], dims: tuple[int, ...],
-) -> None:  # fmt: skip
-    """Refuses what is no span: inputs are [T,B,(E,)input_size] of a parameter's type, resets [T,B], h and c [B,*sizes].
+def check_span(controller: Any, inputs: Tensor, state: Any, resets: Tensor | None) -> None:
+    """Refuses what is no span of a controller: inputs are [T,B,(E,)D] of its parameters' type, resets [T,B], h and c of
+    its state's sizes, batch first.
 
     Raises:
         UserError: naming what is wrong.
     """
-    is_span = isinstance(inputs, Tensor) and inputs.dim() in dims and inputs.shape[-1] == input_size
+    like, D, dims = next(controller.parameters()), controller.input_size, controller.input_dims
+    is_span = isinstance(inputs, Tensor) and inputs.dim() in dims and inputs.shape[-1] == D
     fits = is_span and 0 not in inputs.shape and inputs.device == like.device
     if not fits or (inputs.dtype != like.dtype and not mixed_precision(inputs)):
         wanted = " or ".join("[T,B,E,D]" if d == 4 else "[T,B,D]" for d in dims)
         raise UserError(
-            f"inputs are {described(inputs)}, expected a tensor {wanted} with D={input_size} and no axis of length 0, "
+            f"inputs are {described(inputs)}, expected a tensor {wanted} with D={D} and no axis of length 0, "
             f"like the controller's parameters {like.dtype} on {like.device}: time comes first, batch second"
         )
     (T, B), device = inputs.shape[:2], inputs.device
     if resets is not None and not is_tensor_of(resets, (T, B), (torch.bool,), device):
-        raise UserError(
-            f"resets are {described(resets)}, expected torch.bool [{T}, {B}] on {device}: one flag per step and "
-            "sequence"
-        )
+        wanted = f"torch.bool [{T}, {B}] on {device}: one flag per step and sequence"
+        raise UserError(f"resets are {described(resets)}, expected {wanted}")
     parts = list(state) if isinstance(state, tuple) else [state]
-    wanted = [[B, *size] for size in sizes]
+    wanted = [[B, *size] for size in controller.state_sizes]
     fit = [is_tensor_of(x, shape, (inputs.dtype, like.dtype), device) for x, shape in zip(parts, wanted, strict=False)]
     if state is not None and not (len(parts) == 2 and all(fit)):
         raise UserError(

@@ -56,13 +56,11 @@ class Controller(nn.Module):
     input_dims: tuple[int, ...] = (3,)
     """How many axes inputs may have."""
 
-    def initial_state(
-        self, batch: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> ControllerState:
-        """The cleared state of so many sequences: zeros, like the parameters unless said otherwise."""
+    def initial_state(self, batch: int) -> ControllerState:
+        """The cleared state of so many sequences: zeros, where the parameters are and of their type."""
         like = next(self.parameters())
-        like = torch.zeros((), device=device or like.device, dtype=dtype or like.dtype)
-        return ControllerState(*(like.new_zeros(batch, *size) for size in self.state_sizes))
+        zeros = (torch.zeros(batch, *size, device=like.device, dtype=like.dtype) for size in self.state_sizes)
+        return ControllerState(*zeros)
 
     def begin(
         self, inputs: Float[Tensor, "T B *E D"], state: ControllerState | None, resets: Bool[Tensor, "T B"] | None
@@ -72,8 +70,8 @@ class Controller(nn.Module):
         Raises:
             UserError: inputs, state or resets that do not fit.
         """
-        check_span(inputs, state, resets, next(self.parameters()), self.input_size, self.state_sizes, self.input_dims)
-        return self.initial_state(inputs.shape[1], inputs.device) if state is None else state
+        check_span(self, inputs, state, resets)
+        return self.initial_state(inputs.shape[1]) if state is None else state
 
 
 def count_parameters(module: nn.Module) -> int:

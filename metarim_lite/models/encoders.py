@@ -99,10 +99,8 @@ class Encoder(nn.Module):
                 wanted = [*lead, *(tail if name == "image" else "L")]
                 raise UserError(f"{name} has shape {list(x.shape)}; expected {wanted} beside a direction {list(lead)}")
         if 0 in lead or mission.shape[-1] > longest:
-            raise UserError(
-                f"direction {list(lead)}, mission {list(mission.shape)}: expected at least one world and step, and "
-                f"missions of at most {longest} words"
-            )
+            found = f"direction {list(lead)}, mission {list(mission.shape)}"
+            raise UserError(f"{found}: expected at least one world and step, and missions of at most {longest} words")
         for name, x in (("image", image), ("direction", direction), ("mission", mission)):
             if x.is_floating_point() or x.is_complex():
                 raise UserError(f"{name} is {x.dtype}; it holds codes, which are whole numbers")

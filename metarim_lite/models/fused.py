@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..compiling import OrEager
 from .attention import choose_active
-from .by_hand import ByHand, walk
+from .by_hand import ByHand, cleared, walk
 from .controller import Diagnostics
 
 AT_ONCE = 2**23  # numbers made of the inputs of a span that nobody learns from, at most: 32 MB
@@ -233,9 +233,7 @@ class RIMSpan(NamedTuple):
             grads.C_qkv.baddbmm_(kept.offered.transpose(1, 2), dqkv.transpose(1, 2))
             grads.W.baddbmm_(h.transpose(1, 2), dproduct)
             grads.b.add_(dproduct.sum(1, keepdim=True))
-            if resets is not None:
-                begins = resets[t].unsqueeze(-1)  # [B,1]
-                dh, dc = dh.masked_fill(begins, 0), dc.masked_fill(begins, 0)
+            dh, dc = cleared(dh, dc, resets, t)
         return dh, dc, dkeys, dvalues, *grads
 
 

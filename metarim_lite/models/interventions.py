@@ -64,11 +64,10 @@ class Interventions(NamedTuple):
         for n in self.forced:
             masks.rivalry[n] = math.inf
         for n in self.off:
-            masks.rivalry[n], masks.alive[n] = -math.inf, False
-        for n in self.frozen:
-            masks.thawed[n] = False
-        for n in self.deaf:
-            masks.hears[n] = False
+            masks.rivalry[n] = -math.inf
+        for modules, mask in ((self.off, masks.alive), (self.frozen, masks.thawed), (self.deaf, masks.hears)):
+            for n in modules:
+                mask[n] = False
         return masks
 
 

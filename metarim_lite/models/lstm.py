@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .by_hand import ByHand, mixed_precision, walk
+from .by_hand import ByHand, cleared, mixed_precision, walk
 from .checks import check_arguments
 from .controller import Controller, ControllerState, count_parameters
 from .fused import sigmoid_backward, tanh_backward
@@ -66,21 +66,17 @@ class LSTM(Controller):
         h, c = self.begin(inputs, state, resets)
         if interventions is not None and interventions != Interventions():
             raise UserError("interventions need modules, and an LSTM has none: use a RIM controller")
-        weights = self.lstm
         # Under autocast, too: nn.LSTM fails there on CPUs that do not know half precision.
         plain = self.kernel == "plain" or torch._C._are_functorch_transforms_active() or mixed_precision(inputs)
         if not plain and self.cell_clip is None and not begins_inside(resets):
-            if resets is not None:
-                begins = resets[0].unsqueeze(-1)  # [B,1]
-                h, c = h.masked_fill(begins, 0), c.masked_fill(begins, 0)
-            outputs, (h, c) = self.lstm(inputs, (h.unsqueeze(0).contiguous(), c.unsqueeze(0).contiguous()))
+            h, c = (x.unsqueeze(0).contiguous() for x in cleared(h, c, resets, 0))
+            outputs, (h, c) = self.lstm(inputs, (h, c))
             return outputs, ControllerState(h[0], c[0]), None
+        weights = self.lstm
         driven = nn.functional.linear(inputs, weights.weight_ih_l0, weights.bias_ih_l0 + weights.bias_hh_l0)
         span, tensors = LSTMSpan(self.cell_clip), (h, c, driven, weights.weight_hh_l0.t())
-        if plain:
-            outputs, h, c, *_ = span.run(resets, False, False, *tensors)
-        else:
-            outputs, h, c, _ = ByHand.run(span, resets, False, *tensors)
+        walked = span.run(resets, False, False, *tensors) if plain else ByHand.run(span, resets, False, *tensors)
+        outputs, h, c, *_ = walked
         return outputs, ControllerState(h, c), None
 
 
@@ -130,9 +126,7 @@ class LSTMSpan(NamedTuple):
             dg, do = tanh_backward(dc * i, g), sigmoid_backward(dh * tanh_c, o)
             torch.cat((di, df, dg, do), -1, out=ddriven[t])
             dh, dc = ddriven[t] @ W_T, dc * f
-            if resets is not None:
-                begins = resets[t].unsqueeze(-1)  # [B,1]
-                dh, dc = dh.masked_fill(begins, 0), dc.masked_fill(begins, 0)
+            dh, dc = cleared(dh, dc, resets, t)
         h = torch.stack(kept[::7])  # [T,B,H]
         return dh, dc, ddriven, h.flatten(0, 1).t() @ ddriven.flatten(0, 1)
 

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from ..config import from_dict, to_dict
 from ..errors import UserError, unknown
+from ..flat import fill
 from ..files import make_folder, read_file, replace_file, user_path, write_json
 from ..machine import check_device
 from ..models import Agent, AgentConfig
@@ -83,34 +84,6 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         f"{str(folder / TENSORS)!r} is damaged or foreign (it does not match field 'digest' of {STATE}); "
         "start the run in a new folder"
     )
-
-
-def fill(target: dict[str, Tensor], saved: dict[str, Tensor], what: str) -> dict[str, Tensor]:
-    """`saved`, after checking that it has the names, shapes and dtypes of `target` and finite numbers.
-
-    Raises:
-        UserError: naming the first field that differs.
-    """
-    for name, tensor in target.items():
-        if name not in saved:
-            raise UserError(f"{what} lacks the field {name!r}; it was not made by this configuration")
-        got = saved[name]
-        if got.shape != tensor.shape or got.dtype != tensor.dtype:
-            raise UserError(
-                f"{what}: field {name!r} is {got.dtype} {tuple(got.shape)}, expected {tensor.dtype} "
-                f"{tuple(tensor.shape)}; it was made by another configuration"
-            )
-        if got.is_floating_point() and not got.isfinite().all():
-            raise UserError(f"{what}: field {name!r} holds numbers that are not finite; it is damaged")
-    for name in saved:
-        if name not in target:
-            raise UserError(f"{what} has an unexpected field {name!r}; it was made by another configuration")
-    return saved
-
-
-def part_of(saved: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Those whose names begin so, without that beginning."""
-    return {name.removeprefix(prefix): x for name, x in saved.items() if name.startswith(prefix)}
 
 
 def write_model(path: str | Path, model: nn.Module, header: dict[str, Any]) -> Path:

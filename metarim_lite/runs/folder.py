@@ -87,17 +87,11 @@ from torch.optim import Optimizer
 
 from ..config import from_dict, to_dict, to_toml
 from ..errors import UserError
+from ..flat import fill, part_of
 from ..files import append_line, make_folder, replace_file, user_path
 from ..machine import fitting_threads, fixed_threads
 from ..processes import leader_first, leads
-from .checkpoints import (
-    STATE,
-    fill,
-    part_of,
-    read_checkpoint,
-    write_checkpoint,
-    write_state,
-)
+from .checkpoints import STATE, read_checkpoint, write_checkpoint, write_state
 from .metrics import DIVERGED, METRICS, read_metrics
 from .pins import check_redefined, compared, read_config, write_settings
 

@@ -60,10 +60,8 @@ class TaskAgents(NamedTuple):
         # out_dims put the tasks back beside the worlds: (T, tasks, b, …) and (tasks, b, …)
         run = vmap(one, in_dims=(0, 1, 0, 1), out_dims=(1, 1, 0, 0))
         logits, value, h, c = run(self.copies, observation, state, resets)
-        return (
-            AgentOutput(logits.flatten(1, 2), value.flatten(1, 2), None),
-            ControllerState(h.flatten(0, 1), c.flatten(0, 1)),
-        )
+        state = ControllerState(h.flatten(0, 1), c.flatten(0, 1))
+        return AgentOutput(logits.flatten(1, 2), value.flatten(1, 2), None), state
 
 
 def adapt(

@@ -9,6 +9,7 @@ identical to each other stay in any case: so often do they come up.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -68,4 +69,4 @@ def _new_levels(level: str, count: int, known: torch.Tensor, progress: bool) -> 
 
 def mark_seen(bank: LevelBank, known: torch.Tensor) -> LevelBank:
     """The bank, knowing which of its levels have one of these fingerprints (int64 [m])."""
-    return LevelBank(bank.tables, bank.level_ids, bank.task, bank.seeds, torch.isin(bank.fingerprints(), known))
+    return replace(bank, seen=torch.isin(bank.fingerprints(), known))

@@ -72,14 +72,8 @@ def evaluate(
         for first in range(0, episodes, batch)
     ]
     success, reward, length = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
-    return Evaluation(
-        success=wilson(int(success.sum()), episodes),
-        reward=mean_interval(reward),
-        length=mean_interval(length),
-        episodes=episodes,
-        successes=success,
-        seen=bank.select(range(episodes)).share_seen,
-    )
+    means = wilson(int(success.sum()), episodes), mean_interval(reward), mean_interval(length)
+    return Evaluation(*means, episodes, successes=success, seen=bank.select(range(episodes)).share_seen)
 
 
 def _play(agent: Any, bank: LevelBank, levels: torch.Tensor, generator: torch.Generator, greedy: bool):

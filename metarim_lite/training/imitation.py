@@ -10,7 +10,6 @@ The critic learns the bot's returns, so that reinforcement learning can begin wh
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
 import torch
@@ -20,8 +19,8 @@ from ..bots import Demonstrations
 from ..envs import Observation
 from ..envs.lottery import draw, make_salt
 from ..errors import UserError
+from ..flat import named, part_of
 from ..models import ControllerState, act
-from ..runs.checkpoints import part_of
 from .ppo import PPOConfig, Spans
 from .rollouts import Rollout
 
@@ -64,7 +63,7 @@ class Reader:
             self.offset = torch.where(done, 0, self.offset + 1)
             self.episode = torch.where(done, draw(self.salt, self.begun, len(shown.lengths)), self.episode)
         step, resets, dones, episode = (torch.stack(column) for column in zip(*kept, strict=True))  # (T, B)
-        observation = self._see(step, episode)
+        observation = shown.seen(step, episode)
 
         outputs, states = [], []
         for t in range(0, T, span):
@@ -74,54 +73,33 @@ class Reader:
             outputs.append(out)
         logits, values = (torch.cat([getattr(out, name) for out in outputs]) for name in ("logits", "value"))
         actions = shown.actions[step].long()
-        ahead = self._see(self.begins[self.episode] + self.offset, self.episode)
-        return Rollout(
-            observation=observation,
-            resets=resets,
-            actions=actions,
-            log_probs=logits.log_softmax(-1).gather(-1, actions[..., None])[..., 0],  # (T, B, 7) -> (T, B)
-            values=values,
-            rewards=shown.reward[episode] * dones,
-            dones=dones,
-            last_value=act(agent, ahead, self.state, self.offset == 0)[0].value,
-            states=tuple(states),
-            episodes={},
-        )
+        ahead = shown.seen(self.begins[self.episode] + self.offset, self.episode)
+        log_probs = logits.log_softmax(-1).gather(-1, actions[..., None])[..., 0]  # (T, B, 7) -> (T, B)
+        rewards = shown.reward[episode] * dones
+        last_value = act(agent, ahead, self.state, self.offset == 0)[0].value
+        return Rollout(observation, resets, actions, log_probs, values, rewards, dones, last_value, tuple(states), {})
 
-    def _see(self, step: Tensor, episode: Tensor) -> Observation:
-        """What was seen at these steps of these episodes, each [T, B] or [B]."""
-        shown = self.shown
-        return Observation(shown.image[step], shown.direction[step].long(), shown.mission[episode].long())
+    def moving(self) -> dict[str, Tensor]:
+        place = {"begun": self.begun, "episode": self.episode, "offset": self.offset}
+        return place | named("memory.", self.state)
 
-    def moving(self) -> tuple[Any, ...]:
-        return self.begun, self.episode, self.offset, self.state
-
-    def put(self, moving: tuple[Any, ...]) -> None:
-        self.begun, self.episode, self.offset, self.state = moving
+    def put(self, moving: dict[str, Tensor]) -> None:
+        self.begun, self.episode, self.offset = (moving[k] for k in ("begun", "episode", "offset"))
+        self.state = ControllerState(**part_of(moving, "memory."))
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything needed to go on exactly here, as plain tensors."""
-        saved = {f"memory.{k}": v for k, v in self.state._asdict().items()}
-        place = {"begun": self.begun, "episode": self.episode, "offset": self.offset}
-        return saved | place | {"demonstrations": torch.tensor(self._checksum())}
+        return self.moving() | {"demonstrations": torch.tensor(self.shown.checksum())}
 
     def load_state_dict(self, saved: dict[str, Tensor]) -> None:
         """
         Raises:
             UserError: other demonstrations were being read.
         """
-        if int(saved["demonstrations"]) != self._checksum():
-            raise UserError(
-                "the field 'demonstrations' of the checkpoint belongs to other demonstrations than those of the bot "
-                "now; start the run in a new folder"
-            )
-        device = self.begun.device
-        self.begun, self.episode, self.offset = (saved[k].to(device) for k in ("begun", "episode", "offset"))
-        self.state = ControllerState(**{k: x.to(device) for k, x in part_of(saved, "memory.").items()})
-
-    def _checksum(self) -> int:
-        lengths, actions = self.shown.lengths.cpu().numpy(), self.shown.actions.cpu().numpy()
-        return zlib.crc32(actions.tobytes(), zlib.crc32(lengths.tobytes()))
+        if int(saved["demonstrations"]) != self.shown.checksum():
+            others = "belongs to other demonstrations than those of the bot now"
+            raise UserError(f"the field 'demonstrations' of the checkpoint {others}; start the run in a new folder")
+        self.put({name: x.to(self.begun.device) for name, x in saved.items()})
 
 
 def imitation_loss(agent: Any, batch: Spans, config: PPOConfig) -> tuple[Tensor, dict[str, Tensor]]:

@@ -12,8 +12,9 @@ A new method is one more entry:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, field, fields, make_dataclass, replace
+from dataclasses import dataclass, field, make_dataclass, replace
 from typing import Any, NamedTuple, get_type_hints
 
 from ..config import check, from_dict, to_dict
@@ -108,7 +109,7 @@ def method(name: str) -> MethodConfig:
     return METHODS[name]
 
 
-_NAMES = tuple(f.name for f in fields(TimeScales))
+_KINDS = get_type_hints(TimeScales)  # of its fields, by name
 
 
 def _over(self: Any, scales: TimeScales) -> TimeScales:
@@ -117,14 +118,13 @@ def _over(self: Any, scales: TimeScales) -> TimeScales:
     Raises:
         UserError: the two together make no time scales.
     """
-    return replace(scales, **{n: v for n in _NAMES if (v := getattr(self, n)) is not None})
+    return replace(scales, **{n: v for n in _KINDS if (v := getattr(self, n)) is not None})
 
 
-_KINDS = get_type_hints(TimeScales)
 # Every field of TimeScales once more, or None: the method's own. It inherits for the fields' documentation alone.
 ScaleChanges = make_dataclass(
     "ScaleChanges",
-    [(name, _KINDS[name] | None, None) for name in _NAMES],
+    [(name, kind | None, None) for name, kind in _KINDS.items()],
     bases=(TimeScales,),
     frozen=True,
     namespace={"__doc__": "Changes to a method's time scales.", "__post_init__": check, "over": _over},
@@ -143,7 +143,7 @@ def changes_from(given: Any) -> ScaleChanges:
         return given
     if isinstance(given, TimeScales):
         usual = TimeScales()
-        given = {n: v for n in _NAMES if (v := getattr(given, n)) != getattr(usual, n)}
+        given = {n: v for n in _KINDS if (v := getattr(given, n)) != getattr(usual, n)}
     if not isinstance(given, dict | None):
         raise UserError(f"timescales is {given!r}; give a dict of the fields to change, such as dict(fast_lr=1e-3)")
     return from_dict(ScaleChanges, given or {})
@@ -169,17 +169,15 @@ def spending(
         steps: of each world in the rollout of a fast tick (`TrainConfig.steps`).
         groups: those that have parameters; None: all that are named.
     """
-    spent = Spending({}, {}, 0)
+    frames, updates = Counter(), Counter()
+    per_task = scales.adaptation == "per-task"
     for tick in range(min(ticks, scales.slow_every + 1)):  # ticks repeat with this period, where they differ at all
         clock, times = scales.clock_of_tick(tick), len(range(tick, ticks, scales.slow_every + 1))
-        per_task = scales.adaptation == "per-task"
         for name in ("fast", "slow") if per_task else (clock,):
-            played = times * num_envs * scales.steps_of_tick(name, steps)
-            spent.frames[name] = spent.frames.get(name, 0) + played
+            frames[name] += times * num_envs * scales.steps_of_tick(name, steps)
         count = ppo.epochs * scales.minibatches(clock, ppo.minibatches)
         for group in scales.groups_of(clock):
             if groups is None or group in groups:
                 own = count if clock == "slow" else len(range(0, count, dict(scales.seldom).get(group, 1)))
-                spent.updates[group] = spent.updates.get(group, 0) + times * own
-        spent = spent._replace(inner_steps=spent.inner_steps + times * scales.inner_steps * per_task)
-    return spent
+                updates[group] += times * own
+    return Spending(dict(frames), dict(updates), ticks * scales.inner_steps * per_task)

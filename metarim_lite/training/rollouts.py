@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..envs import GridWorlds, Observation, Step
+from ..flat import named, part_of
 from ..models import AgentOutput, ControllerState, act
-from ..runs.checkpoints import part_of
 from .counting import Counter
 
 
@@ -116,42 +116,30 @@ class Player:
             kept.append((*seen, resets, actions, log_probs, out.value, step.reward, done, kind, step.success))
 
         out, _ = act(agent, self._see(), self.state, self.resets)
-        stacked = [torch.stack(column) for column in zip(*kept, strict=True)]  # T × (B, …) -> (T, B, …)
-        image, direction, mission, resets, actions, log_probs, values, rewards, dones, kinds, success = stacked
-        return Rollout(
-            observation=Observation(image, direction, mission),
-            resets=resets,
-            actions=actions,
-            log_probs=log_probs,
-            values=values,
-            rewards=rewards,
-            dones=dones,
-            last_value=out.value,
-            states=tuple(states),
-            episodes=self.counter.add(dones, success, rewards, kinds),
-        )
+        stacked = (torch.stack(column) for column in zip(*kept, strict=True))  # T × (B, …) -> (T, B, …)
+        *seen, resets, actions, log_probs, values, rewards, dones, kinds, success = stacked
+        episodes = self.counter.add(dones, success, rewards, kinds)
+        steps = Observation(*seen), resets, actions, log_probs, values, rewards, dones
+        return Rollout(*steps, last_value=out.value, states=tuple(states), episodes=episodes)
 
-    def moving(self) -> tuple[Any, ...]:
+    def moving(self) -> dict[str, Tensor]:
         """The tensors that it puts others in the place of while it plays. (Worlds and dice change where they are.)"""
-        return self.observation, self.state, self.resets, self.counter.length, self.counter.waiting
+        rest = {"resets": self.resets, "length": self.counter.length, "waiting": self.counter.waiting}
+        return named("observation.", self.observation) | named("memory.", self.state) | rest
 
-    def put(self, moving: tuple[Any, ...]) -> None:
+    def put(self, moving: dict[str, Tensor]) -> None:
         """Go on from these."""
-        self.observation, self.state, self.resets, self.counter.length, self.counter.waiting = moving
+        self.observation = Observation(**part_of(moving, "observation."))
+        self.state = ControllerState(**part_of(moving, "memory."))
+        self.resets, self.counter.length, self.counter.waiting = (moving[k] for k in ("resets", "length", "waiting"))
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything needed to go on exactly here, as plain tensors."""
-        saved = {f"worlds.{k}": v for k, v in self.worlds.state_dict().items()}
-        saved |= {f"observation.{k}": v for k, v in self.observation._asdict().items()}
-        saved |= {f"memory.{k}": v for k, v in self.state._asdict().items()}
-        counted = {"length": self.counter.length, "waiting": self.counter.waiting}
-        return saved | counted | {"resets": self.resets, "dice": self.generator.get_state()}
+        worlds = {f"worlds.{k}": v for k, v in self.worlds.state_dict().items()}
+        return worlds | self.moving() | {"dice": self.generator.get_state()}
 
     def load_state_dict(self, saved: dict[str, Tensor]) -> None:
-        device = self.worlds.device
-        here = {k: v.to(device) for k, v in saved.items() if k != "dice"}
+        here = {k: v.to(self.worlds.device) for k, v in saved.items() if k != "dice"}
         self.worlds.load_state_dict(part_of(here, "worlds."))
-        self.observation = Observation(**part_of(here, "observation."))
-        self.state = ControllerState(**part_of(here, "memory."))
-        self.resets, self.counter.length, self.counter.waiting = (here[k] for k in ("resets", "length", "waiting"))
+        self.put(here)
         self.generator.set_state(saved["dice"].cpu())

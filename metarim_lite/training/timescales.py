@@ -63,9 +63,9 @@ class TimeScales:
     """α: learning rate of the fast loop (online: Adam; per-task: plain gradient descent)."""
     slow_lr: float = bounded(5e-4, above=0, at_most=LARGEST_RATE)
     """β: learning rate of the slow loop (Adam)."""
-    slower: tuple[tuple[str, float], ...] = ()
+    slower: tuple[tuple[str, float], ...] = bounded((), above=0)
     """(group, factor): groups of the fast clock whose rate is α·factor. A low rate, not a slow clock."""
-    seldom: tuple[tuple[str, int], ...] = ()
+    seldom: tuple[tuple[str, int], ...] = bounded((), at_least=1)
     """(group, n): groups of the fast clock that move at every n-th update of a tick only, the first one among them."""
     fast_steps: int = bounded(0, at_least=0)
     """Steps of each world in the rollout of a fast tick; 0: as many as the run's `steps`."""
@@ -86,10 +86,12 @@ class TimeScales:
     """K: fast updates of each task's copy (per-task); 0: nobody adapts, the control."""
     tasks: int = bounded(4, at_least=1)
     """Tasks that a bank of a single level id is cut into (per-task); of several ids, each is a task."""
-    # Without this the copies start from random modules, encoder and heads for ever, and what they learn in K
-    # steps is thrown away at each tick: the agent stays as good as K steps make it. Hence the default.
     learn_start: bool = True
-    """Whether the slow loop also moves the shared start of the fast groups, as MAML does (per-task)."""
+    """Whether the slow loop also moves the shared start of the fast groups, as MAML does (per-task).
+
+    Without this the copies start from random modules, encoder and heads for ever, and what they learn in K steps is
+    thrown away at each tick: the agent stays as good as K steps make it. Hence the default.
+    """
 
     def __post_init__(self) -> None:
         check(self)
@@ -136,7 +138,7 @@ class Clock:
 
     def __init__(self, by_group: Groups, scales: TimeScales, name: str) -> None:
         self.name, self.scales, self.seldom = name, scales, dict(scales.seldom)
-        self.groups = groups = scales.groups_of(name)
+        groups = scales.groups_of(name)
         self.span, lr = (scales.fast_span, scales.fast_lr) if name == "fast" else (scales.slow_span, scales.slow_lr)
         factor = dict(scales.slower)
         self.by_group = {g: by_group[g] for g in groups if by_group[g]}
@@ -144,10 +146,8 @@ class Clock:
         self.others: list[nn.Parameter] = [p for g in by_group if g not in groups for p in by_group[g]]
         rates = [{"params": parameters, "lr": lr * factor.get(g, 1.0)} for g, parameters in self.by_group.items()]
         if not rates:
-            raise UserError(
-                f"no parameter of this agent is in {groups}, so that what is played for their clock would teach "
-                "nothing (an LSTM has no attention); put a group that has parameters on it, or leave the clock empty"
-            )
+            found = f"no parameter of this agent is in {groups}, so that their clock has nothing to move"
+            raise UserError(f"{found} (an LSTM has no attention); put another group on it, or leave it empty")
         self.optimizer = self.make_optimizer(rates)
 
     def make_optimizer(self, rates: list[dict[str, Any]]) -> torch.optim.Adam:
@@ -280,24 +280,18 @@ def check_scales(scales: TimeScales) -> None:
     """What the fields of `TimeScales` must be to each other.
 
     Raises:
-        UserError: a group is on no clock or on several, a rate or a beat is none, or two fields exclude each other.
+        UserError: a group is on no clock or on several, a rate is too high, or two fields exclude each other.
     """
-    for name, example in (("slower", 0.1), ("seldom", 4)):
-        pairs = getattr(scales, name)
-        if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
-            raise UserError(f"TimeScales.{name} is {pairs!r}; write (('attention', {example}),), say")
     _check_groups(scales)
     _check_adaptation(scales)
+    for name in ("slower", "seldom"):
+        for group, number in getattr(scales, name):
+            if group not in scales.fast:
+                raise UserError(f"TimeScales.{name} has ({group!r}, {number!r}); name a group of the fast clock")
     for group, factor in scales.slower:
-        number = isinstance(factor, (int, float)) and not isinstance(factor, bool)
-        if group not in scales.fast or not number or not 0 < factor * scales.fast_lr <= LARGEST_RATE:
-            raise UserError(
-                f"TimeScales.slower has ({group!r}, {factor!r}); name a group of the fast clock and a factor > 0 that "
-                f"gives a rate of at most {LARGEST_RATE:g}"
-            )
-    for group, n in scales.seldom:
-        if group not in scales.fast or type(n) is not int or n < 1:
-            raise UserError(f"TimeScales.seldom has ({group!r}, {n!r}); name a fast group and a whole number")
+        if not 0 < factor * scales.fast_lr <= LARGEST_RATE:
+            wanted = f"choose a factor that gives a rate of at most {LARGEST_RATE:g}, and not 0"
+            raise UserError(f"TimeScales.slower has ({group!r}, {factor!r}); {wanted}")
 
 
 def _check_groups(scales: TimeScales) -> None:

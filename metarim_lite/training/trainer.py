@@ -151,10 +151,9 @@ class Trainer(Learner):
         self.device = choose_device(config.device)
         mine = share_of(config.num_envs, "worlds")
         with leader_first():
-            if bank is not None and len(bank) == 0:
+            bank = make_bank(config.levels, range(config.train_levels), progress) if bank is None else bank
+            if len(bank) == 0:
                 raise UserError("the bank to train on holds no level; give at least one")
-            if bank is None:
-                bank = make_bank(config.levels, range(config.train_levels), progress)
             self.levels_seen = bank.checksum()
             shown = demonstrate(bank, progress=progress) if config.imitate else None
         with torch.random.fork_rng(devices=[]):
@@ -193,7 +192,7 @@ class Trainer(Learner):
             T = scales.steps_of_tick(name, config.steps)
             rollout = self.recorder.collect(self.player, self.agent, T, clock.span)
             watched, episodes = clock.update(self.agent, rollout, config.ppo, self.dice, self.loss), rollout.episodes
-        watched |= {"largest_h": self.player.state.h.abs().max()}
+        watched["largest_h"] = self.player.state.h.abs().max()
         watched = averaged(watched, largest=("ratio_error", "largest_h"))
         counters["tick"] += 1
         counters |= self.spent_after(counters["tick"])
