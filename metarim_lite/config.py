@@ -157,6 +157,17 @@ def check(config: Any) -> None:
         object.__setattr__(config, field.name, checked(name, hints[field.name], value, bounds))
 
 
+def config_of(kind: type[C], given: C | None) -> C:
+    """The config that was given, or all defaults.
+
+    Raises:
+        UserError: something else was given, such as the name of a method.
+    """
+    if given is not None and not isinstance(given, kind):
+        raise UserError(f"config is {given!r}; give a {kind.__name__} with the fields to change, or leave it out")
+    return kind() if given is None else given
+
+
 def checked(name: str, hint: Any, value: Any, bounds: Bounds) -> Any:
     """`value` as a field of this annotation and these bounds holds it.
 

@@ -15,8 +15,12 @@ import metarim_lite as ml
 from metarim_lite.cli import _read
 from metarim_lite.config import bounded, check, from_dict, overlay, read_toml, to_dict, to_toml, whole_number
 from metarim_lite.experiments import SEQUENCES, ContinualConfig, SequenceConfig
+from metarim_lite.experiments.after_adaptation import evaluate_adaptation
 from metarim_lite.experiments.commands import command_of
-from metarim_lite.experiments.sweeps import SweepConfig
+from metarim_lite.experiments.continual import train_continually
+from metarim_lite.experiments.sequences import train_sequence
+from metarim_lite.experiments.sweeps import SweepConfig, sweep
+from metarim_lite.experiments.yardsticks import compare_yardsticks
 from metarim_lite.tasks import Adding, BouncingBalls, Copying, Digits
 from metarim_lite.training import METHODS, TimeScales, fitted
 
@@ -316,3 +320,23 @@ def test_what_is_no_whole_number_within_bounds_is_refused(value):
     if value != 0:
         with pytest.raises(ml.UserError, match="count must be a whole number, got"):
             whole_number("count", value)
+
+
+TAKE_A_CONFIG = {
+    "train": (ml.train, "TrainConfig"),
+    "watch": (ml.watch, "TrainConfig"),
+    "Agent": (ml.Agent, "AgentConfig"),
+    "train_continually": (train_continually, "ContinualConfig"),
+    "compare_yardsticks": (lambda config: compare_yardsticks(config, seeds=(0,)), "ContinualConfig"),
+    "train_sequence": (train_sequence, "SequenceConfig"),
+    "sweep": (lambda config: sweep(config, "never made"), "SweepConfig"),
+    "evaluate_adaptation": (lambda config: evaluate_adaptation(ml.Agent(), "BabyAI-GoToObjS4-v0", config=config), ""),
+}
+
+
+@pytest.mark.parametrize("given", ["meta-rim", {"method": "rim"}, ml.PPOConfig()], ids=repr)
+@pytest.mark.parametrize("name", TAKE_A_CONFIG)
+def test_what_is_no_config_gets_one_sentence_wherever_one_is_taken(name, given):
+    take, wanted = TAKE_A_CONFIG[name]
+    with pytest.raises(ml.UserError, match=f"config is .*give a {wanted or 'TrainConfig'} with the fields"):
+        take(given)

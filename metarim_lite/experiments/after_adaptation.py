@@ -19,7 +19,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..analysis import Estimate, mean_interval
-from ..config import whole_number
+from ..config import config_of, whole_number
 from ..envs import GridWorlds, LevelBank
 from ..errors import Diverged, UserError
 from ..machine import choose_device
@@ -120,7 +120,7 @@ def evaluate_adaptation(
     """
     check_alone("evaluation after adaptation")
     frames, updates = _experience(frames, updates)
-    config = replace(config or TrainConfig(), method=method, frames=max(1, frames or 1))
+    config = replace(config_of(TrainConfig, config), method=method, frames=max(1, frames or 1))
     every, episodes = whole_number("every", every, at_least=0), whole_number("episodes", episodes, at_least=1)
     if not isinstance(task, LevelBank):
         config = replace(config, level=task)

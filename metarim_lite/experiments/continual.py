@@ -20,6 +20,7 @@ from ..analysis import Estimate
 from ..analysis.comparison import notes_on_seen
 from ..analysis.curves import area
 from ..analysis.forgetting import summarize
+from ..config import config_of
 from ..envs import LevelBank
 from ..errors import Diverged, UserError
 from ..files import user_path, write_json
@@ -166,7 +167,7 @@ def train_continually(
         Diverged: a loss is not finite, unless it may be.
     """
     check_alone("a sequence of tasks")
-    config = config or ContinualConfig()
+    config = config_of(ContinualConfig, config)
     base, S = config.base, len(config.tasks)
     with run_folder(folder, config, ("base.agent.kernel",), base.threads) as kept:
         if banks is None:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..config import bounded, check, from_dict, seed_number, to_dict, whole_number
+from ..config import bounded, check, config_of, from_dict, seed_number, to_dict, whole_number
 from ..errors import UserError
 from ..files import user_path
 from ..flat import fill
@@ -275,7 +275,7 @@ def train_sequence(
             (what checkpoint there is stays).
     """
     check_alone("a sequence task")
-    config = config or SequenceConfig()
+    config = config_of(SequenceConfig, config)
     choose_device(config.device)
     # A run may be made longer, unless its learning rate was on its way to 0.
     longer = ("updates",) if config.schedule == "constant" else ()

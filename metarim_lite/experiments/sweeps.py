@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from ..analysis import comparison_table
 from ..analysis.comparison import label
-from ..config import bounded, check, overlay, to_dict, whole_number
+from ..config import bounded, check, config_of, overlay, to_dict, whole_number
 from ..envs.generation import check_level_id
 from ..errors import UserError, unknown
 from ..files import make_folder
@@ -196,7 +196,7 @@ def sweep(
             sweeping, no scheduler.
         KeyboardInterrupt: after Ctrl-C.
     """
-    runs = config.runs()
+    runs = config_of(SweepConfig, config).runs()
     for level in {level for run in runs for level in run.config.levels}:
         check_level_id(level)
     choose_device(config.base.device)

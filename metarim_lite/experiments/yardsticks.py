@@ -23,7 +23,7 @@ import numpy as np
 from ..analysis import mean_interval
 from ..analysis.comparison import FEW, notes_on_seen
 from ..analysis.forgetting import forward_transfer
-from ..config import from_dict, to_dict, whole_number
+from ..config import config_of, from_dict, to_dict, whole_number
 from ..errors import Diverged, UserError, unknown
 from ..files import make_folder, read_text, write_json
 from ..training.methods import method
@@ -115,7 +115,7 @@ def compare_yardsticks(
         UserError: an unknown method or yardstick, no seeds, workers < 1, a run that failed.
         KeyboardInterrupt: a run was stopped by Ctrl-C; start again to go on.
     """
-    config = config or ContinualConfig()
+    config = config_of(ContinualConfig, config)
     seeds = [whole_number("each seed", seed, at_least=0, at_most=2**63 - 1) for seed in seeds]
     workers = whole_number("workers", workers, at_least=1)
     if not (methods and seeds and yardsticks):

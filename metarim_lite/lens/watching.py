@@ -19,7 +19,7 @@ from typing import Any
 import ipywidgets
 import torch
 
-from ..config import whole_number
+from ..config import config_of, whole_number
 from ..envs import LevelBank
 from ..errors import UserError
 from ..experiments.shipped import shipped_run
@@ -85,7 +85,7 @@ def watch(
     Raises:
         UserError: as `ml.train`; a curve that there is not, a level that the bank has not.
     """
-    return Watch(config or TrainConfig(), earlier, bank, held_out, level, folder)
+    return Watch(config_of(TrainConfig, config), earlier, bank, held_out, level, folder)
 
 
 class Watch:

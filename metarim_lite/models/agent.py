@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..config import bounded, check
+from ..config import bounded, check, config_of
 from .checks import SWITCHES, check_active
 from .controller import ControllerState, Diagnostics
 from .encoders import Encoder
@@ -97,7 +97,7 @@ class Agent(nn.Module):
 
     def __init__(self, config: AgentConfig | None = None) -> None:
         super().__init__()
-        self.config = c = config or AgentConfig()
+        self.config = c = config_of(AgentConfig, config)
         self.encoder = Encoder(c.channels, c.mission_size, c.input_size)
         kernel = "fused" if c.kernel == "auto" else c.kernel
         if c.controller == "rim":

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..bots import demonstrate
-from ..config import bounded, check
+from ..config import bounded, check, config_of
 from ..envs import GridWorlds, LevelBank
 from ..errors import UserError
 from ..machine import choose_device
@@ -247,7 +247,7 @@ def train(
     """
     join()
     progress = progress and leads()
-    config = fitted(config or TrainConfig(), folder)
+    config = fitted(config_of(TrainConfig, config), folder)
     with run_folder(folder, config, ("frames", "agent.kernel"), config.threads) as kept:
         trainer = Trainer(config, bank, progress, fresh=not kept.resumes)
         if config.evaluate_every and held_out is None:
