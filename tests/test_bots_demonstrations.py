@@ -129,3 +129,11 @@ def test_a_demonstration_does_not_depend_on_its_neighbours():
     together = demonstrations.play_bots(LEVELS[0], [0, 1, 2, 3])
     apart = [*demonstrations.play_bots(LEVELS[0], [0]), *demonstrations.play_bots(LEVELS[0], [1, 2, 3])]
     assert all(np.array_equal(a, b) for a, b in zip(together, apart, strict=True))
+
+
+def test_the_checksum_tells_other_actions_and_other_lengths(shown):
+    again = shown._replace(actions=shown.actions.clone(), lengths=shown.lengths.clone())
+    assert again.checksum() == shown.checksum()
+    again.actions[-1] = (again.actions[-1] + 1) % 7
+    longer = shown._replace(lengths=shown.lengths.roll(1))
+    assert len({shown.checksum(), again.checksum(), longer.checksum()}) == 3

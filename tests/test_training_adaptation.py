@@ -222,6 +222,18 @@ def test_worlds_stay_in_their_task_over_many_episodes(bank):
     assert ended > 12
 
 
+def test_tasks_draw_their_levels_independently_of_each_other(bank):
+    """Of the same number of levels: worlds with one seed would play the same places of all tasks at once."""
+    worlds, _ = task_worlds(bank, 3, num_envs=12, device="cpu", seed=5)
+    places = []
+    for _ in range(30):
+        worlds.renew(torch.ones(12, dtype=torch.bool))
+        places.append((worlds.levels % 40).view(3, 4))  # blocks of 40 levels, world by world
+    places = torch.stack(places)  # (30, 3, 4)
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert (places[:, i] == places[:, j]).float().mean() < 0.2  # by chance one in 40
+
+
 def test_the_query_is_played_by_each_task_s_adapted_copy(bank):
     """PPO's ratio is 1 before the first update, and would not be if the shared agent had played."""
     trainer = make_trainer(bank, fast_lr=20.0)

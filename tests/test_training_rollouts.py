@@ -5,6 +5,7 @@ import torch
 
 import metarim_lite as ml
 from metarim_lite.envs import Observation
+from metarim_lite.envs.missions import MISSION_KINDS
 from metarim_lite.training.rollouts import Player, sample_actions
 
 AGENT = ml.AgentConfig(
@@ -128,3 +129,26 @@ def test_a_player_goes_on_from_what_it_saved(short_bank):
         assert torch.equal(getattr(a, name), getattr(b, name)), name
     assert all(torch.equal(a.episodes[k], b.episodes[k]) for k in a.episodes)
     assert all(torch.equal(x, y) for s, u in zip(a.states, b.states, strict=True) for x, y in zip(s, u, strict=True))
+
+
+def test_an_episode_counts_for_the_mission_that_was_played_not_for_the_next_one():
+    """Two levels with missions of different kinds, drawn in turn: the kind goes with the step that was acted upon."""
+    levels = ("BabyAI-GoToObjS4-v0", "BabyAI-OpenRedDoor-v0")
+    bank = ml.LevelBank.concat([ml.LevelBank.generate(level, seeds=range(10)) for level in levels])
+    limits = torch.full_like(bank.tables["max_steps"], 4)
+    bank = ml.LevelBank(bank.tables | {"max_steps": limits}, bank.level_ids, bank.task, bank.seeds)
+    agent = opinionated_agent()
+    player = Player(ml.GridWorlds(bank, B, seed=5), agent, torch.Generator().manual_seed(7))
+    handed, add = [], player.counter.add
+    player.counter.add = lambda *columns: handed.append(columns) or add(*columns)
+    rollout = player.collect(agent, 20, 20)
+    worlds = ml.GridWorlds(bank, B, seed=5)
+    worlds.reset()
+    changes = 0
+    for t in range(20):
+        played = [MISSION_KINDS.index(worlds.mission_text(b).split()[0].replace("go", "go to")) for b in range(B)]
+        assert handed[0][3][t].tolist() == played
+        worlds.step(rollout.actions[t])
+        after = [MISSION_KINDS.index(worlds.mission_text(b).split()[0].replace("go", "go to")) for b in range(B)]
+        changes += played != after
+    assert changes > 2

@@ -376,3 +376,13 @@ def test_a_control_differs_from_the_method_it_controls_in_one_thing():
         assert {key for key in rim if rim[key] != other[key]} == alone, name
     meta, long = (dataclasses.asdict(METHODS[n].timescales) for n in ("meta-rim", "meta-rim-long-memory"))
     assert {key for key in meta if meta[key] != long[key]} == {"memory"}
+
+
+def test_minibatches_of_its_own_are_the_fast_clock_s_alone():
+    scales = TimeScales(
+        fast=("encoder", "modules", "heads"), slow=("attention",), slow_every=1, fast_minibatches=4, slow_span=40
+    )
+    assert [scales.minibatches(clock, 8) for clock in ("fast", "slow")] == [4, 8]
+    assert spending(scales, PPOConfig(epochs=1, minibatches=8), 40, 2).updates == {
+        "encoder": 4, "modules": 4, "heads": 4, "attention": 8
+    }  # fmt: skip
