@@ -44,6 +44,39 @@ def test_curves_of_what_is_shipped_and_a_sentence_for_what_is_not(shown):
     assert "meta-rim ends at 0.85; rim ends at 0.65" in words and missing == "No run is shipped of: lstm."
 
 
+def test_runs_in_pairs_are_compared_within_seeds_and_apart_between_them(monkeypatch):
+    areas = {"a": [0.1, 0.2, 0.4, 0.7], "b": [0.05, 0.15, 0.35, 0.65], "c": [0.7, 0.4, 0.2, 0.1]}
+    rows = [row(setting, 21 + i, area) for setting, of in areas.items() for i, area in enumerate(of)]
+    rows += [row("b", 30, 0.9), row("a", 21, 0.9) | {"condition": "local"}, row("d", 21, 0.5)]  # none has a partner
+    monkeypatch.setattr(study, "shipped_rows", lambda: rows[::-1])
+    same, turned, alone = study.pairs_table("mix", [("a", "b"), ("a", "c"), ("a", "d")]).data.splitlines()[2:]
+    cells = [cell.strip() for cell in same.split("|")[1:-1]]
+    assert cells[:3] == ["a − b", "4", "1.00"]
+    assert cells[4] == "+0.05 [+0.05, +0.05]"  # the same in every pair, whatever is resampled
+    value, low, high = map(float, cells[3].replace("[", "").replace("]", "").replace(",", "").split())
+    assert value == 0.05 and low < -0.2 and high > 0.3  # between bags of runs the spread of seeds is doubt
+    # Pairs -0.6, -0.2, 0.2, 0.6, in whatever order rows came: their middle half has mean 0; correlation by hand.
+    x = [-0.25, -0.15, 0.05, 0.35]
+    by_hand = sum(p * q for p, q in zip(x, x[::-1], strict=True)) / sum(p * p for p in x)
+    assert [cell.strip() for cell in turned.split("|")][2:4] == ["4", f"{by_hand:.2f}"] and "| +0.00 [" in turned
+    assert alone == "| a − d | 1 | – | – | – |"
+
+
+def test_what_was_learnt_and_what_is_left_of_a_sequence(monkeypatch):
+    matrices = [
+        [[0.8, 0.1, 0.0], [0.5, 0.6, 0.1], [0.2, 0.4, 1.0]],
+        [[0.4, 0.1, 0.0], [0.5, 0.2, 0.1], [0.4, 0.2, 0.5]],
+    ]
+    sequence = {"condition": "sequence", "setting": "rim", "device": "cpu"}
+    rows = [sequence | {"success": R} for R in matrices]
+    rows += [sequence | {"device": "cuda", "success": matrices[0]}, row("rim", 21, 0.5)]
+    monkeypatch.setattr(study, "shipped_rows", lambda: rows)
+    found, none = study.halves_table(["rim", "lstm"]).data.splitlines()[2:]
+    # (0.8 + 0.6 + 0.4 + 0.2) / 4, (0.2 + 0.4 + 0.4 + 0.2) / 4, and (1.6 + 1.1) / 6
+    assert found == "| rim | 2 | 0.50 | 0.30 | 0.20 | 0.45 |"
+    assert none == "| lstm | 0 | – | – | – | – |"
+
+
 def test_without_a_run_there_is_a_sentence_only(shown):
     study.study_curves("doors", ["rim"])
     assert shown == ["No run is shipped of: rim."]

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..analysis.plots import curves_in_panels
+from ..analysis.statistics import Estimate, interquartile_mean, stratified_bootstrap
 from ..experiments.meta_shipped import curves_by_setting, judged, shipped_rows
 from ..experiments.miniature import middle
 from .figures import COLORS, MARKERS
@@ -23,6 +26,60 @@ def study_table(claims: Collection[int], conditions: Collection[str]) -> Any:
                 effect = f"{line['effect']:+.2f} [{line['low']:+.2f}, {line['high']:+.2f}]"
             cells = [f"{line['claim']} {line['name']}", line["condition"], line["comparison"], effect]
             lines.append("| " + " | ".join(map(str, [*cells, line["seeds"], line["verdict"]])) + " |")
+    return Markdown("\n".join(lines))
+
+
+def pairs_table(condition: str, pairs: Sequence[tuple[str, str]], device: str = "cpu") -> Any:
+    """The area under the curve of two settings, runs apart and runs in pairs of one seed: a Markdown table.
+
+    Apart: the difference of two interquartile means, each set of runs resampled by itself, as in the study's rules.
+    In pairs: the interquartile mean of the differences within seeds. Only seeds that both settings have count.
+    """
+    from IPython.display import Markdown
+
+    def shown(effect: Estimate) -> str:
+        return f"{effect.value:+.2f} [{effect.low:+.2f}, {effect.high:+.2f}]"
+
+    def apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return interquartile_mean(a) - interquartile_mean(b)
+
+    lines = ["| A − B | seeds | go together | runs apart | runs in pairs |", "|---|---|---|---|---|"]
+    for ours, theirs in pairs:
+        a, b = (_areas(condition, setting, device) for setting in (ours, theirs))
+        seeds = sorted(a.keys() & b.keys())
+        cells = [f"{ours} − {theirs}", str(len(seeds)), *["–"] * 3]
+        if len(seeds) > 2:
+            x, y = (np.array([areas[seed] for seed in seeds]) for areas in (a, b))
+            cells[2] = f"{np.corrcoef(x, y)[0, 1]:.2f}"
+            cells[3] = shown(stratified_bootstrap(apart, x, y, rng=np.random.default_rng(0)))
+            cells[4] = shown(stratified_bootstrap(interquartile_mean, x - y, rng=np.random.default_rng(0)))
+        lines.append("| " + " | ".join(cells) + " |")
+    return Markdown("\n".join(lines))
+
+
+def _areas(condition: str, setting: str, device: str) -> dict[int, float]:
+    """The area under the curve of each shipped run, by its seed."""
+    place = {"condition": condition, "setting": setting, "device": device}
+    return {row["seed"]: row["area"] for row in shipped_rows() if place.items() <= row.items()}
+
+
+def halves_table(settings: Sequence[str], device: str = "cpu") -> Any:
+    """What settings had learnt of a sequence of tasks, and what is left: a Markdown table, means over shipped runs.
+
+    Learnt: success on all tasks but the last, each just after its own stage. Left: on the same tasks in the end.
+    """
+    from IPython.display import Markdown
+
+    lines = ["| setting | seeds | learnt | left | forgotten | all tasks in the end |", "|---|---|---|---|---|---|"]
+    for setting in settings:
+        place = {"condition": "sequence", "setting": setting, "device": device}
+        found = [row["success"] for row in shipped_rows() if place.items() <= row.items()]
+        cells = [setting, str(len(found)), *["–"] * 4]
+        if found:
+            R = np.array(found)  # [runs, stages, tasks]
+            learnt, left = np.diagonal(R, axis1=1, axis2=2)[:, :-1].mean(), R[:, -1, :-1].mean()
+            cells[2:] = [f"{x:.2f}" for x in (learnt, left, learnt - left, R[:, -1].mean())]
+        lines.append("| " + " | ".join(cells) + " |")
     return Markdown("\n".join(lines))
 
 
