@@ -91,3 +91,10 @@ def test_panels_of_curves_show_the_interquartile_mean_at_the_end():
     assert "a (4 runs)" in svg and "b (1 runs)" not in svg and "b (1 run)" in svg
     with pytest.raises(ml.UserError, match="no curves to draw"):
         curves_in_panels({"a": []})
+
+
+@pytest.mark.parametrize(("panels", "columns"), [(1, 1), (2, 2), (3, 3), (4, 2), (5, 3), (7, 3)])
+def test_under_each_column_of_panels_stand_the_frames(panels, columns):
+    curves = {f"setting {i}": [([0, 4_000_000], [0.0, 0.5])] for i in range(panels)}
+    svg, _ = curves_in_panels(curves)
+    assert svg.count(">4</text>") == columns  # no success is 4

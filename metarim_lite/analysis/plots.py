@@ -151,7 +151,7 @@ def curves_in_panels(curves: Mapping[str, Sequence[Curve]], first: str | None = 
     first = first or next(iter(curves))
     end = max(max(frames) for runs in curves.values() for frames, _ in runs)
     bands = {name: _band(runs, end) for name, runs in curves.items()}
-    width = min(3, len(bands))
+    width = 2 if len(bands) == 4 else min(3, len(bands))
     height = -(-len(bands) // width)
     figure = Figure(figsize=(3.6 * width + 0.4, 2.6 * height + 0.2), layout="constrained")
     panels = figure.subplots(height, width, squeeze=False, sharex=True, sharey=True)
@@ -166,6 +166,8 @@ def curves_in_panels(curves: Mapping[str, Sequence[Curve]], first: str | None = 
         axes.grid(alpha=0.3)
     for axes in panels.flat[len(bands) :]:
         axes.set_visible(False)
+    for axes in panels.flat[len(bands) - width : len(bands)]:  # the lowest panel of each column
+        axes.tick_params(labelbottom=True)
     figure.supxlabel("frames (millions)")
     figure.supylabel("success on held-out levels")
     file = io.StringIO()
