@@ -133,7 +133,7 @@ def test_an_update_is_adam_on_clipped_gradients_and_reports_norms_before_clippin
     spans = cut_into_spans(rollout, 5, ppo)
     watched = clock.update(trainer.agent, rollout, ppo, torch.Generator().manual_seed(4))
 
-    groups = {g: ps for g, ps in alone.parameter_groups().items() if g in clock.groups}
+    groups = {g: ps for g, ps in alone.parameter_groups().items() if g in clock.by_group}
     parameters = [p for ps in groups.values() for p in ps]
     start, history, sums = [p.detach().clone() for p in parameters], [], {}
     for n, rows in enumerate(minibatch_rows(16, ppo, torch.Generator().manual_seed(4))):
