@@ -32,7 +32,7 @@ def test_a_table_holds_the_comparisons_of_its_claims_with_effect_runs_and_verdic
     lines = study.study_table({1}, {"mix"}).data.splitlines()[2:]
     assert len(lines) == sum(c.condition == "mix" for c in claim.comparisons)
     known, unknown = lines
-    assert "meta-rim − rim | +0.10 [" in known and "| 5 | supported |" in known
+    assert "| mix, area | meta-rim − rim | +0.100 [" in known and "| 5 | supported |" in known
     assert "rim − lstm | – | 0 | undecided" in unknown
 
 

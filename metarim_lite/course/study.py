@@ -9,7 +9,7 @@ import numpy as np
 
 from ..analysis.plots import curves_in_panels
 from ..analysis.statistics import Estimate, interquartile_mean, stratified_bootstrap
-from ..experiments.meta_shipped import curves_by_setting, judged, shipped_rows
+from ..experiments.meta_shipped import curves_by_setting, interval_in_words, judged, shipped_rows
 from ..experiments.miniature import middle
 from .figures import COLORS, MARKERS
 
@@ -18,13 +18,11 @@ def study_table(claims: Collection[int], conditions: Collection[str]) -> Any:
     """The comparisons of some claims as they stand in this copy: a Markdown table for a notebook."""
     from IPython.display import Markdown
 
-    lines = ["| claim | condition | A − B | difference | runs | verdict |", "|---|---|---|---|---|---|"]
+    lines = ["| claim | where, by which number | A − B | difference | runs | verdict |", "|---|---|---|---|---|---|"]
     for line in judged(shipped_rows()):
         if line["claim"] in claims and line["condition"] in conditions:
-            effect = "–"
-            if line["effect"] is not None:
-                effect = f"{line['effect']:+.2f} [{line['low']:+.2f}, {line['high']:+.2f}]"
-            cells = [f"{line['claim']} {line['name']}", line["condition"], line["comparison"], effect]
+            where = f"{line['condition']}, {line['measure'].replace('_', ' ')}"
+            cells = [f"{line['claim']} {line['name']}", where, line["comparison"], interval_in_words(line)]
             lines.append("| " + " | ".join(map(str, [*cells, line["seeds"], line["verdict"]])) + " |")
     return Markdown("\n".join(lines))
 
