@@ -52,13 +52,13 @@ def test_runs_in_pairs_are_compared_within_seeds_and_apart_between_them(monkeypa
     same, turned, alone = study.pairs_table("mix", [("a", "b"), ("a", "c"), ("a", "d")]).data.splitlines()[2:]
     cells = [cell.strip() for cell in same.split("|")[1:-1]]
     assert cells[:3] == ["a − b", "4", "1.00"]
-    assert cells[4] == "+0.05 [+0.05, +0.05]"  # the same in every pair, whatever is resampled
+    assert cells[4] == "0.050 [0.050, 0.050]"  # the same in every pair, whatever is resampled
     value, low, high = map(float, cells[3].replace("[", "").replace("]", "").replace(",", "").split())
     assert value == 0.05 and low < -0.2 and high > 0.3  # between bags of runs the spread of seeds is doubt
     # Pairs -0.6, -0.2, 0.2, 0.6, in whatever order rows came: their middle half has mean 0; correlation by hand.
     x = [-0.25, -0.15, 0.05, 0.35]
     by_hand = sum(p * q for p, q in zip(x, x[::-1], strict=True)) / sum(p * p for p in x)
-    assert [cell.strip() for cell in turned.split("|")][2:4] == ["4", f"{by_hand:.2f}"] and "| +0.00 [" in turned
+    assert [cell.strip() for cell in turned.split("|")][2:4] == ["4", f"{by_hand:.2f}"] and "| 0.000 [" in turned
     assert alone == "| a − d | 1 | – | – | – |"
 
 

@@ -15,7 +15,7 @@ from statistics import fmean
 
 from ..experiments.claims import CLAIMS, LEAST_RUNS, MEASURES
 from ..experiments.conditions import CONDITIONS
-from ..experiments.meta_shipped import interval_in_words, judged, shipped_rows
+from ..experiments.meta_shipped import HEADING, judged, row_of_claim, shipped_rows
 from ..experiments.shipped import shipped_run
 from ..experiments.studies import shipped_study
 from ..files import read_text
@@ -109,11 +109,7 @@ def _study() -> str:
     decided = [line for line in judged(rows) if line["seeds"] >= LEAST_RUNS]
     if not decided:
         return "\n".join([*lines, "It has no runs yet, so all is undecided."])
-    lines += ["| claim | where, by which number | A − B | difference | runs | verdict |", "|---|---|---|---|---|---|"]
-    for line in decided:
-        where = f"{line['condition']}, {line['measure'].replace('_', ' ')}"
-        cells = [f"{line['claim']} {line['name']}", where, line["comparison"], interval_in_words(line)]
-        lines.append(f"| {' | '.join(cells)} | {line['seeds']} | {line['verdict']} |")
+    lines += [*HEADING, *map(row_of_claim, decided)]
     waiting = sorted({claim.number for claim in CLAIMS} - {line["claim"] for line in decided})
     left = f" Claims {', '.join(map(str, waiting))} have too few runs for a verdict." if waiting else ""
     used = dict.fromkeys(line["measure"] for line in decided)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..analysis.plots import curves_in_panels
-from ..analysis.statistics import Estimate, interquartile_mean, stratified_bootstrap
-from ..experiments.meta_shipped import curves_by_setting, interval_in_words, judged, shipped_rows
+from ..experiments.claims import estimate
+from ..experiments.meta_shipped import HEADING, curves_by_setting, judged, row_of_claim, shipped_rows
 from ..experiments.miniature import middle
 from .figures import COLORS, MARKERS
 
@@ -18,13 +18,8 @@ def study_table(claims: Collection[int], conditions: Collection[str]) -> Any:
     """The comparisons of some claims as they stand in this copy: a Markdown table for a notebook."""
     from IPython.display import Markdown
 
-    lines = ["| claim | where, by which number | A − B | difference | runs | verdict |", "|---|---|---|---|---|---|"]
-    for line in judged(shipped_rows()):
-        if line["claim"] in claims and line["condition"] in conditions:
-            where = f"{line['condition']}, {line['measure'].replace('_', ' ')}"
-            cells = [f"{line['claim']} {line['name']}", where, line["comparison"], interval_in_words(line)]
-            lines.append("| " + " | ".join(map(str, [*cells, line["seeds"], line["verdict"]])) + " |")
-    return Markdown("\n".join(lines))
+    lines = [line for line in judged(shipped_rows()) if line["claim"] in claims and line["condition"] in conditions]
+    return Markdown("\n".join([*HEADING, *map(row_of_claim, lines)]))
 
 
 def pairs_table(condition: str, pairs: Sequence[tuple[str, str]], device: str = "cpu") -> Any:
@@ -35,30 +30,23 @@ def pairs_table(condition: str, pairs: Sequence[tuple[str, str]], device: str = 
     """
     from IPython.display import Markdown
 
-    def shown(effect: Estimate) -> str:
-        return f"{effect.value:+.2f} [{effect.low:+.2f}, {effect.high:+.2f}]"
-
-    def apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return interquartile_mean(a) - interquartile_mean(b)
-
     lines = ["| A − B | seeds | go together | runs apart | runs in pairs |", "|---|---|---|---|---|"]
     for ours, theirs in pairs:
-        a, b = (_areas(condition, setting, device) for setting in (ours, theirs))
+        a, b = ({r["seed"]: r["area"] for r in _rows(condition, name, device)} for name in (ours, theirs))
         seeds = sorted(a.keys() & b.keys())
         cells = [f"{ours} − {theirs}", str(len(seeds)), *["–"] * 3]
         if len(seeds) > 2:
             x, y = (np.array([areas[seed] for seed in seeds]) for areas in (a, b))
             cells[2] = f"{np.corrcoef(x, y)[0, 1]:.2f}"
-            cells[3] = shown(stratified_bootstrap(apart, x, y, rng=np.random.default_rng(0)))
-            cells[4] = shown(stratified_bootstrap(interquartile_mean, x - y, rng=np.random.default_rng(0)))
+            cells[3:] = map(str, (estimate([x, y], [1, -1]), estimate([x - y], [1])))
         lines.append("| " + " | ".join(cells) + " |")
     return Markdown("\n".join(lines))
 
 
-def _areas(condition: str, setting: str, device: str) -> dict[int, float]:
-    """The area under the curve of each shipped run, by its seed."""
+def _rows(condition: str, setting: str, device: str) -> list[dict[str, Any]]:
+    """The shipped runs of a setting."""
     place = {"condition": condition, "setting": setting, "device": device}
-    return {row["seed"]: row["area"] for row in shipped_rows() if place.items() <= row.items()}
+    return [row for row in shipped_rows() if place.items() <= row.items()]
 
 
 def halves_table(settings: Sequence[str], device: str = "cpu") -> Any:
@@ -70,8 +58,7 @@ def halves_table(settings: Sequence[str], device: str = "cpu") -> Any:
 
     lines = ["| setting | seeds | learnt | left | forgotten | all tasks in the end |", "|---|---|---|---|---|---|"]
     for setting in settings:
-        place = {"condition": "sequence", "setting": setting, "device": device}
-        found = [row["success"] for row in shipped_rows() if place.items() <= row.items()]
+        found = [row["success"] for row in _rows("sequence", setting, device)]
         cells = [setting, str(len(found)), *["–"] * 4]
         if found:
             R = np.array(found)  # [runs, stages, tasks]
@@ -88,8 +75,7 @@ def study_curves(condition: str, settings: Sequence[str], device: str = "cpu") -
     """
     from IPython.display import SVG, Markdown, display
 
-    rows = [row for row in shipped_rows() if (row["condition"], row["device"]) == (condition, device)]
-    found = curves_by_setting(row for row in rows if row["setting"] in settings)
+    found = curves_by_setting(row for setting in settings for row in _rows(condition, setting, device))
     if found:
         svg, words = curves_in_panels({name: found[name] for name in settings if name in found})
         display(SVG(svg))

@@ -295,20 +295,20 @@ def _judged(comparison: Comparison, groups: dict[str, np.ndarray]) -> Line:
 def _effect(comparison: Comparison, groups: Sequence[np.ndarray]) -> tuple[Estimate, str, Line]:
     smallest = comparison.smallest
     if comparison.theirs is None:
-        effect = _estimate(groups[:1], (1,))
+        effect = estimate(groups[:1], (1,))
         return effect, verdict(effect, smallest), {}
     if comparison.rule == "gains more":  # groups are A, B, C, D
-        effect = _estimate(groups, (1, -1, -1, 1))
+        effect = estimate(groups, (1, -1, -1, 1))
         return effect, verdict(effect, smallest), {}
-    effect = _estimate(groups[:2], (1, -1))
+    effect = estimate(groups[:2], (1, -1))
     if comparison.rule == "explains":
-        gain = _estimate(groups[1:], (1, -1))
+        gain = estimate(groups[1:], (1, -1))
         return effect, explains(gain, negative(effect), smallest), {"gain": list(gain)}
     rule = {"more": verdict, "no less": no_less, "differs": differs}[comparison.rule]
     return effect, rule(effect, smallest), {}
 
 
-def _estimate(groups: Sequence[np.ndarray], signs: Sequence[int]) -> Estimate:
+def estimate(groups: Sequence[np.ndarray], signs: Sequence[int]) -> Estimate:
     """A sum of interquartile means with these signs, with its interval. The same dice each time."""
 
     def total(*drawn: np.ndarray) -> np.ndarray:

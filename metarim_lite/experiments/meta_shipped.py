@@ -30,6 +30,7 @@ Line = dict[str, Any]
 SHIPPED = DATA / "meta-study.json"
 DIGITS = 4
 NOT_KEPT = ("run", "command", "reward", "length", "episodes", "training_success", "threads", "seconds")
+HEADING = ("| claim | where, by which number | A − B | difference | runs | verdict |", "|---" * 6 + "|")
 ABOVE = (0.5, 0.9, 0.98)  # success at the end, in the table of shares
 
 
@@ -178,6 +179,13 @@ def interval_in_words(line: Line) -> str:
         return "–"
     words = f"{line['effect']:+.3f} [{line['low']:+.3f}, {line['high']:+.3f}]"
     return words + (" of a gain of {:+.3f} [{:+.3f}, {:+.3f}]".format(*line["gain"]) if "gain" in line else "")
+
+
+def row_of_claim(line: Line) -> str:
+    """A line of `claims.judge` as a row of a Markdown table under `HEADING`."""
+    where = f"{line['condition']}, {line['measure'].replace('_', ' ')}"
+    cells = [f"{line['claim']} {line['name']}", where, line["comparison"], interval_in_words(line)]
+    return "| " + " | ".join(map(str, [*cells, line["seeds"], line["verdict"]])) + " |"
 
 
 def tables_of_condition(condition: str, rows: Sequence[Line]) -> str:

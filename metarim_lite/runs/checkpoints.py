@@ -27,8 +27,8 @@ from torch import Tensor, nn
 
 from ..config import from_dict, to_dict
 from ..errors import UserError, unknown
-from ..flat import fill
 from ..files import make_folder, read_file, replace_file, user_path, write_json
+from ..flat import fill
 from ..machine import check_device
 from ..models import Agent, AgentConfig
 

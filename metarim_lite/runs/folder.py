@@ -87,8 +87,8 @@ from torch.optim import Optimizer
 
 from ..config import from_dict, to_dict, to_toml
 from ..errors import UserError
-from ..flat import fill, part_of
 from ..files import append_line, make_folder, replace_file, user_path
+from ..flat import fill, part_of
 from ..machine import fitting_threads, fixed_threads
 from ..processes import leader_first, leads
 from .checkpoints import STATE, read_checkpoint, write_checkpoint, write_state

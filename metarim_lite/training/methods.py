@@ -12,7 +12,7 @@ A new method is one more entry:
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field, make_dataclass, replace
 from typing import Any, NamedTuple, get_type_hints
@@ -169,7 +169,7 @@ def spending(
         steps: of each world in the rollout of a fast tick (`TrainConfig.steps`).
         groups: those that have parameters; None: all that are named.
     """
-    frames, updates = Counter(), Counter()
+    frames, updates = defaultdict(int), defaultdict(int)
     per_task = scales.adaptation == "per-task"
     for tick in range(min(ticks, scales.slow_every + 1)):  # ticks repeat with this period, where they differ at all
         clock, times = scales.clock_of_tick(tick), len(range(tick, ticks, scales.slow_every + 1))
