@@ -14,6 +14,7 @@ for one piece of work on memory of its own, a `Recorder` for functions with inpu
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -153,10 +154,16 @@ def can_record(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+@functools.cache
+def _other_stream(device: torch.device) -> Any:
+    """Always the same one, since memory that was used on a stream is kept for that stream."""
+    return torch.cuda.Stream(device)
+
+
 @contextmanager
 def aside(device: torch.device) -> Iterator[None]:
     """Inside, a GPU works on another stream than usual, as PyTorch asks for what is run before it is recorded."""
-    usual, other = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    usual, other = torch.cuda.current_stream(device), _other_stream(device)
     other.wait_stream(usual)
     with torch.cuda.stream(other):
         yield

@@ -8,10 +8,12 @@ import torch
 from metarim_lite.bench import BENCHES, format_row
 from metarim_lite.bench import gpu as bench
 from metarim_lite.bench.rim import Case
+from metarim_lite.models import fused
 
 TINY = bench.Sizes(
-    room=(8, 16), rooms=(8,), playing=(4,), training=(8,), controllers=(Case(3, 2, 8, 4, False),), levels=4
-)
+    room=(8, 16), rooms=(8,), playing=(4,), training=(8,), compiled_worlds=(16,),
+    controllers=(Case(3, 2, 8, 4, False),), levels=4,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -37,6 +39,28 @@ def test_every_row_is_measured_small_ones_first(small, taped, caplog):
     for r in rows:
         assert r["bench"] == "gpu" and r["ours"] > 0 and r["ratio"] > 0 and json.dumps(r) and format_row(r)
     assert not caplog.records
+
+
+def test_what_is_compiled_comes_last(small, taped, monkeypatch):
+    monkeypatch.setattr(bench, "can_compile", lambda device: True)
+    monkeypatch.setattr(bench.GridWorlds, "compile", lambda worlds: True)
+    monkeypatch.setattr("metarim_lite.models.fused.STEP", fused.step)
+    monkeypatch.setattr("metarim_lite.models.fused.STEP_BACKWARD", fused.step_backward)
+    rows = list(bench.bench_gpu("cpu", seconds=0.0, sizes=TINY))
+    assert [(r["case"], r["mode"], r["peer"]) for r in rows[8:]] == [
+        ("worlds GoToLocal B=16", "compiled, graph", "ours: graph"),
+        ("worlds GoToObjMaze B=16", "compiled, graph", "ours: graph"),
+        ("T3 B2 6x4", "compiled", "nn.LSTM"),
+        ("T3 B2 6x4", "compiled, graph", "nn.LSTM in a graph"),
+        ("training GoToLocal, rim B=8", "compiled, graph", "ours: eager"),
+    ]
+
+
+def test_the_clock_starts_when_the_device_has_done_what_came_before(monkeypatch):
+    happened = []
+    monkeypatch.setattr(bench.Bench, "wait", lambda self: happened.append("wait"))
+    bench.Bench(torch.device("cpu"), 0.0).speed(lambda: happened.append("work"), 1)
+    assert happened == ["wait", "work", "wait"]
 
 
 def test_time_is_kept_and_what_it_leaves_out_is_said(small, taped, caplog, monkeypatch):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rim_reference import reference_rim
 
-from metarim_lite.models import RIM
+from metarim_lite.models import RIM, fused
 
 sizes = st.integers(1, 4)
 forms = st.fixed_dictionaries(
@@ -89,6 +89,13 @@ def test_every_variant_equals_the_equations(data, form, seed, E, with_resets):
 @pytest.mark.parametrize("kernel", ["plain", "fused"])
 def test_a_longer_span_of_the_usual_sizes_equals_the_equations(kernel):
     compare(RIM(9, 8, 6, 4, kernel=kernel), T=12, B=3, E=1, with_resets=True)
+
+
+@pytest.mark.parametrize("gathered", [5, 12, 100])
+@pytest.mark.parametrize("output_gate", ["none", "gated", "bounded"])
+def test_gradients_of_weights_gathered_over_steps_are_those_of_the_steps(gathered, output_gate, monkeypatch):
+    monkeypatch.setitem(fused.GATHERED, "cpu", gathered)
+    compare(RIM(9, 8, 6, 4, output_gate=output_gate), T=12, B=3, E=1, with_resets=True)
 
 
 def test_the_derivative_by_hand_can_be_differentiated_again():

@@ -81,6 +81,17 @@ def test_long_runs_of_a_rim_are_compiled_where_there_is_a_compiler(compiler, mon
     assert Trainer(CONFIG, bank_of_two()).agent.controller.kernel == "fused", "without being fitted"
 
 
+def test_on_a_gpu_it_is_the_number_of_rollouts_that_decides(gpu, monkeypatch):
+    gpu(int(80e9))
+    monkeypatch.setattr(fitting, "can_compile", lambda device: device == "cuda")
+
+    def kernel(frames, num_envs):
+        return fitted(ml.TrainConfig(method="rim", frames=frames, num_envs=num_envs)).agent.kernel
+
+    assert [kernel(frames, 64) for frames in (64 * 40 * 500 - 1, 64 * 40 * 500)] == ["fused", "compiled"]
+    assert [kernel(frames, 1024) for frames in (20_000_000, 21_000_000)] == ["fused", "compiled"]
+
+
 def bank_of_two():
     return ml.LevelBank.generate("BabyAI-GoToObjS6-v1", seeds=range(2))
 

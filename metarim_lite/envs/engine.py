@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Int, UInt8
@@ -21,7 +22,7 @@ from .lottery import make_lottery, make_salt
 from .missions import mission_kinds
 from .rendering import draw_view, draw_world
 from .simulation import Observation, Step, advance, look, make_fixed
-from .state import Memory, blank_memory, unpack
+from .state import Memory, begin, begin_under_mask, blank_memory, unpack
 from .vision import make_image, view_cells
 
 logger = logging.getLogger(__name__)
@@ -56,15 +57,9 @@ class GridWorlds:
     """
 
     def __init__(
-        self,
-        bank: LevelBank,
-        num_envs: int,
-        device: str | torch.device = "cpu",
-        seed: int = 0,
-        autoreset: bool = True,
-        first: int = 0,
-        visits: int = 1,
-    ):
+        self, bank: LevelBank, num_envs: int, device: str | torch.device = "cpu", seed: int = 0, autoreset: bool = True,
+        first: int = 0, visits: int = 1,
+    ):  # fmt: skip
         if not isinstance(bank, LevelBank):
             raise UserError(f"worlds need a LevelBank, got {bank!r}; make one with LevelBank.generate")
         self.num_envs = B = whole_number("num_envs", num_envs, at_least=1, at_most=2**31 - 1)
@@ -79,8 +74,7 @@ class GridWorlds:
         # On an accelerator the host runs ahead of the device, and reading any value would make it wait: there nothing
         # is counted or checked by value, and finished worlds are replaced under a mask instead of row by row.
         self._may_look = self.device.type == "cpu"
-        self._advance: Callable[..., tuple[Tensor, ...]] = advance
-        self._look: Callable[..., Observation] = look
+        self._advance, self._look, self._begin = advance, look, begin_under_mask
 
     @classmethod
     def side_by_side(
@@ -175,14 +169,16 @@ class GridWorlds:
         trial = self.fork()
         trial.reset()
         try:
-            trial._advance = torch.compile(advance, mode=mode, fullgraph=True, dynamic=False)
+            made = partial(torch.compile, mode=mode, fullgraph=True, dynamic=False)
+            go = made(advance)  # flat grids, since to a view older versions of torch would write a whole copy back
+            trial._advance = lambda s, *rest: go(s._replace(grid=s.grid.view(-1)), *rest)
             if self.device.type != "cpu":  # there, torch's own gathers are faster than compiled ones
-                trial._look = torch.compile(look, mode=mode, fullgraph=True, dynamic=False)
+                trial._look, trial._begin = made(look), made(begin_under_mask)
             trial.step(torch.zeros(self.num_envs, dtype=torch.int64, device=self.device))
         except Exception as error:  # whatever a compiler may throw: none installed, device not supported
             logger.warning("worlds are not compiled: %s", str(error).splitlines()[0])
             return False
-        self._advance, self._look = trial._advance, trial._look
+        self._advance, self._look, self._begin = trial._advance, trial._look, trial._begin
         return True
 
     def record(self) -> RecordedWorlds:
@@ -318,23 +314,16 @@ class GridWorlds:
         """
         if which.dtype != torch.bool or which.shape != (self.num_envs,) or which.device.type != self.device.type:
             raise UserError(f"renew needs a bool tensor of shape ({self.num_envs},) on {self.device}, got {which!r}")
-        grid, registers, episode, finished = self._memory
         rows = which.nonzero()[:, 0] if self._may_look else slice(None)
         if levels is None:
-            levels = self._lottery.draw(rows, episode[rows])
+            levels = self._lottery.draw(rows, self._memory.episode[rows])
         else:
             levels = self._check_levels(levels)[rows]
-        starts = self._fixed.starts
-        grids, columns = starts.grid.index_select(0, levels), starts.registers.index_select(1, levels)
-        if self._may_look:
-            grid.index_copy_(0, rows, grids)
-            registers.index_copy_(1, rows, columns)
-        else:
-            grid.copy_(torch.where(which[:, None], grids, grid))
-            registers.copy_(torch.where(which, columns, registers))
-        episode += which
+        begins, where = (begin, rows) if self._may_look else (self._begin, which)
+        begins(self._memory, where, levels, self._fixed.starts)
+        self._memory.episode.add_(which)
         if not self.autoreset:  # else none waits
-            finished.logical_and_(~which)
+            self._memory.finished.logical_and_(~which)
 
     def check_actions(self, actions: Tensor) -> None:
         """Raises UserError for what `step` refuses, but for finished worlds."""

@@ -49,13 +49,9 @@ class VectorWorlds(VectorEnv):
     metadata: Info = {"render_modes": ["rgb_array"], "render_fps": 10}
 
     def __init__(
-        self,
-        bank: LevelBank,
-        num_envs: int,
-        device: str | torch.device = "cpu",
-        seed: int = 0,
+        self, bank: LevelBank, num_envs: int, device: str | torch.device = "cpu", seed: int = 0,
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
-    ):
+    ):  # fmt: skip
         try:
             self.mode = AutoresetMode(autoreset_mode)
         except ValueError:

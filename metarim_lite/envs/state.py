@@ -103,3 +103,16 @@ def pack_starts(tables: dict[str, Tensor], device: torch.device) -> Starts:
     contents = tables["contents"]
     contents = torch.where(contents == EMPTY, contents + (slots << SLOT_SHIFT), contents)  # see simulation.py: traces
     return Starts(grid, registers, contents, tables["mission"])
+
+
+def begin(memory: Memory, rows: Int[Tensor, "m"], levels: Int[Tensor, "m"], starts: Starts) -> None:
+    """Put the first states of these levels into the worlds with these numbers."""
+    memory.grid.index_copy_(0, rows, starts.grid.index_select(0, levels))
+    memory.registers.index_copy_(1, rows, starts.registers.index_select(1, levels))
+
+
+def begin_under_mask(memory: Memory, which: Bool[Tensor, "B"], levels: Int[Tensor, "B"], starts: Starts) -> None:
+    """The same where `which` is true. Nobody has to know how many these are, so no device has to be waited for."""
+    grid, registers, *_ = memory
+    torch.where(which[:, None], starts.grid.index_select(0, levels), grid, out=grid)
+    torch.where(which, starts.registers.index_select(1, levels), registers, out=registers)

@@ -16,6 +16,7 @@ products before and after take and give either layout, so nothing is ever transp
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +27,7 @@ from .attention import choose_active
 from .by_hand import ByHand, cleared, walk
 from .controller import Diagnostics
 
+GATHERED = {"cpu": 1, "cuda": 20}  # steps whose share of the gradients of weights is computed in one product
 AT_ONCE = 2**23  # numbers made of the inputs of a span that nobody learns from, at most: 32 MB
 sigmoid_backward = torch.ops.aten.sigmoid_backward  # (gradient, σ(x)) -> gradient of x
 tanh_backward = torch.ops.aten.tanh_backward
@@ -219,7 +221,7 @@ class RIMSpan(NamedTuple):
     ) -> tuple[Tensor, ...]:
         h0, _, keys, values, *rest = tensors
         weights, back = Weights(*rest), STEP_BACKWARD if self.compiled else step_backward
-        grads = Weights(*(torch.zeros_like(w) for w in weights))
+        grads, terms = Weights(*(torch.zeros_like(w) for w in weights)), []
         dkeys, dvalues = torch.empty_like(keys), torch.empty_like(values)
         T, (N, B, H) = len(keys), h0.shape
         for t in reversed(range(T)):
@@ -229,12 +231,22 @@ class RIMSpan(NamedTuple):
             dh, dc, dkeys[t], dproduct, dqkv, dmessage = back(
                 dh, dc, c, keys[t], values[t], kept, weights, self.sizes, dvalues[t]
             )
-            grads.C_out.baddbmm_(kept.read, dmessage)
-            grads.C_qkv.baddbmm_(kept.offered.transpose(1, 2), dqkv.transpose(1, 2))
-            grads.W.baddbmm_(h.transpose(1, 2), dproduct)
-            grads.b.add_(dproduct.sum(1, keepdim=True))
+            terms.append((h, dproduct, kept.offered, dqkv, kept.read, dmessage))
+            if t % GATHERED.get(h.device.type, 1) == 0:
+                add_to(grads, terms)
+                terms = []
             dh, dc = cleared(dh, dc, resets, t)
         return dh, dc, dkeys, dvalues, *grads
+
+
+def add_to(grads: Weights, terms: Sequence[tuple[Tensor, ...]]) -> None:
+    """Add what some steps say of the gradients of weights: (h, dproduct, offered, dqkv, read, dmessage) of each."""
+    with_axis_b = zip(zip(*terms, strict=True), (1, 1, 1, 2, 2, 1), strict=True)
+    h, dproduct, offered, dqkv, read, dmessage = (x[0] if len(x) == 1 else torch.cat(x, b) for x, b in with_axis_b)
+    grads.W.baddbmm_(h.transpose(1, 2), dproduct)
+    grads.b.add_(dproduct.sum(1, keepdim=True))
+    grads.C_qkv.baddbmm_(offered.transpose(1, 2), dqkv.transpose(1, 2))
+    grads.C_out.baddbmm_(read, dmessage)
 
 
 def _seen(kept: Kept) -> Diagnostics:

@@ -61,13 +61,9 @@ class Interventions(NamedTuple):
         """
         self.check(num_modules, active)
         masks = Masks(like.new_zeros(num_modules, 1), *like.new_ones(3, num_modules, dtype=torch.bool))
-        for n in self.forced:
-            masks.rivalry[n] = math.inf
-        for n in self.off:
-            masks.rivalry[n] = -math.inf
+        masks.rivalry[list(self.forced)], masks.rivalry[list(self.off)] = math.inf, -math.inf
         for modules, mask in ((self.off, masks.alive), (self.frozen, masks.thawed), (self.deaf, masks.hears)):
-            for n in modules:
-                mask[n] = False
+            mask[list(modules)] = False
         return masks
 
 

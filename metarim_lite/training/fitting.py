@@ -21,7 +21,8 @@ C = TypeVar("C")
 USUAL_WORLDS, MOST_WORLDS = 256, 2048
 LEAST_ROLLOUTS = 150  # of a run: whoever learns from few, large ones makes few updates
 BYTES_OF_A_WORLD = 2 * 2**20  # room for its share of a rollout and of a minibatch: an estimate, on the large side
-COMPILED_FROM = 5_000_000  # frames: compiling takes half a minute, and saves a fifth of the time on a CPU
+COMPILED_FROM = 5_000_000  # frames on a CPU: compiling takes half a minute, and saves a fifth of the time
+ROLLOUTS_COMPILED_FROM = 500  # on a GPU, where it saves some 60 ms of each, however many worlds there are
 
 
 def fitted(config: C, folder: str | Path | None = None) -> C:
@@ -34,10 +35,13 @@ def fitted(config: C, folder: str | Path | None = None) -> C:
     path = None if folder is None else user_path(folder) / "config.json"
     begun = read_config(type(c), path)[0] if path is not None and path.exists() else c
     kernel = begun.agent.kernel if c.agent.kernel == "auto" else c.agent.kernel
+    c = with_worlds(replace(c, num_envs=c.num_envs or begun.num_envs))
     if kernel == "auto":
-        pays = c.frames >= COMPILED_FROM and method(c.method).controller == "rim" and c.scales.adaptation == "online"
-        kernel = "compiled" if pays and can_compile(choose_device(c.device).type) else "fused"
-    return with_worlds(replace(c, num_envs=c.num_envs or begun.num_envs, agent=replace(c.agent, kernel=kernel)))
+        on = choose_device(c.device).type
+        enough = COMPILED_FROM if on == "cpu" else ROLLOUTS_COMPILED_FROM * c.num_envs * c.steps
+        pays = c.frames >= enough and method(c.method).controller == "rim" and c.scales.adaptation == "online"
+        kernel = "compiled" if pays and can_compile(on) else "fused"
+    return replace(c, agent=replace(c.agent, kernel=kernel))
 
 
 def with_worlds(config: C) -> C:

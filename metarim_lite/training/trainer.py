@@ -177,6 +177,8 @@ class Trainer(Learner):
                 self.adaptation = Adaptation(self.agent, slow, scales, config.ppo, worlds, tasks, config.steps)
             else:
                 worlds = GridWorlds(bank, B, self.device, seed, first=mine.start, visits=scales.visits)
+                if config.agent.kernel == "compiled" and self.device.type == "cuda":  # else theirs are fast as they are
+                    worlds.compile()
             self.player = Player(worlds, self.agent, acting, throw_dice if alone else throw_all_dice)
         self.loss = imitation_loss if config.imitate else ppo_loss
         self.counters = {"tick": 0, "frames": 0, "reports": 0, "seconds": 0.0} | self.spent_after(0)
