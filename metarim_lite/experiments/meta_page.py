@@ -77,7 +77,8 @@ LIMITATIONS = (
     "The rules compare sets of runs, though runs of one seed share levels, dice and, of two RIMs, all first "
     "parameters. Compared in pairs, differences are much narrower (lesson 07 shows some); that is no verdict of this "
     "study.",
-    "Numbers of worlds differ between a CPU and a GPU, so that their runs are never averaged together.",
+    "On a GPU there are more worlds, so fewer updates of as many frames, on larger batches. Runs of the two devices "
+    "are never averaged together, and a verdict on one of them need not hold on the other.",
 )
 
 

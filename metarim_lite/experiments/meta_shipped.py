@@ -31,6 +31,7 @@ SHIPPED = DATA / "meta-study.json"
 DIGITS = 4
 NOT_KEPT = ("run", "command", "reward", "length", "episodes", "training_success", "threads", "seconds")
 HEADING = ("| claim | where, by which number | A − B | difference | runs | verdict |", "|---" * 6 + "|")
+ON = {"cuda": ", on a GPU"}  # runs of a device are compared with each other only, and those of a CPU are the usual ones
 ABOVE = (0.5, 0.9, 0.98)  # success at the end, in the table of shares
 
 
@@ -183,7 +184,7 @@ def interval_in_words(line: Line) -> str:
 
 def row_of_claim(line: Line) -> str:
     """A line of `claims.judge` as a row of a Markdown table under `HEADING`."""
-    where = f"{line['condition']}, {line['measure'].replace('_', ' ')}"
+    where = f"{line['condition']}, {line['measure'].replace('_', ' ')}" + ON.get(line["device"], "")
     cells = [f"{line['claim']} {line['name']}", where, line["comparison"], interval_in_words(line)]
     return "| " + " | ".join(map(str, [*cells, line["seeds"], line["verdict"]])) + " |"
 
