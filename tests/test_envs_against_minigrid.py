@@ -71,29 +71,75 @@ def test_a_world_does_what_minigrids_does(level_id):
     assert sum(ends.values()) == 2 * LEVELS[level_id]
 
 
-def test_a_second_stage_that_begins_with_a_drop_does_not_remember_what_was_carried():
-    """One drop puts the ball next to the box and next to the key. It completes the first stage only: minigrid asks the
-    second one for the first time then, and it has seen nobody carry the ball."""
+def play_by_hand(things, instructions, actions):
+    """The agent stands at (2, 3) and looks up; every step is minigrid's. Returns whether the last one ended it well.
+
+    Args:
+        things: (kind, colour, (x, y)) of what lies in a room of 6 x 6.
+        instructions: of the classes of minigrid's verifier, the mission.
+    """
     from minigrid.core.world_object import Ball, Box, Key
-    from minigrid.envs.babyai.core.verifier import BeforeInstr, ObjDesc, PutNextInstr
+    from minigrid.envs.babyai.core import verifier
 
     env = make_minigrid("BabyAI-GoToLocal-v0")
     env.reset(seed=0)
     for x, y in [(x, y) for x in range(1, 7) for y in range(1, 7)]:
         env.grid.set(x, y, None)
-    for thing, place in ((Ball("red"), (2, 2)), (Box("blue"), (4, 2)), (Key("green"), (3, 1))):
-        env.put_obj(thing, *place)
-    env.agent_pos, env.agent_dir = np.array((2, 3)), 3  # below the ball, facing it
-    beside = (PutNextInstr(ObjDesc("ball"), ObjDesc(other)) for other in ("box", "key"))
-    env.instrs = BeforeInstr(*beside)
+    for kind, colour, place in things:
+        env.put_obj({"ball": Ball, "box": Box, "key": Key}[kind](colour), *place)
+    env.agent_pos, env.agent_dir = np.array((2, 3)), 3
+    env.instrs = instructions(verifier)
     env.instrs.reset_verifier(env)
     worlds = GridWorlds(LevelBank.of_levels([pack_level(env)], "BabyAI-GoToLocal-v0", [0]), 1, autoreset=False)
     worlds.reset()
-    for action in (3, 1, 2, 0, 4, 3, 4):  # pick up, around to the place between box and key, drop; and once more
+    for number, action in enumerate(actions):
         _, reward, terminated, *_ = env.step(action)
         step = worlds.step(torch.tensor([action]))
-        assert (bool(step.terminated), step.reward.item()) == (terminated, float(np.float32(reward))), action
-    assert terminated
+        assert (bool(step.terminated), step.reward.item()) == (terminated, float(np.float32(reward))), number
+        assert not terminated or number == len(actions) - 1
+    return reward > 0
+
+
+LEFT, RIGHT, FORWARD, PICK_UP, DROP = range(5)
+BALL, KEY = ("ball", "red", (2, 2)), ("key", "green", (3, 1))
+
+
+def test_a_second_stage_that_begins_with_a_drop_does_not_remember_what_was_carried():
+    """One drop puts the ball next to the box and next to the key. It completes the first stage only: minigrid asks the
+    second one for the first time then, and it has seen nobody carry the ball."""
+
+    def instructions(v):
+        return v.BeforeInstr(*(v.PutNextInstr(v.ObjDesc("ball"), v.ObjDesc(other)) for other in ("box", "key")))
+
+    things = BALL, ("box", "blue", (4, 2)), KEY
+    # pick up, around to the place between box and key, drop; and once more
+    assert play_by_hand(things, instructions, (PICK_UP, RIGHT, FORWARD, LEFT, DROP, PICK_UP, DROP))
+
+
+def test_who_has_something_in_hand_picks_nothing_up():
+    """The ball is in hand before "pick it up" counts. To press the button again is not to pick it up."""
+
+    def instructions(v):
+        return v.BeforeInstr(v.GoToInstr(v.ObjDesc("box")), v.PickupInstr(v.ObjDesc("ball")))
+
+    to_the_box = PICK_UP, RIGHT, FORWARD
+    things = BALL, ("box", "blue", (4, 3))
+    assert not play_by_hand(things, instructions, (*to_the_box, PICK_UP, LEFT, PICK_UP))
+    assert play_by_hand(things, instructions, (*to_the_box, PICK_UP, LEFT, DROP, PICK_UP))
+
+
+@pytest.mark.parametrize("drops", [True, False])
+def test_where_a_carried_thing_lay_counts_until_something_is_dropped_or_only_tried_to_be(drops):
+    """The ball is in hand when "go to the ball" begins to count. Its old place will do, in minigrid, unless "drop" was
+    pressed meanwhile, if only in front of a key, where nothing can be put."""
+
+    def instructions(v):
+        return v.BeforeInstr(v.GoToInstr(v.ObjDesc("box")), v.GoToInstr(v.ObjDesc("ball")))
+
+    things = BALL, ("box", "blue", (4, 3)), ("key", "green", (1, 3))
+    tries = (DROP,) if drops else ()
+    actions = (PICK_UP, LEFT, *tries, RIGHT, RIGHT, FORWARD, LEFT, LEFT, FORWARD, RIGHT)
+    assert play_by_hand(things, instructions, actions) == (not drops)
 
 
 def test_reward_and_the_step_limit_by_hand():

@@ -25,7 +25,7 @@ BUTTONS = """cell => [...cell.querySelectorAll("button.jupyter-button")].map(but
   const box = button.getBoundingClientRect();
   const name = button.textContent.trim() || button.title;
   return {name, works: box.width > 0 && !button.disabled, left: box.left, right: box.right}; })"""
-SLOW = ("06_fast_and_slow",)  # what it trains takes minutes
+SLOW = ("03_attention_bottlenecks", "06_fast_and_slow")  # many widgets, and what the latter trains, take minutes
 
 
 def parts(names):
