@@ -367,6 +367,13 @@ Markdown("\n".join(lines))
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
 study_table({3, 5, 6}, {"mix"})
 
+# %% [markdown] slideshow={"slide_type": "subslide"}
+# The rate is the first suspect, then: at a tenth of it on *one* clock, attention did at least as well as on a slow one
+# (claim 3, not supported). That does not show that rate is what makes Meta-RIM good. It shows that whoever says "slow
+# clock" has to beat a setting that anybody could have tried in an afternoon. And two clocks are no gain of *modules*,
+# as far as these runs see: an LSTM on two clocks is about as far ahead of Meta-RIM as one on a single clock is of a RIM
+# (claim 6).
+
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## k, tuned or constant
 #
