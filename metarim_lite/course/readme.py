@@ -117,8 +117,8 @@ def _study() -> str:
     places = dict.fromkeys(line["condition"] for line in decided)
     where = " ".join(f"*{name}*: {CONDITIONS[name].about}" for name in places)
     runs = f"{len(rows)} runs so far; 95 % intervals over seeds.{left}"
-    beside = "What is to be said against these verdicts stands on the page of `metarim report study`: the rule of "
-    beside += "claim 8, for one, let an agent through that had learnt less, and so had less to forget."
+    beside = "What is to be said against these verdicts stands on the page of `metarim report study`: claim 8, for "
+    beside += "one, was supported by its first five seeds, and five more, made to check that, took it back."
     return "\n".join([*lines, "", runs, "", f"Where: {where} The numbers: {numbers}.", "", beside])
 
 
