@@ -44,8 +44,8 @@ def test_every_row_is_measured_small_ones_first(small, taped, caplog):
 def test_what_is_compiled_comes_last(small, taped, monkeypatch):
     monkeypatch.setattr(bench, "can_compile", lambda device: True)
     monkeypatch.setattr(bench.GridWorlds, "compile", lambda worlds: True)
-    monkeypatch.setattr("metarim_lite.models.fused.STEP", fused.step)
-    monkeypatch.setattr("metarim_lite.models.fused.STEP_BACKWARD", fused.step_backward)
+    monkeypatch.setattr(fused, "STEP", fused.step)
+    monkeypatch.setattr(fused, "STEP_BACKWARD", fused.step_backward)
     monkeypatch.setattr(bench, "METHODS", ())
     compiled_only = TINY._replace(room=(), rooms=(), playing=())
     rows = list(bench.bench_gpu("cpu", seconds=0.0, sizes=compiled_only))
