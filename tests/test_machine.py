@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -48,3 +49,37 @@ def test_peak_memory_is_this_process_s_and_unknown_where_the_system_does_not_cou
     assert 0.2 * float(block[0]) < machine.peak_memory_gb() < 200
     monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
     assert machine.peak_memory_gb() is None
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="no huge pages here")
+def test_what_is_allocated_lies_where_huge_pages_were_asked_for_and_takes_no_memory_before_it_is_used():
+    code = r"""
+import re
+import metarim_lite, torch
+from metarim_lite.machine import IN_HUGE_PAGES
+
+resident = lambda: int(re.search(r"VmRSS:\s+(\d+)", open("/proc/self/status").read())[1]) / 1e6  # GB
+lean = resident()
+block = torch.ones(40_000_000)  # 160 MB
+middle = block.data_ptr() + 80_000_000
+fat = resident()
+ranges = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", open("/proc/self/smaps").read(), flags=re.M)[1:]
+place = lambda text: [int(n, 16) for n in text.split(" ")[0].split("-")]
+(mine,) = [r for r in ranges if place(r)[0] <= middle < place(r)[1]]
+print("hg" in re.search("VmFlags: (.*)", mine)[1].split(), place(mine)[1] - place(mine)[0] > IN_HUGE_PAGES / 2)
+print(lean < 0.45, 0.15 < fat - lean < 0.18)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["True"] * 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+def test_with_little_address_space_there_are_no_huge_pages_and_no_error():
+    code = """
+import resource
+resource.setrlimit(resource.RLIMIT_DATA, (400 * 2**20, -1))
+from metarim_lite.machine import keep_freed_memory
+print(keep_freed_memory())
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.strip() == "True", done.stderr

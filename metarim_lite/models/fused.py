@@ -123,11 +123,11 @@ def step(h: Tensor, c: Tensor, k: Tensor, v: Tensor, weights: Weights, sizes: Si
 
 
 def step_backward(
-    dh: Tensor, dc: Tensor, c: Tensor, k: Tensor, v: Tensor, kept: Kept, weights: Weights, sizes: Sizes, dv: Tensor
+    dh: Tensor, dc: Tensor, c: Tensor, k: Tensor, v: Tensor, kept: Kept, weights: Weights, sizes: Sizes
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """From the gradients of the new h and c to those of the old h and c, of k, and of the three products
-    [N,B,4H+d_k], [N,A·P,B] and [N,B,H or 2H], from which the gradients of weights follow. That of v is written to
-    dv [N,B,4H]."""
+    [N,B,4H+d_k], [N,A·P,B] and [N,B,H or 2H], from which those of weights follow. That of v is α times the first 4H
+    columns of the first product: who has a place for it writes it there, at once."""
     q, alpha, ifo, g, tanh_c, on, _, qkv, attention, _, tanh_w, gate = kept
     H, asks = dh.shape[-1], on.view(on.shape[0], 1, 1, -1)  # [N,B,1] -> [N,1,1,B]
 
@@ -161,7 +161,6 @@ def step_backward(
     dalpha = (di * i_v + df * f_v + do * o_v + dg * g_v).sum(-1, keepdim=True)  # [N,B,1]
     dscore = sigmoid_backward(dalpha, alpha)
     dproduct = torch.cat((di, df, do, dg, dscore * k), -1)  # [N,B,4H+d_k]
-    dv.copy_(dproduct[..., : 4 * H] * alpha)
     dh_old = torch.baddbmm(dh_old, dproduct, weights.W.transpose(1, 2))
     return dh_old, dc_old, (dscore * q).sum(0), dproduct, dqkv, dmessage
 
@@ -223,14 +222,15 @@ class RIMSpan(NamedTuple):
         weights, back = Weights(*rest), STEP_BACKWARD if self.compiled else step_backward
         grads, terms = Weights(*(torch.zeros_like(w) for w in weights)), []
         dkeys, dvalues = torch.empty_like(keys), torch.empty_like(values)
-        T, (N, B, H) = len(keys), h0.shape
-        for t in reversed(range(T)):
+        N, _, H = h0.shape
+        douts = douts.unflatten(-1, (N, H)).transpose(1, 2)  # [T,B,N·H] -> [T,N,B,H]
+        per_step = list(zip(*(x.unbind(0) for x in (douts, keys, values, dkeys, dvalues)), strict=True))
+        for t, (dout, k, v, dk, dv) in reversed(list(enumerate(per_step))):
             h, c, *kept = flat[t * NUM_KEPT : (t + 1) * NUM_KEPT]
             kept = Kept(*kept)
-            dh = dh + douts[t].view(B, N, H).transpose(0, 1)
-            dh, dc, dkeys[t], dproduct, dqkv, dmessage = back(
-                dh, dc, c, keys[t], values[t], kept, weights, self.sizes, dvalues[t]
-            )
+            dh, dc, new_dk, dproduct, dqkv, dmessage = back(dh + dout, dc, c, k, v, kept, weights, self.sizes)
+            dk.copy_(new_dk)
+            torch.mul(dproduct[..., : 4 * H], kept.alpha, out=dv)
             terms.append((h, dproduct, kept.offered, dqkv, kept.read, dmessage))
             if t % GATHERED.get(h.device.type, 1) == 0:
                 add_to(grads, terms)
