@@ -73,11 +73,11 @@ def test_long_runs_of_a_rim_are_compiled_where_there_is_a_compiler(compiler, mon
     def kernel(**settings):
         return fitted(ml.TrainConfig(device="cpu", **settings)).agent.kernel
 
-    assert kernel(method="rim", frames=5_000_000) == ("compiled" if compiler else "fused")
-    assert kernel(method="meta-rim", frames=4_999_999) == "fused"
-    assert kernel(method="lstm", frames=5_000_000) == "fused", "there is nothing to compile"
-    assert kernel(method="meta-rim-per-task", frames=5_000_000) == "fused", "torch.func runs the plain steps"
-    assert kernel(method="rim", frames=5_000_000, agent=ml.AgentConfig(kernel="plain")) == "plain"
+    assert kernel(method="rim", frames=3_000_000) == ("compiled" if compiler else "fused")
+    assert kernel(method="meta-rim", frames=2_999_999) == "fused"
+    assert kernel(method="lstm", frames=3_000_000) == "fused", "there is nothing to compile"
+    assert kernel(method="meta-rim-per-task", frames=3_000_000) == "fused", "torch.func runs the plain steps"
+    assert kernel(method="rim", frames=3_000_000, agent=ml.AgentConfig(kernel="plain")) == "plain"
     assert Trainer(CONFIG, bank_of_two()).agent.controller.kernel == "fused", "without being fitted"
 
 

@@ -21,7 +21,7 @@ C = TypeVar("C")
 USUAL_WORLDS, MOST_WORLDS = 256, 2048
 LEAST_ROLLOUTS = 150  # of a run: whoever learns from few, large ones makes few updates
 BYTES_OF_A_WORLD = 2 * 2**20  # room for its share of a rollout and of a minibatch: an estimate, on the large side
-COMPILED_FROM = 5_000_000  # frames on a CPU: compiling takes half a minute, and saves a fifth of the time
+COMPILED_FROM = 3_000_000  # frames on a CPU: compiling takes some 20 s, and saves a sixth of the time
 ROLLOUTS_COMPILED_FROM = 500  # on a GPU, where it saves some 60 ms of each, however many worlds there are
 
 
