@@ -37,7 +37,7 @@ def our_lit_cells(transparent):
     vision = make_vision(8, torch.device("cpu"))
     weights = torch.tensor([1 << i for i in range(VIEW)])
     rows = (torch.from_numpy(transparent).long() * weights[:, None]).sum(1).t()  # (7 rows, n)
-    columns = lit_columns(rows.contiguous(), vision)
+    columns = lit_columns(rows - 127, vision)  # minus the opaque cells
     bits = torch.arange(VIEW)
     return ((columns[:, None, None] >> (8 * bits[:, None] + bits)) & 1).bool().numpy()
 

@@ -333,9 +333,9 @@ class GridWorlds:
         if actions.device != self._memory.episode.device:
             raise UserError(f"actions are on {actions.device}, the worlds on {self.device}; move them there")
         if self._may_look:
-            lowest, highest = actions.aminmax()
+            lowest, highest = (int(extreme) for extreme in actions.aminmax())
             if lowest < 0 or highest >= len(ACTIONS):
-                wrong = int(lowest if lowest < 0 else highest)
+                wrong = lowest if lowest < 0 else highest
                 raise UserError(f"action {wrong} is out of range; actions are 0..6: {', '.join(ACTIONS)}")
         if not self._begun:
             raise UserError("the worlds were never reset; call reset() before step()")

@@ -188,11 +188,11 @@ def _spoken_of(s: State, deed: Deed, remembered: Int[Tensor, "B"], fixed: Fixed)
         begun = (s.done[0] & s.done[1]).bool()
         remembered = torch.cat([remembered, torch.where(begun, remembered, EMPTY)])  # (2 stages, B)
     stages, B = remembered.shape
-    kinds = s.kind[: fixed.features.atoms].view(stages, -1, B)  # (stages, parts, B)
     spoken = {k: SPOKEN_OF[k](s, deed, remembered, fixed).expand_as(remembered) for k in fixed.features.kinds}
     first = next(iter(spoken.values()))
-    if len(spoken) == 1:
-        return first[:, None].expand(kinds.shape).flatten(0, 1)
+    if len(spoken) == stages == 1:
+        return first  # of one atom or of both
+    kinds = s.kind[: fixed.features.atoms].view(stages, -1, B)  # (stages, parts, B)
     table = torch.stack([spoken.get(k, first) for k in range(4)])  # (4 kinds, stages, B)
     return table.gather(0, kinds.transpose(0, 1)).transpose(0, 1).flatten(0, 1)
 

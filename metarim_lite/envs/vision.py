@@ -42,7 +42,7 @@ class Vision(NamedTuple):
 
     window: Int[Tensor, "4 49"]  # int32: offset of each cell of the view from the agent's, for each direction
     row_bits: Tensor  # float32 [7, 49]: sums the cells of a row into its 7 bits
-    onward: Int[Tensor, "16384"]  # already multiplied by 128, to be the high bits of the next row's case
+    onward: Int[Tensor, "16384"]  # times 128, plus 127: the next row's case, were it all transparent
     lit: Int[Tensor, "16384"]  # int64: the lit cells of a row, one to a byte
     row_value: Int[Tensor, "7 1"]  # int64: 2^row
     column: Int[Tensor, "128 7"]  # int32: for the 7 bits of a column, which bytes of its cells may be seen
@@ -67,7 +67,7 @@ def make_vision(width: int, device: torch.device) -> Vision:
     tables = Vision(
         window=torch.stack([dx + stride * dy for dx, dy in steps]).int(),
         row_bits=row_bits,
-        onward=onward * 128,
+        onward=onward * 128 + 127,
         lit=(((lit[:, None] >> bits) & 1) << 8 * bits).sum(1),
         row_value=(1 << bits)[:, None],
         column=(((torch.arange(128)[:, None] >> bits) & 1) * SEEN).int(),
@@ -75,16 +75,17 @@ def make_vision(width: int, device: torch.device) -> Vision:
     return Vision(*(table.to(device) for table in tables))
 
 
-def lit_columns(transparent: Int[Tensor, "7 B"], vision: Vision) -> Int[Tensor, "B"]:
+def lit_columns(opaque: Int[Tensor, "7 B"], vision: Vision) -> Int[Tensor, "B"]:
     """The lit cells of a view: byte i of an int64 holds column i, its bit j row j.
 
     Args:
-        transparent: the transparent cells of each row, bit i for column i. Row 6 is the agent's.
+        opaque: minus the opaque cells of each row, bit i for column i. Row 6 is the agent's.
     """
-    case = transparent[AGENT_ROW] + (128 << AGENT_COLUMN)  # the flood starts in the agent's cell
+    *farther, own = opaque.unbind(0)
+    case = own + ((128 << AGENT_COLUMN) + 127)  # the flood starts in the agent's cell
     cases = [case]
-    for row in range(AGENT_ROW - 1, -1, -1):
-        case = vision.onward.index_select(0, case) + transparent[row]
+    for row in reversed(farther):
+        case = vision.onward.index_select(0, case) + row
         cases.append(case)
     lit = vision.lit.index_select(0, torch.cat(cases[::-1])).view(VIEW, -1)  # (7 rows, B)
     return (lit * vision.row_value).sum(0)
@@ -101,19 +102,19 @@ def view_cells(
     """
     where = vision.window.index_select(0, direction) + agent.int()[:, None]  # (B, 49)
     cells = grid.view(-1).index_select(0, where.view(-1)).view(-1, VIEW * VIEW)  # (B, 49)
-    blocked = hides(cells).float()  # (B, 49) -1 where opaque
-    transparent = (torch.mm(vision.row_bits, blocked.t()) + 127).long()  # (7, B) sums of powers of two are exact
+    opaque = torch.mm(vision.row_bits, hides(cells).float().t()).long()  # (7, B) sums of powers of two are exact
     if see_through is not None:
-        transparent = torch.where(see_through, 127, transparent)
-    return cells, lit_columns(transparent, vision)
+        opaque = opaque * ~see_through
+    return cells, lit_columns(opaque, vision)
 
 
 def make_image(
     cells: Int[Tensor, "B 49"], lit: Int[Tensor, "B"], carrying: Int[Tensor, "B"], vision: Vision
 ) -> UInt8[Tensor, "B 7 7 3"]:
     """The observed image: what is not lit is 0, the agent's own cell shows what it carries."""
-    columns = lit.view(torch.uint8).view(-1, 8)[:, :VIEW].int()  # (B, 7)
-    image = vision.column.index_select(0, columns.view(-1)).view(-1, VIEW * VIEW) & cells  # (B, 49)
+    columns = lit.view(torch.uint8).int()  # (8 B,) of each world seven columns and an empty one
+    seen = vision.column.index_select(0, columns).view(-1, 8 * VIEW)  # (B, 56)
+    image = seen[:, : VIEW * VIEW] & cells  # (B, 49)
     image[:, AGENT_COLUMN * VIEW + AGENT_ROW] = carrying & SEEN
     return three_bytes(image.view(-1)).view(-1, VIEW, VIEW, 3)
 

@@ -30,7 +30,7 @@ Line = dict[str, Any]
 SHIPPED = DATA / "meta-study.json"
 DIGITS = 4
 NOT_KEPT = ("run", "command", "reward", "length", "episodes", "training_success", "threads", "seconds")
-HEADING = ("| claim | where, by which number | A − B | difference | runs | verdict |", "|---" * 6 + "|")
+HEADING = ("| claim | verdict | A − B | difference | runs | where, by which number |", "|---" * 6 + "|")
 ON = {"cuda": ", on a GPU"}  # runs of a device are compared with each other only, and those of a CPU are the usual ones
 ABOVE = (0.5, 0.9, 0.98)  # success at the end, in the table of shares
 
@@ -185,8 +185,9 @@ def interval_in_words(line: Line) -> str:
 def row_of_claim(line: Line) -> str:
     """A line of `claims.judge` as a row of a Markdown table under `HEADING`."""
     where = f"{line['condition']}, {line['measure'].replace('_', ' ')}" + ON.get(line["device"], "")
-    cells = [f"{line['claim']} {line['name']}", where, line["comparison"], interval_in_words(line)]
-    return "| " + " | ".join(map(str, [*cells, line["seeds"], line["verdict"]])) + " |"
+    claim = f"{line['claim']} {line['name']}"
+    cells = [claim, line["verdict"], line["comparison"], interval_in_words(line), line["seeds"], where]
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def tables_of_condition(condition: str, rows: Sequence[Line]) -> str:
