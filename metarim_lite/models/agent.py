@@ -65,8 +65,8 @@ class AgentConfig:
     kernel: str = bounded("auto", one_of=("auto", *SWITCHES["kernel"]))
     """How the controller is computed: "plain", "fused", (a RIM) "compiled", or "auto": "fused", but compiled to train
     for 3 million frames or more (on a GPU, 500 rollouts), where there is a compiler. It changes speed, and results by
-    rounding only. Compiled, a RIM trained a quarter faster on a CPU and up to twice as fast on a GPU, where its worlds
-    are compiled too, after half a minute of compiling, which shorter runs would not win back."""
+    rounding only. Compiled, a RIM trained a fifth faster on a CPU and up to twice as fast on a GPU, where its worlds
+    are compiled too, after 20 to 30 s of compiling, which shorter runs would not win back."""
 
     def __post_init__(self) -> None:
         check(self)
