@@ -555,7 +555,7 @@ study_curves("mix", ["rim", "meta-rim", "lstm", *controls])
 #
 # Over a sequence of tasks, a slow clock seemed to forget less than one clock, until five more seeds were run (claim 8,
 # in [lesson 05](05_catastrophic_forgetting.ipynb)). Of what a second clock is said to add to a RIM, these worlds have
-# shown nothing yet.
+# shown nothing yet that a rate could not explain as well.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Which part of attention must be slow?
