@@ -111,7 +111,7 @@ def _study() -> str:
         return "\n".join([*lines, "It has no runs yet, so all is undecided."])
     lines += [*HEADING, *map(row_of_claim, decided)]
     waiting = sorted({claim.number for claim in CLAIMS} - {line["claim"] for line in decided})
-    left = f" Claims {', '.join(map(str, waiting))} have too few runs for a verdict." if waiting else ""
+    left = f" Too few runs for a verdict: {', '.join(f'claim {number}' for number in waiting)}." if waiting else ""
     used = dict.fromkeys(line["measure"] for line in decided)
     numbers = "; ".join(f"*{name.replace('_', ' ')}*, {MEASURES[name].about}" for name in used)
     places = dict.fromkeys(line["condition"] for line in decided)

@@ -551,7 +551,8 @@ study_curves("mix", ["rim", "meta-rim", "lstm", *controls])
 # Claim 5 asks whether the **long span** is the gain. There is no gain to explain, so the claim is undecided; but one
 # clock with everything on the long span, and as many updates as a RIM makes, learned the third task with each of five
 # seeds, too (0.89 to 0.99 at the end). One line here does speak for Meta-RIM: it is ahead of a RIM that updates as
-# seldom. [Lesson 07](07_reading_results_critically.ipynb) asks what else differs between those two.
+# seldom. [Lesson 07](07_reading_results_critically.ipynb) asks what else differs between those two. And how the two clocks
+# are set (claim 12) is undecided line by line, with an order among the lines that it asks you to explain.
 #
 # Over a sequence of tasks, a slow clock seemed to forget less than one clock, until five more seeds were run (claim 8,
 # in [lesson 05](05_catastrophic_forgetting.ipynb)). Of what a second clock is said to add to a RIM, these worlds have
