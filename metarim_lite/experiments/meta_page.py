@@ -64,8 +64,8 @@ LIMITATIONS = (
     "there.",
     "What the papers leave open (how often each clock ticks, for how long a slow span lasts, several sizes) was "
     "chosen by us. Another choice may give another answer; claim 12 looks at two of them.",
-    "Every method gets the same small search of its rates, on two seeds. A method that needs another rate than those "
-    "that were tried is judged too hard.",
+    "A search of rates, where one was made, is small: three or nine tries, on two seeds. A method that needs another "
+    "rate than those that were tried is judged too hard.",
     "Seeds are few. An interval over five to ten runs is itself uncertain, and the bootstrap makes it somewhat too "
     "narrow.",
     "Many comparisons are made, each at 95 %. Of thirty in which nothing differs, one or two will seem to.",
