@@ -27,6 +27,14 @@ def small_bank():
 
 
 @pytest.fixture(scope="module")
+def bank():
+    """120 levels of that room. (Some files have their own.)"""
+    import metarim_lite as ml
+
+    return ml.LevelBank.generate("BabyAI-GoToObjS6-v1", seeds=range(120))
+
+
+@pytest.fixture(scope="module")
 def agent():
     """An untrained agent of five modules, sure of what it wants. (Some files have their own.)"""
     from lens_traces import make_agent
