@@ -1,6 +1,7 @@
 """Shared by all tests: a private cache of levels, few threads, and a small bank."""
 
 import atexit
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -48,6 +49,34 @@ def trace(agent, small_bank):
     import metarim_lite as ml
 
     return ml.Trace.record(agent, small_bank, level=7, seed=3)
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory):
+    """The short run of tiny_runs.py, undisturbed; to be compared with, and left as it is."""
+    from tiny_runs import SHORT
+
+    from metarim_lite.training import train
+
+    return train(SHORT, folder=tmp_path_factory.mktemp("whole"), progress=False)
+
+
+@pytest.fixture(scope="session")
+def half_a_run(tmp_path_factory):
+    """The folder of a run of half its frames; to be copied, and left as it is."""
+    from tiny_runs import SHORT
+
+    from metarim_lite.training import train
+
+    folder = tmp_path_factory.mktemp("half") / "run"
+    train(dataclasses.replace(SHORT, frames=SHORT.frames // 2), folder=folder, progress=False)
+    return folder
+
+
+@pytest.fixture
+def stopped_run(half_a_run, tmp_path):
+    """A run that still has work to do, to be damaged at will."""
+    return shutil.copytree(half_a_run, tmp_path / "run")
 
 
 @pytest.fixture(autouse=True)

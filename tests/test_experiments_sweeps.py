@@ -1,12 +1,10 @@
 """Sweeps: every run is finished once and counted once, whatever is killed on the way."""
 
-import contextlib
 import dataclasses
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,19 +14,13 @@ import filelock
 import psutil
 import pytest
 import torch
+from tiny_sweeps import BASE, CONFIG, FIRST, forbidden, without_times
 
 import metarim_lite as ml
-from metarim_lite.config import from_dict, to_dict
+from metarim_lite.config import to_dict
 from metarim_lite.experiments import judging, many, worker
 from metarim_lite.experiments.many import NamedRun, read_results
-from metarim_lite.experiments.sweeps import SweepConfig, sweep
-
-AGENT = ml.AgentConfig(num_modules=3, active=2, hidden_size=8, lstm_size=16, input_size=16, channels=4, head_size=8)
-PPO = ml.PPOConfig(epochs=1, minibatches=4)
-BASE = ml.TrainConfig(frames=16 * 20 * 16, num_envs=16, steps=20, train_levels=50, report_every=1, agent=AGENT, ppo=PPO)
-CURVE = {"episodes": 40, "evaluate_every": 1280, "evaluate_episodes": 20}
-CONFIG = SweepConfig(("lstm", "rim"), ("MiniGrid-Empty-5x5-v0",), seeds=(0, 1), **CURVE, base=BASE)
-FIRST = CONFIG.runs()[0]
+from metarim_lite.experiments.sweeps import sweep
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +35,6 @@ def undisturbed(tmp_path_factory):
 @pytest.fixture
 def copied(undisturbed, tmp_path):
     return shutil.copytree(undisturbed.folder, tmp_path / "sweep")
-
-
-def without_times(results):
-    return [{k: v for k, v in line.items() if k not in ("seconds", "frames_per_second")} for line in results]
 
 
 def wait_for(condition, what):
@@ -66,19 +54,6 @@ def frames_of(folder):
         return json.loads((folder / "state.json").read_text())["counters"]["frames"]
     except FileNotFoundError:
         return 0
-
-
-def forbidden(*_):
-    raise AssertionError("a run was started")
-
-
-def test_a_method_of_ones_own_and_imitation_can_be_swept(tmp_path, monkeypatch):
-    monkeypatch.setitem(ml.METHODS, "mine", ml.MethodConfig("lstm", ml.TimeScales(fast_lr=1e-3)))
-    base = dataclasses.replace(BASE, imitate=True, frames=16 * 20 * 2)
-    levels = ("BabyAI-GoToObjS4-v0",)
-    done = sweep(SweepConfig(("mine",), levels, seeds=(0,), episodes=40, base=base), tmp_path, progress=False)
-    assert not done.failures and done.results[0]["method"] == "mine" and done.results[0]["training_success"] is None
-    assert "| mine |" in done.table()
 
 
 def test_every_run_has_a_line_that_training_and_judging_it_by_hand_gives(undisturbed):
@@ -134,25 +109,6 @@ def test_more_seeds_add_their_runs_and_leave_the_others_alone(copied, monkeypatc
     assert (copied / "results.jsonl").read_bytes().startswith(before) and len(more.results) == 6
 
 
-def test_a_run_that_diverges_is_a_result_and_is_run_again_only_when_its_line_is_deleted(tmp_path, monkeypatch, capsys):
-    config = dataclasses.replace(CONFIG, methods=("lstm",), seeds=(0, 1), vary=("ppo.value=0.5,1e38",))
-    done = sweep(config, tmp_path, workers=2, progress=False)
-    assert not done.failures
-    good, bad = ([line for line in done.results if line["varied"] == {"ppo.value": v}] for v in (0.5, 1e38))
-    assert not any("diverged" in line for line in good)
-    for line in bad:
-        assert "is not finite at" in line["diverged"] and line["success"]["value"] == 0
-        assert line["frames"] < line["planned"] == BASE.frames and line["area"] < 0.5
-        assert line["curve"]["frames"][0] == 0 and line["curve"]["frames"][-1] <= line["frames"]
-    assert "2, 2 of 2 diverged" in done.table() and "is not finite" in capsys.readouterr().err
-    with monkeypatch.context() as patch:
-        patch.setattr(many, "in_own_process", forbidden)
-        assert sweep(config, tmp_path, progress=False).results == done.results
-    kept = [x for x in (tmp_path / "results.jsonl").read_text().splitlines() if json.loads(x)["run"] != bad[0]["run"]]
-    (tmp_path / "results.jsonl").write_text("".join(f"{x}\n" for x in kept))
-    assert without_times(sweep(config, tmp_path, progress=False).results) == without_times(done.results)
-
-
 def test_a_longer_sweep_goes_on_with_every_run_and_replaces_its_line(copied, undisturbed):
     longer = dataclasses.replace(CONFIG, base=dataclasses.replace(BASE, frames=2 * BASE.frames))
     done = sweep(longer, copied, workers=2, progress=False)
@@ -189,30 +145,6 @@ def test_a_longer_sweep_killed_on_the_way_counts_no_run_twice_and_no_short_run_a
     jobs.clear()
     sweep(longer, copied, workers=1, progress=False)
     assert len(jobs) == 3 and not any(job.endswith(FIRST.name) for job in jobs)
-
-
-def test_the_line_of_a_run_says_what_its_metrics_say(monkeypatch):
-    """By hand: the curve 0.2, 0.6, 0.95, 1.0 at 0, 100, 200, 400 frames has the area (40 + 77.5 + 195) / 400."""
-    monkeypatch.setattr(judging, "_before", lambda config: 0.2)
-    lines = [
-        {"frames": 100, "seconds": 1.0, "held_out_success": 0.6},
-        {"frames": 200, "seconds": 2.0, "held_out_success": 0.95},
-        {"frames": 300, "seconds": 3.0, "updates/modules": 3, "frames/slow": 100},
-        {"frames": 400, "seconds": 4.0, "updates/modules": 4, "updates/attention": 1, "frames/slow": 200, "success": 1},
-    ]
-    config = dataclasses.replace(BASE, frames=400)
-    perfect = ml.analysis.wilson(10, 10)
-    line = judging._line(config, lines, ml.Evaluation(perfect, perfect, perfect, 10, torch.ones(10).numpy()))
-    assert line["area"] == pytest.approx(312.5 / 400)
-    assert line["curve"] == {"frames": [0, 100, 200, 400], "success": [0.2, 0.6, 0.95, 1.0]}
-    assert line["frames_to"] == {"0.5": 100, "0.9": 200, "0.98": 400}
-    assert line["updates"] == {"modules": 4, "attention": 1} and line["frames_by_clock"] == {"slow": 200}
-    assert line["success"]["value"] == 1.0 and line["frames"] == line["planned"] == 400
-    lost = judging._line(config, lines[:3], None)
-    assert lost["area"] == pytest.approx(117.5 / 400) and lost["frames_to"] == {"0.5": 100, "0.9": 200, "0.98": None}
-    assert (lost["frames"], lost["planned"], lost["success"]["value"]) == (300, 400, 0.0)
-    at_once = judging._line(config, [], None)
-    assert (at_once["frames"], at_once["area"], at_once["frames_per_second"]) == (0, 0.0, None)
 
 
 def test_a_run_whose_process_is_killed_goes_on_from_its_checkpoint(tmp_path, undisturbed):
@@ -375,123 +307,6 @@ def test_dask_completes_a_sweep_though_it_is_interrupted_and_a_worker_is_killed(
     assert not done.failures
     assert without_times(done.results) == without_times(undisturbed.results)
     assert len((folder / "results.jsonl").read_text().splitlines()) == 4
-
-
-def test_half_a_line_at_the_end_is_cut_off(tmp_path):
-    path = tmp_path / "results.jsonl"
-    for torn in ("", '{"run": "b"', '{"run": "b"}'):
-        path.write_text('{"run": "a"}\n' + torn)
-        assert list(read_results(path)) == ["a"]
-        assert path.read_text() == '{"run": "a"}\n'
-
-
-@pytest.mark.parametrize(
-    "content, sentence",
-    [('{"run": "a"}\n{"ru\n{"run": "b"}\n', "line 2 .* is damaged"), ('{"run": "a"}\n{"run": "a"}\n', "'a' twice")],
-)
-def test_damaged_results_are_refused_with_the_line_named(content, sentence, tmp_path):
-    (tmp_path / "results.jsonl").write_text(content)
-    with pytest.raises(ml.UserError, match=sentence):
-        read_results(tmp_path / "results.jsonl")
-
-
-@pytest.mark.parametrize(
-    "settings, sentence",
-    [
-        ({"methods": ("rin",)}, "did you mean 'rim'"),
-        ({"methods": ()}, "at least one"),
-        ({"methods": "rim"}, "must be a list"),
-        ({"seeds": (0, -1)}, r"seeds is \(0, -1\); it must be .* at least 0"),
-        ({"seeds": (0, 0)}, "twice"),
-        ({"episodes": 0}, "episodes is 0"),
-        ({"evaluate_every": -1}, "evaluate_every is -1"),
-        ({"base": {"evaluate_every": 9}}, "name it in evaluate_every"),
-        ({"baseline": "lstn"}, "did you mean 'lstm'"),
-        ({"base": {"method": "rim"}}, "name it in methods"),
-        ({"vary": ("agent.hiden_size=8",)}, "did you mean 'hidden_size'"),
-        ({"vary": ("agnet.active=2",)}, "did you mean 'agent'"),
-        ({"vary": ("frames.x=2",)}, "frames is {'x': 2}"),
-        ({"vary": ("agent.active",)}, "NAME=VALUE"),
-        ({"vary": ("seed=1,2",)}, "name several in seeds"),
-        ({"vary": ("agent.active=two",)}, "active is 'two'; it must be a whole number"),
-        ({"vary": ("agent.active=9",)}, "choose k between 1 and 6"),
-        ({"vary": ("agent.active=2,2",)}, "twice"),
-    ],
-)
-def test_a_sweep_that_cannot_be_run_is_refused_before_anything_runs(settings, sentence):
-    with pytest.raises(ml.UserError, match=sentence):
-        from_dict(SweepConfig, settings)
-
-
-def test_unknown_levels_and_workers_beside_a_scheduler_are_refused(tmp_path):
-    with pytest.raises(ml.UserError, match="BabyAI-GoToLocal-v0"):
-        sweep(SweepConfig(levels=("BabyAI-GoToLocl-v0",)), tmp_path / "none", progress=False)
-    with pytest.raises(ml.UserError, match="workers is 2"):
-        sweep(CONFIG, tmp_path / "none", workers=2, scheduler="tcp://127.0.0.1:1", progress=False)
-    assert not (tmp_path / "none").exists()
-
-
-def _silence(connection):
-    connection.recv(10_000)  # and not a word
-
-
-def _web(connection):
-    connection.recv(10_000)
-    connection.sendall(b"HTTP/1.0 400 Bad Request\r\nContent-Length: 4\r\n\r\nbad\n")
-
-
-def _hang_up(connection):
-    connection.close()
-
-
-@pytest.fixture
-def listening():
-    """(what a server does with each connection) -> its address; connections stay open to the end of the test."""
-    opened = []
-
-    def serve(answer):
-        opened.append(server := socket.create_server(("127.0.0.1", 0)))
-
-        def accept():
-            with contextlib.suppress(OSError):
-                while True:
-                    opened.append(connection := server.accept()[0])
-                    threading.Thread(target=answer, args=(connection,), daemon=True).start()
-
-        threading.Thread(target=accept, daemon=True).start()
-        return f"tcp://127.0.0.1:{server.getsockname()[1]}"
-
-    yield serve
-    for one in opened:
-        one.close()
-
-
-@pytest.mark.parametrize("who", [_silence, _web, _hang_up, None, "", "tcp://", "somewhere", "http://127.0.0.1:80"])
-def test_what_is_no_scheduler_is_said_to_be_none_in_time(tmp_path, monkeypatch, listening, who):
-    """Whatever listens there, or nothing: one sentence, and no run is started here instead."""
-    pytest.importorskip("distributed", reason="dask[distributed] is not installed")
-    monkeypatch.setattr(many, "PATIENCE", 1.0)
-    address = listening(who) if callable(who) else "tcp://127.0.0.1:1" if who is None else who
-    began = time.monotonic()
-    with pytest.raises(
-        ml.UserError, match=f"^no Dask scheduler answers at '{address}' within 1 s .*; start one"
-    ) as told:
-        sweep(CONFIG, tmp_path / "none", scheduler=address, progress=False)
-    assert time.monotonic() - began < 6 and "\n" not in str(told.value)
-    assert not (tmp_path / "none" / "runs").exists()
-
-
-def test_variations_are_combined_and_named():
-    vary = ("agent.active=2,4", "timescales.slow_every=1,8", "agent.kernel=plain")
-    runs = SweepConfig(methods=("meta-rim",), seeds=(3,), vary=vary).runs()
-    assert [(r.config.agent.active, r.config.scales.slow_every) for r in runs] == [(2, 1), (2, 8), (4, 1), (4, 8)]
-    assert all(r.config.scales.slow == ("attention",) and r.config.agent.kernel == "plain" for r in runs)
-    assert runs[0].name == ("meta-rim-BabyAI-GoToLocal-v0-agent.active=2-timescales.slow_every=1-agent.kernel=plain-s3")
-    assert runs[1].varied == {"agent.active": 2, "timescales.slow_every": 8, "agent.kernel": "plain"}
-
-
-def test_all_methods_get_their_first_seed_before_any_gets_its_second():
-    assert [run.config.seed for run in CONFIG.runs()] == [0, 0, 1, 1]
 
 
 def test_the_folder_of_another_sweep_is_refused(copied):
