@@ -79,6 +79,15 @@ def stopped_run(half_a_run, tmp_path):
     return shutil.copytree(half_a_run, tmp_path / "run")
 
 
+@pytest.fixture(scope="module")
+def nursery():
+    """Where answers are run that are graded."""
+    from metarim_lite.grading.sandbox import Nursery
+
+    with Nursery() as made:
+        yield made
+
+
 @pytest.fixture(autouse=True)
 def dice_are_left_as_found():
     """No test may lean on, or disturb, torch's global generator."""

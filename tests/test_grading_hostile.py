@@ -1,4 +1,4 @@
-"""The class of hostile.py, graded once: no point that was not earned, no reason missing, nothing left behind."""
+"""The class of broken.py and hostile.py, graded once: no point unearned, no reason missing, nothing left behind."""
 
 import csv
 import os
@@ -8,13 +8,16 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hostile import ALL, LESSON, RIGHT, answer, check, notebook, saved
+from broken import BROKEN
+from handed_in import LESSON, RIGHT, answer, check, notebook, saved
+from hostile import HOSTILE
 
 from metarim_lite.grading.classroom import grade
 from metarim_lite.grading.sandbox import Limits
 from metarim_lite.grading.submissions import slug
 
 HONEST = ("honest first", "zz honest last")
+ALL = BROKEN + HOSTILE
 IDS = [trouble.name for trouble in ALL]
 
 
