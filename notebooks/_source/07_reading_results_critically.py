@@ -484,8 +484,8 @@ for setting in ["rim"] + [f"rim, {x}" for x in ("k = 1", "k = 2", "k = 6", "2 of
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # **One active module is too few**: that is the one clear line. Between two, four and six these runs tell no difference,
-# and with k = 6 *nobody competes*: all modules write at every step. Whatever competition is good for, these tasks do not
-# ask for it. The number of modules looks like more than that of active ones: the more and the smaller, the better, where
+# and with k = 6 *nobody competes*: all modules write at every step. Whatever competition is good for, it is not seen
+# here (nor ruled out: look how wide the line is). The number of modules looks like more than that of active ones: the more and the smaller, the better, where
 # the claim said that it makes no difference. Before you believe it, name what else differs.
 #
 # <details><summary>answer</summary>As wide in all, twelve modules have fewer parameters than three (106,000 and 142,000),
