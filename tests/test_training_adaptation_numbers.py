@@ -6,24 +6,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from per_task import LEVEL, PER_TASK, TINY
 
 import metarim_lite as ml
 from metarim_lite.envs import Observation
 from metarim_lite.models import ControllerState
-from metarim_lite.training import PPOConfig, TimeScales, Trainer, ppo_loss
+from metarim_lite.training import PPOConfig, Trainer, ppo_loss
 from metarim_lite.training.adaptation import TaskAgents, adapt
 from metarim_lite.training.ppo import cut_into_spans
 from metarim_lite.training.rollouts import Rollout
 
-LEVEL = "BabyAI-GoToObjS6-v1"
-TINY = ml.AgentConfig(
-    num_modules=3, active=2, hidden_size=4, lstm_size=6, input_size=8, channels=2, mission_size=4, head_size=4,
-    key_size=3, value_size=4, comm_heads=1, comm_key_size=3, comm_value_size=3,
-)  # fmt: skip
-SCALES = TimeScales(
-    fast=("encoder", "modules", "heads"), slow=("attention",), fast_span=5, slow_span=8, fast_lr=0.1, slow_lr=3e-4,
-    adaptation="per-task", tasks=3, inner_steps=2,
-)  # fmt: skip
+SCALES = replace(PER_TASK, fast_lr=0.1, slow_lr=3e-4)
 
 
 def make_trainer(bank, ppo=None, **scales):

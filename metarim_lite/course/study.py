@@ -32,7 +32,7 @@ def pairs_table(condition: str, pairs: Sequence[tuple[str, str]], device: str = 
 
     lines = ["| A − B | seeds | go together | runs apart | runs in pairs |", "|---|---|---|---|---|"]
     for ours, theirs in pairs:
-        a, b = ({r["seed"]: r["area"] for r in _rows(condition, name, device)} for name in (ours, theirs))
+        a, b = ({r["seed"]: r["area"] for r in runs_of(condition, name, device)} for name in (ours, theirs))
         seeds = sorted(a.keys() & b.keys())
         cells = [f"{ours} − {theirs}", str(len(seeds)), *["–"] * 3]
         if len(seeds) > 2:
@@ -43,7 +43,7 @@ def pairs_table(condition: str, pairs: Sequence[tuple[str, str]], device: str = 
     return Markdown("\n".join(lines))
 
 
-def _rows(condition: str, setting: str, device: str) -> list[dict[str, Any]]:
+def runs_of(condition: str, setting: str, device: str = "cpu") -> list[dict[str, Any]]:
     """The shipped runs of a setting."""
     place = {"condition": condition, "setting": setting, "device": device}
     return [row for row in shipped_rows() if place.items() <= row.items()]
@@ -58,7 +58,7 @@ def halves_table(settings: Sequence[str], device: str = "cpu") -> Any:
 
     lines = ["| setting | seeds | learnt | left | forgotten | all tasks in the end |", "|---|---|---|---|---|---|"]
     for setting in settings:
-        found = [row["success"] for row in _rows("sequence", setting, device)]
+        found = [row["success"] for row in runs_of("sequence", setting, device)]
         cells = [setting, str(len(found)), *["–"] * 4]
         if found:
             R = np.array(found)  # [runs, stages, tasks]
@@ -75,7 +75,7 @@ def study_curves(condition: str, settings: Sequence[str], device: str = "cpu") -
     """
     from IPython.display import SVG, Markdown, display
 
-    found = curves_by_setting(row for setting in settings for row in _rows(condition, setting, device))
+    found = curves_by_setting(row for setting in settings for row in runs_of(condition, setting, device))
     if found:
         svg, words = curves_in_panels({name: found[name] for name in settings if name in found})
         display(SVG(svg))
