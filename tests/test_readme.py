@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from metarim_lite.cli import COMMANDS, _read
+from metarim_lite.course import readme
+from metarim_lite.experiments.meta_shipped import shipped_rows
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -120,3 +122,12 @@ def test_no_host_of_packages_is_named_but_pytorch_s_for_cpus():
             assert url == "https://download.pytorch.org/whl/cpu" or path == Path(__file__), (path, url)
         hosts = re.findall(r"https?://[\w.-]*(?:pypi|mirror|conda|anaconda|artifactory|nexus)[\w.-]*", text)
         assert not hosts or path == Path(__file__), (path, hosts)
+
+
+def test_claims_that_wait_for_runs_are_named(monkeypatch):
+    assert "Too few runs" not in readme.results(ROOT)
+    rows = [row for row in shipped_rows() if not row["setting"].startswith("rim,")]
+    monkeypatch.setattr(readme, "shipped_rows", lambda: rows)
+    assert "over seeds. Too few runs for a verdict: claim 11.\n" in readme.results(ROOT)
+    rows = [row for row in rows if not row["setting"].startswith("meta-rim,")]
+    assert "Too few runs for a verdict: claim 11, claim 12.\n" in readme.results(ROOT)

@@ -473,10 +473,11 @@ study_table({7}, {"mix", "local"})
 study_table({11}, {"mix"})
 
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
+print("seeds that learned the hardest task:")  # put next to
 for setting in ["rim"] + [f"rim, {x}" for x in ("k = 1", "k = 2", "k = 6", "2 of 3", "8 of 12")]:
     ends = [row["by_level"]["BabyAI-PutNextLocalS5N3-v0"] for row in runs_of("mix", setting)]
     learned = sum(success > 0.5 for success in ends)
-    print(f"{setting:13} the hardest task, put next to: learned by {learned} of {len(ends)} seeds")
+    print(f"{setting:13} {learned} of {len(ends)}")
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # **One active module is too few.** Between two, four and six these runs tell no difference, and with k = 6 *nobody
