@@ -63,6 +63,25 @@ def test_right_answers_written_another_way_pass(name, answer):
         assert judge(EXERCISES[name], answer, seed).says == "passed"
 
 
+def test_a_gradient_of_zeros_and_none_at_all_are_the_same():
+    """Two worlds, and both begin at once: h0 reaches nothing, and who goes world by world never touches it."""
+    exercise = EXERCISES["masked_unroll"]
+    seed = next(s for s in range(99) if exercise.draw(torch.Generator().manual_seed(s))[0].inputs["resets"][0].all())
+    for answer in [exercise.reference, *RIGHT["masked_unroll"]]:
+        assert judge(exercise, answer, seed).says == "passed"
+
+
+@pytest.mark.parametrize("name", [n for n, e in COMPARED.items() if "W_q" in e.inputs])
+def test_no_competition_among_drawn_modules_is_decided_by_rounding(name):
+    """Where a softmax has rounded to 0 or 1, weights tie that scores tell apart: both ways to rank are right."""
+    for seed in range(100):
+        for case in EXERCISES[name].draw(torch.Generator().manual_seed(seed)):
+            if not case.extreme:
+                given = [case.inputs[key] for key in ("h", "x", "W_q", "W_e", "W_v")]
+                on_null = EXERCISES["input_attention"](*given)[0][..., 0].sort(1).values
+                assert (on_null.diff(dim=1) > 0).all()
+
+
 def test_there_are_at_least_thirty_exercises_and_120_wrong_answers():
     assert len(EXERCISES) >= 30 and len(WRONG) >= 120
 

@@ -100,7 +100,8 @@ class Exercise:
         number: such as "3.1".
         lesson: the notebook it belongs to, without its suffix.
         outputs, inputs: from the reference's signature.
-        draws: how arguments are drawn that are neither normal numbers nor rare flags.
+        draws: how arguments are drawn that are neither normal numbers (weights, of a name in capitals: small ones) nor
+            rare flags.
         prepare: (inputs, dice) -> inputs, where arguments depend on each other.
         sizes: one entry for each case: sizes of letters that are not drawn.
         extreme: argument -> factor, for one more case, in which a naive formula overflows.
@@ -187,6 +188,10 @@ class Exercise:
         else:
             shape = [size_of(word, letters) for word in hint.dim_str.split()]
             value = dice.flags(0.3, *shape) if kind_of(hint) == "flag" else dice.normal(*shape)
+            if name[0].isupper() and len(shape) > 1 and kind_of(hint) == "number":
+                # Weights as small as a network starts with: with larger ones softmax and sigmoid round to 0 and 1,
+                # gradients explode, and two right answers differ by their rounding.
+                value = value / shape[-2] ** 0.5
         if isinstance(value, Tensor) and getattr(hint, "array_type", Tensor) is np.ndarray:
             return value.double().numpy() if value.is_floating_point() else value.numpy()
         return value
@@ -251,8 +256,9 @@ class Exercise:
             raise CheckFailed(answered.cut)
         wanted = probe(self.reference, case, self.outputs).gradients
         for name, want in wanted.items():
-            got = answered.gradients.get(name)
-            if want is not None and (got is None or not self._close(got, want)):
+            got, none = answered.gradients.get(name), torch.zeros_like(case.inputs[name])
+            # who never touches an argument has no gradient, who multiplies it by 0 has one of zeros: the same
+            if not self._close(none if got is None else got, none if want is None else want):
                 raise CheckFailed(
                     f"the values are right, but the gradient does not reach `{name}` as it should; "
                     f"is one of the tensors on the way detached?"

@@ -39,11 +39,6 @@ def describe_attention(index, inputs, results):
         dict(B=2, N=4, H=6, D=7, d_k=5, d_v=5),
         dict(B=1, N=3, H=5, D=4, d_k=2, d_v=6),
     ),
-    draws={
-        "x": lambda dice, s: 0.5 * dice.normal(s["B"], s["D"]),
-        "W_q": lambda dice, s: 0.5 * dice.normal(s["N"], s["H"], s["d_k"]),
-        "W_e": lambda dice, s: 0.5 * dice.normal(s["D"], s["d_k"]),
-    },
     extreme={"h": 1e4}, gradient=True, describe=describe_attention,
     formula=r"""N modules attend to two elements: null, a row of zeros, and the input.
 

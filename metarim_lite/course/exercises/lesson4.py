@@ -31,7 +31,7 @@ def some_of_N(dice, s):
     "4.1", "One step of a RIM", difficulty=4, importance=5, minutes=30, points=4, returns=("new_h", "new_c"),
     needs="3.1, 3.2, 3.4 and an LSTM's equations (2.1)",
     sizes=({"N": 5}, {"N": 4}, {"N": 6}), gradient=True, builds_on=("input_attention", "active_set", "communicate"),
-    draws={"k": some_of_N, "W_in": lambda dice, s: dice.normal(s["N"], s["d_v"], 4 * s["H"]), "W_h": lambda dice, s: dice.normal(s["N"], s["H"], 4 * s["H"])},
+    draws={"k": some_of_N},
     formula=r"""Four lines. **Read**: 3.1. **Compete**: 3.2. **Update**: each active module feeds what it read to a cell of its own,
 $z_n = \text{read}_n W^{in}_n + h_n W^h_n + b_n$, in four parts i, f, o, g of H numbers:
 
