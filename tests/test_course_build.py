@@ -280,7 +280,7 @@ def test_the_readme_gets_its_parts_between_their_marks_and_keeps_the_rest(house,
     assert "README.md: differs from what a build writes into it" in compare(house)
     (house / "pyproject.toml").write_text('[project]\nversion = "1.2"\nurls.Repository = "https://github.com/a/b"\n')
     text = written(house)
-    assert text.startswith("Mine.\n") and "old" not in text and all(f"{part}!" in text for part in PARTS)
+    assert text.startswith("Mine.\n") and "\nold\n" not in text and all(f"{part}!" in text for part in PARTS)
     assert "| [08 · Other](notebooks/08_other.ipynb) | What is asked? |  |" in text
     assert "| [A lesson](notebooks/09_tiny.ipynb) |  | [exercises](exercises/09_tiny.ipynb) |" in text
     assert "github/a/b/blob/main/notebooks/08_other.ipynb" in text

@@ -118,10 +118,8 @@ def _study() -> str:
     where = " ".join(f"*{name}*: {CONDITIONS[name].about}" for name in places)
     runs = f"{len(rows)} runs so far; 95 % intervals over seeds.{left}"
     beside = "What is to be said against these verdicts stands on the page of `metarim report study`: three verdicts "
-    beside += (
-        "were made again with other seeds; one was given again (claim 10), one taken back (claim 8), one could not "
-    )
-    beside += "be told from the new seeds alone (claim 3)."
+    beside += "were made again with other seeds; one was given again (claim 10), one taken back (claim 8), one the new "
+    beside += "seeds alone left open (claim 3)."
     return "\n".join([*lines, "", runs, "", f"Where: {where} The numbers: {numbers}.", "", beside])
 
 

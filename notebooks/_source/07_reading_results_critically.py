@@ -671,7 +671,7 @@ study_table({10}, {"modules"})
 # |---|---|---|
 # | chosen and reported on the same seeds? | rates chosen on seeds in no table | the miniature of lesson 06 was itself chosen because it shows something |
 # | which comparison, by which rule? | thirteen claims, written before the runs | we wrote them knowing a pilot with one seed; the rule of claim 8 [lets through](05_catastrophic_forgetting.ipynb) an agent that learnt less |
-# | how many runs? | five to eleven of each setting, eight are planned for the first claims | intervals of five are too narrow, as you saw; of three verdicts made again with other seeds, one was given again, one was taken [back](05_catastrophic_forgetting.ipynb), one could not be told |
+# | how many runs? | five to eleven of each setting, eight are planned for the first claims | intervals of five are too narrow, as you saw; of three verdicts made again with other seeds, one was given again, one was taken [back](05_catastrophic_forgetting.ipynb), one the new seeds alone left open |
 # | same cost for all? | same frames; updates and parameters are stated, controls match them | one budget, small networks |
 # | failures reported? | diverged runs count as 0; all 96 settings of the search are shipped | what we never tried is not there |
 # | can you do it again? | a command beside every number | a run on another device ends elsewhere |
