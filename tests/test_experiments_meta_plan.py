@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import shlex
 import subprocess
 import sys
 
@@ -209,6 +210,40 @@ def test_runs_of_the_k_that_was_chosen_count_for_it():
     found = meta_shipped.judged(full(rows("rim, k = 2", HIGH) + rows("lstm", LOW)), {"cuda": OF_K})
     line = next(x for x in found if x["comparison"] == "rim, k tuned − lstm" and x["condition"] == "mix")
     assert line["verdict"] == "undecided: too few runs", "k was chosen on another device"
+
+
+def asked_by(command):
+    """The runs, with their device, that commands with && between them ask for."""
+    found = set()
+    for words in map(shlex.split, command.split(" && ")):
+        assert words[:3] == ["metarim", "study", "meta"]
+        given, name = {}, ""
+        for word in words[3:]:
+            name = word if word.startswith("--") else name
+            given.setdefault(name, []).extend([] if word == name else [word])
+        seeds = [int(seed) for seed in given["--seeds"]]
+        asked = plan(given["--conditions"], given["--methods"], seeds, OF_K)
+        found |= {(*one, *given.get("--device", [None])) for one in asked}
+    return found
+
+
+def test_the_command_beside_a_number_makes_the_runs_it_stands_on_and_no_other():
+    """Settings of a comparison need not have the same seeds, and runs of two devices are not mixed."""
+    some = [row for row in rows("rim", LOW) if row["seed"] in SEEDS[:3]]
+    many = rows("meta-rim", HIGH) + [row | {"seed": row["seed"] + 50} for row in rows("meta-rim", HIGH)]
+    shipped = meta_shipped.shipped_rows()
+    for found in (full(some + many), shipped):
+        for line in meta_shipped.judged(found, {"cpu": OF_K, "cuda": OF_K}):
+            if line["effect"] is None:
+                continue
+            where, names = training_condition(line["condition"]), {*line["runs"]} - {"rim, k tuned"}
+            used = {
+                (where, row["setting"], row["seed"], row["device"])
+                for row in found
+                if (row["condition"], row["device"]) == (where, line["device"]) and row["setting"] in names
+            }
+            asked = {run for run in asked_by(line["command"]) if run[1] in names}
+            assert used and asked == used, line["command"]
 
 
 def test_the_shipped_table_prints_at_least_thirteen_claims():

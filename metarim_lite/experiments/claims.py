@@ -225,7 +225,7 @@ def judge(rows: Sequence[Line]) -> list[Line]:
     verdict                 of this comparison, with the reason where there are too few runs
     claim_verdict           of the claim in this condition, on this device
     rule                    in words
-    command                 that makes the runs
+    command                 that makes the runs, or several with && between them, where not all have the same seeds
 
     Args:
         rows: lines of results: condition, setting, seed, device, planned and what was measured. Those of tuning seeds
@@ -264,7 +264,10 @@ def _plain(line: Line) -> str:
 def _line(claim: Claim, comparison: Comparison, rows: Sequence[Line], device: str | None) -> Line:
     groups = {name: _numbers(comparison, name, rows) for name in comparison.settings}
     counts = {name: len(group) for name, group in groups.items()}
-    seeds = sorted({row["seed"] for row in rows if row["setting"] in groups}) or list(_seeds(claim, comparison))
+    asked: dict[tuple[int, ...], list[str]] = {}  # seeds -> settings that have these; the planned ones where none ran
+    for name in groups:
+        seeds = tuple(sorted({row["seed"] for row in rows if row["setting"] == name})) or _seeds(claim, comparison)
+        asked.setdefault(seeds, []).append(name)
     line = {"claim": claim.number, "name": claim.name, "sentence": claim.sentence}
     line |= {"condition": comparison.condition, "measure": comparison.measure, "comparison": comparison.in_words}
     line |= {"effect": None, "low": None, "high": None, **_judged(comparison, groups)}
@@ -273,7 +276,7 @@ def _line(claim: Claim, comparison: Comparison, rows: Sequence[Line], device: st
     return line | {
         "device": device,
         "rule": comparison.rule_in_words,
-        "command": command(comparison.condition, comparison.settings, seeds),
+        "command": " && ".join(command(comparison.condition, names, seeds, device) for seeds, names in asked.items()),
     }
 
 
@@ -346,10 +349,11 @@ def seeds_of(condition: str, name: str) -> tuple[int, ...]:
     return max(asked, key=len, default=())
 
 
-def command(condition: str, settings: Sequence[str], seeds: Sequence[int]) -> str:
-    """The command that makes these runs."""
-    names = " ".join(f"'{name}'" if " " in name else name for name in settings)
-    return f"metarim study meta --conditions {condition} --methods {names} --seeds {' '.join(map(str, seeds))}"
+def command(condition: str, settings: Sequence[str], seeds: Sequence[int], device: str | None) -> str:
+    """The command that makes these runs, on any device where none has made them yet."""
+    names, numbers = " ".join(f"'{name}'" if " " in name else name for name in settings), " ".join(map(str, seeds))
+    on = f" --device {device}" if device else ""
+    return f"metarim study meta --conditions {condition} --methods {names} --seeds {numbers}{on}"
 
 
 def rules_digest() -> str:
