@@ -59,7 +59,6 @@ worst quarter), the bar its 95 % interval by a bootstrap over runs. Right of the
 The shaded band, ±{BOUND}, holds the differences that are too small to matter. What is compared is one number of each
 run:</p><ul>{"".join(f"<li><b>{escape(name)}</b>: {escape(of.about)}</li>" for name, of in MEASURES.items())}</ul>
 """
-DEVICES = {"cpu": "on a CPU", "cuda": "on a GPU"}
 LIMITATIONS = (
     "Small worlds and a few million frames. The papers train longer, in larger levels. What is not seen here may be "
     "there.",
@@ -231,7 +230,8 @@ def _of_these_runs(rows: Sequence[Line]) -> list[str]:
         )
     sizes = (f"{count_parameters(Agent(AgentConfig(controller=name))):,} ({name})" for name in ("rim", "lstm"))
     words.append(f"Agents are small; unless a setting says otherwise, they have {' or '.join(sizes)} parameters.")
-    devices = ", ".join(f"{WORLDS[d]:,} worlds {on}" for d, on in DEVICES.items() if d in {r["device"] for r in rows})
+    used = dict.fromkeys(row["device"] for row in rows)
+    devices = ", ".join(f"{WORLDS[d]:,} worlds on a {'GPU' if d == 'cuda' else d.upper()}" for d in used)
     return words + ([f"Runs had {devices}."] if devices else [])
 
 
