@@ -48,13 +48,14 @@ def made(controller, T, resets):
     ("controller", "width", "before"),  # numbers a step and sequence: of outputs; made from inputs before the loop
     [
         (RIM(D, H, N, 2), N * H, 32 + N * 4 * H),
+        (RIM(D, H, N, 2, value_size=B), N * H, 32 + B),
         (RIM(D, H, N, 2, output_gate="bounded"), N * H, 32 + N * 4 * H),
         (RIM(D, H, N, 2, kernel="plain"), N * H, 2 * (D + 32 + 64) + 2 * D),
         (LSTM(D, H), H, 4 * H),
         (LSTM(D, H, cell_clip=1.0), H, 4 * H),
         (LSTM(D, H, kernel="plain"), H, 4 * H),
     ],
-    ids=["fused", "bounded", "plain", "lstm", "bounded lstm", "plain lstm"],
+    ids=["fused", "read at each step", "bounded", "plain", "lstm", "bounded lstm", "plain lstm"],
 )
 def test_without_gradient_a_longer_span_keeps_only_inputs_and_outputs(controller, width, before, resets):
     """Each step more costs the input, what is made from it beforehand, and the output, twice: in pieces and whole."""
@@ -86,17 +87,18 @@ def test_a_test_of_more_sequences_needs_hardly_more_memory(controller):
     assert many - few <= 120 * (512 - 128) * 4 * (12 * 12)
 
 
-def test_a_long_span_in_pieces_is_the_same_span(monkeypatch):
+def test_a_long_span_is_the_same_span(monkeypatch):
+    """What else would be made beforehand, of all its inputs at once, is made at each step."""
     rim, x, resets = RIM(D, H, N, 2).double(), torch.randn(23, B, D).double(), torch.rand(23, B) < 0.2
     whole, end, seen = rim(x, None, resets)
-    monkeypatch.setattr("metarim_lite.models.fused.AT_ONCE", 5 * B * N * 4 * H)
+    monkeypatch.setattr("metarim_lite.models.fused.AT_ONCE", 23 * B * N * 4 * H - 1)
     with torch.no_grad():
-        pieces, pieces_end, pieces_seen = rim(x, None, resets)
+        again, again_end, again_seen = rim(x, None, resets)
         unrecorded, _, nothing = rim(x, None, None, record=False)
-    assert nothing is None and unrecorded.shape == pieces.shape
-    for a, b in zip((whole, *end, *seen[1:]), (pieces, *pieces_end, *pieces_seen[1:]), strict=True):
+    assert nothing is None and unrecorded.shape == again.shape
+    for a, b in zip((whole, *end, *seen[1:]), (again, *again_end, *again_seen[1:]), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
-    assert torch.equal(seen.active, pieces_seen.active)
+    assert torch.equal(seen.active, again_seen.active)
 
 
 def test_a_long_silence_needs_little_memory_recorded_or_not():

@@ -20,7 +20,10 @@ def both_kernels(kernel, **switches):
 
 
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler here")
-@pytest.mark.parametrize("switches", [{}, {"output_gate": "gated"}, {"output_gate": "bounded"}, {"cell_clip": 0.2}])
+@pytest.mark.parametrize(
+    "switches",
+    [{}, {"output_gate": "gated", "value_size": 2}, {"output_gate": "bounded"}, {"cell_clip": 0.2, "value_size": 2}],
+)
 def test_compiled_steps_equal_eager_steps(switches):
     (compiled, active), (eager, wanted) = both_kernels("compiled", **switches), both_kernels("fused", **switches)
     for step in (fused.STEP, fused.STEP_BACKWARD):

@@ -49,6 +49,10 @@ def compare(rim, T, B, E, with_resets):
         assert isinstance(error, int) or not error.numel() or error.abs().max() < 1e-10, f"gradient of {name}"
 
 
+# More than there are sequences, or fewer: they are multiplied by the input weights beforehand, or at each step.
+VALUES = pytest.mark.parametrize("value_size", [64, 2], ids=["beforehand", "at each step"])
+
+
 @pytest.fixture(autouse=True)
 def double_precision():
     torch.set_default_dtype(torch.float64)
@@ -87,19 +91,28 @@ def test_every_variant_equals_the_equations(data, form, seed, E, with_resets):
 
 
 @pytest.mark.parametrize("kernel", ["plain", "fused"])
-def test_a_longer_span_of_the_usual_sizes_equals_the_equations(kernel):
-    compare(RIM(9, 8, 6, 4, kernel=kernel), T=12, B=3, E=1, with_resets=True)
+@VALUES
+def test_a_longer_span_of_the_usual_sizes_equals_the_equations(value_size, kernel):
+    compare(RIM(9, 8, 6, 4, kernel=kernel, value_size=value_size), T=12, B=3, E=1, with_resets=True)
 
 
 @pytest.mark.parametrize("gathered", [5, 12, 100])
 @pytest.mark.parametrize("output_gate", ["none", "gated", "bounded"])
-def test_gradients_of_weights_gathered_over_steps_are_those_of_the_steps(gathered, output_gate, monkeypatch):
+@VALUES
+def test_gradients_of_weights_gathered_over_steps_are_those_of_the_steps(
+    value_size, gathered, output_gate, monkeypatch
+):
     monkeypatch.setitem(fused.GATHERED, "cpu", gathered)
-    compare(RIM(9, 8, 6, 4, output_gate=output_gate), T=12, B=3, E=1, with_resets=True)
+    compare(RIM(9, 8, 6, 4, output_gate=output_gate, value_size=value_size), T=12, B=3, E=1, with_resets=True)
 
 
-def test_the_derivative_by_hand_can_be_differentiated_again():
-    rim, x, resets = RIM(3, 4, 4, 2), torch.randn(5, 2, 3, requires_grad=True), torch.rand(5, 2) < 0.3
+@VALUES
+def test_the_derivative_by_hand_can_be_differentiated_again(value_size):
+    rim, x, resets = (
+        RIM(3, 4, 4, 2, value_size=value_size),
+        torch.randn(5, 2, 3, requires_grad=True),
+        torch.rand(5, 2) < 0.3,
+    )
     leaves = [x, *rim.parameters()]
     seconds = []
     for kernel in ("plain", "fused"):
@@ -110,8 +123,9 @@ def test_the_derivative_by_hand_can_be_differentiated_again():
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
-def test_task_batched_parameters_work_under_torch_func():
-    rim, x = RIM(3, 4, 4, 2), torch.randn(2, 5, 2, 3)
+@VALUES
+def test_task_batched_parameters_work_under_torch_func(value_size):
+    rim, x = RIM(3, 4, 4, 2, value_size=value_size), torch.randn(2, 5, 2, 3)
     parameters = {name: torch.stack((p.detach(), 1.1 * p.detach())) for name, p in rim.named_parameters()}
 
     def loss(p, x):

@@ -134,11 +134,8 @@ class Agent(nn.Module):
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Every parameter in exactly one of the groups encoder, modules (θ_M), attention (θ_A), heads."""
-        return {
-            "encoder": list(self.encoder.parameters()),
-            **self.controller.parameter_groups(),
-            "heads": [*self.actor.parameters(), *self.critic.parameters()],
-        }
+        encoder, heads = list(self.encoder.parameters()), [*self.actor.parameters(), *self.critic.parameters()]
+        return {"encoder": encoder, **self.controller.parameter_groups(), "heads": heads}
 
 
 def act(
@@ -173,8 +170,7 @@ class UniformAgent(nn.Module):
     """Chooses every action with the same probability: the floor that any agent has to beat."""
 
     def forward(self, observation: Any, state: None = None, resets: Tensor | None = None, **_: Any):
-        lead = observation.direction.shape
-        zeros = torch.zeros(*lead, NUM_ACTIONS, device=observation.direction.device)
+        zeros = torch.zeros(*observation.direction.shape, NUM_ACTIONS, device=observation.direction.device)
         return AgentOutput(zeros, zeros[..., 0], None), None
 
     def initial_state(self, B: int) -> None:

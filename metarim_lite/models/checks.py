@@ -67,10 +67,9 @@ def check_span(controller: Any, inputs: Tensor, state: Any, resets: Tensor | Non
     fits = is_span and 0 not in inputs.shape and inputs.device == like.device
     if not fits or (inputs.dtype != like.dtype and not mixed_precision(inputs)):
         wanted = " or ".join("[T,B,E,D]" if d == 4 else "[T,B,D]" for d in dims)
-        raise UserError(
-            f"inputs are {described(inputs)}, expected a tensor {wanted} with D={D} and no axis of length 0, "
-            f"like the controller's parameters {like.dtype} on {like.device}: time comes first, batch second"
-        )
+        wanted = f"expected a tensor {wanted} with D={D} and no axis of length 0, like the controller's parameters"
+        told = f"inputs are {described(inputs)}, {wanted} {like.dtype} on {like.device}"
+        raise UserError(f"{told}: time comes first, batch second")
     (T, B), device = inputs.shape[:2], inputs.device
     if resets is not None and not is_tensor_of(resets, (T, B), (torch.bool,), device):
         wanted = f"torch.bool [{T}, {B}] on {device}: one flag per step and sequence"
@@ -79,10 +78,8 @@ def check_span(controller: Any, inputs: Tensor, state: Any, resets: Tensor | Non
     wanted = [[B, *size] for size in controller.state_sizes]
     fit = [is_tensor_of(x, shape, (inputs.dtype, like.dtype), device) for x, shape in zip(parts, wanted, strict=False)]
     if state is not None and not (len(parts) == 2 and all(fit)):
-        raise UserError(
-            f"the state is {', '.join(map(described, parts))}; expected h and c of {like.dtype} {wanted} on {device}: "
-            "hand on the state of a span of as many sequences, or None for the cleared one"
-        )
+        told = f"the state is {', '.join(map(described, parts))}; expected h and c of {like.dtype} {wanted} on {device}"
+        raise UserError(f"{told}: hand on the state of a span of as many sequences, or None for the cleared one")
 
 
 def is_tensor_of(x: Any, shape: Sequence[int], dtypes: tuple[torch.dtype, ...], device: torch.device) -> bool:

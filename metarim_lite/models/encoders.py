@@ -35,8 +35,7 @@ class MissionEncoder(nn.Module):
 
     def __init__(self, vocabulary_size: int, max_length: int, size: int) -> None:
         super().__init__()
-        self.vocabulary_size = vocabulary_size
-        self.max_length = max_length
+        self.vocabulary_size, self.max_length = vocabulary_size, max_length
         self.bag = nn.Embedding(max_length * vocabulary_size, size)
         nn.init.normal_(self.bag.weight, std=0.3)
 

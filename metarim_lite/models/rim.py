@@ -233,10 +233,8 @@ class RIM(Controller):
         """
         if whole_number("width", width, at_least=1) % whole_number("num_modules", num_modules, at_least=1):
             raise UserError(f"width={width} cannot be shared equally by num_modules={num_modules}: use a multiple")
-        value_size = 4 * (width // num_modules)
-        comm = {"comm_heads": 4, "comm_key_size": 32, "comm_value_size": 32}
-        sizes = {"key_size": 64, "value_size": value_size} | comm | switches
-        return cls(input_size, width // num_modules, num_modules, active, **sizes)
+        H, comm = width // num_modules, {"comm_heads": 4, "comm_key_size": 32, "comm_value_size": 32}
+        return cls(input_size, H, num_modules, active, **({"key_size": 64, "value_size": 4 * H} | comm | switches))
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:

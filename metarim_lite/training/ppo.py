@@ -140,11 +140,8 @@ def cut_into_spans(
     def side_by_side(*before: Tensor) -> Tensor:  # S × (B, …) -> (tasks, S, b, …) -> (tasks·S·b, …)
         return torch.stack(before).unflatten(1, (tasks, -1)).transpose(0, 1).flatten(0, 2)
 
-    return Spans(
-        Observation(*map(cut, r.observation)),
-        *map(cut, (r.resets, r.actions, r.log_probs, advantages, raw + r.values)),
-        ControllerState(*map(side_by_side, *r.states)),
-    )
+    steps = map(cut, (r.resets, r.actions, r.log_probs, advantages, raw + r.values))
+    return Spans(Observation(*map(cut, r.observation)), *steps, ControllerState(*map(side_by_side, *r.states)))
 
 
 def minibatch_rows(M: int, config: PPOConfig, generator: torch.Generator) -> Iterator[Int[Tensor, "m"]]:

@@ -165,10 +165,8 @@ class Clock:
         spans = self.cut(rollout, config)
         _require_grad(self.others, False)
         try:
-            watched = [
-                self.learn(agent, spans, rows, config, loss, number)
-                for number, rows in enumerate(self.minibatch_rows(spans, config, generator))
-            ]
+            drawn = enumerate(self.minibatch_rows(spans, config, generator))
+            watched = [self.learn(agent, spans, rows, config, loss, number) for number, rows in drawn]
         finally:
             _require_grad(self.others, True)
         return means(watched) | {"history": history(spans.resets)}

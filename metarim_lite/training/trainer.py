@@ -170,15 +170,15 @@ class Trainer(Learner):
         self.adaptation: Adaptation | None = None
         if shown is not None:
             self.player: Player | Reader = Reader(shown, self.agent, B, seed, mine.start)
+        elif per_task:
+            worlds, tasks = task_worlds(bank, scales.tasks, config.num_envs, self.device, seed, scales.visits)
+            slow = self.clocks["slow"]
+            self.adaptation = Adaptation(self.agent, slow, scales, config.ppo, worlds, tasks, config.steps)
         else:
-            if per_task:
-                worlds, tasks = task_worlds(bank, scales.tasks, config.num_envs, self.device, seed, scales.visits)
-                slow = self.clocks["slow"]
-                self.adaptation = Adaptation(self.agent, slow, scales, config.ppo, worlds, tasks, config.steps)
-            else:
-                worlds = GridWorlds(bank, B, self.device, seed, first=mine.start, visits=scales.visits)
-                if config.agent.kernel == "compiled" and self.device.type == "cuda":  # else theirs are fast as they are
-                    worlds.compile()
+            worlds = GridWorlds(bank, B, self.device, seed, first=mine.start, visits=scales.visits)
+            if config.agent.kernel == "compiled" and self.device.type == "cuda":  # else theirs are fast as they are
+                worlds.compile()
+        if shown is None:
             self.player = Player(worlds, self.agent, acting, throw_dice if alone else throw_all_dice)
         self.loss = imitation_loss if config.imitate else ppo_loss
         self.counters = {"tick": 0, "frames": 0, "reports": 0, "seconds": 0.0} | self.spent_after(0)
