@@ -101,6 +101,12 @@ def test_a_long_span_is_the_same_span(monkeypatch):
     assert torch.equal(seen.active, again_seen.active)
 
 
+def test_what_is_made_beforehand_has_a_bound(monkeypatch):
+    monkeypatch.setattr("metarim_lite.models.fused.AT_ONCE", 20 * B * N * 4 * H)
+    rim = RIM(D, H, N, 2)
+    assert made(rim, 21, False) < made(rim, 20, False)
+
+
 def test_a_long_silence_needs_little_memory_recorded_or_not():
     """128 sequences of 200 blanks, as lesson 04 has them, at the paper's sizes: outputs and encoded inputs are 65 MB
     each."""
