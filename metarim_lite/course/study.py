@@ -22,21 +22,26 @@ def study_table(claims: Collection[int], conditions: Collection[str]) -> Any:
     return Markdown("\n".join([*HEADING, *map(row_of_claim, lines)]))
 
 
-def pairs_table(condition: str, pairs: Sequence[tuple[str, str]], device: str = "cpu") -> Any:
+def pairs_table(
+    condition: str, pairs: Sequence[tuple[str, str]], device: str = "cpu", seeds: Collection[int] | None = None
+) -> Any:
     """The area under the curve of two settings, runs apart and runs in pairs of one seed: a Markdown table.
 
     Apart: the difference of two interquartile means, each set of runs resampled by itself, as in the study's rules.
     In pairs: the interquartile mean of the differences within seeds. Only seeds that both settings have count.
+
+    Args:
+        seeds: those to look at; None: all.
     """
     from IPython.display import Markdown
 
     lines = ["| A − B | seeds | go together | runs apart | runs in pairs |", "|---|---|---|---|---|"]
     for ours, theirs in pairs:
         a, b = ({r["seed"]: r["area"] for r in runs_of(condition, name, device)} for name in (ours, theirs))
-        seeds = sorted(a.keys() & b.keys())
-        cells = [f"{ours} − {theirs}", str(len(seeds)), *["–"] * 3]
-        if len(seeds) > 2:
-            x, y = (np.array([areas[seed] for seed in seeds]) for areas in (a, b))
+        both = sorted(s for s in a.keys() & b.keys() if seeds is None or s in seeds)
+        cells = [f"{ours} − {theirs}", str(len(both)), *["–"] * 3]
+        if len(both) > 2:
+            x, y = (np.array([areas[seed] for seed in both]) for areas in (a, b))
             cells[2] = f"{np.corrcoef(x, y)[0, 1]:.2f}"
             cells[3:] = map(str, (estimate([x, y], [1, -1]), estimate([x - y], [1])))
         lines.append("| " + " | ".join(cells) + " |")
