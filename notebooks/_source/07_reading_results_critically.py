@@ -324,10 +324,12 @@ pairs_table("mix", pairs, seeds=range(21, 26))
 # That stood here for a day, with both sentences. Then the seeds 26 to 28 were run. Before you look: will they agree?
 
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
-for ours, theirs in pairs[:2]:
-    a, b = ({row["seed"]: row["area"] for row in runs_of("mix", name)} for name in (ours, theirs))
-    found = ", ".join(f"{a[s] - b[s]:+.2f} (seed {s})" for s in range(21, 29))
-    print(f"{ours} − {theirs}: {found}")
+print("seed   rim − frozen   meta-rim − reversed")
+names = {name for pair in pairs[:2] for name in pair}
+areas = {name: {row["seed"]: row["area"] for row in runs_of("mix", name)} for name in names}
+for seed in range(21, 29):
+    frozen, turned = (areas[ours][seed] - areas[theirs][seed] for ours, theirs in pairs[:2])
+    print(f"{seed:4}   {frozen:+12.2f}   {turned:+19.2f}")
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # **Neither sentence is left.** Frozen attention is ahead with two of the three new seeds, by more than a tenth, and as far
