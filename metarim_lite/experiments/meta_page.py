@@ -66,8 +66,8 @@ LIMITATIONS = (
     "chosen by us. Another choice may give another answer; claim 12 looks at two of them.",
     "A search of rates, where one was made, is small: three or nine tries, on two seeds. A method that needs another "
     "rate than those that were tried is judged too hard.",
-    "Seeds are few. An interval over five to ten runs is itself uncertain, and the bootstrap makes it somewhat too "
-    "narrow.",
+    "Seeds are few. An interval over five to thirteen runs is itself uncertain, and the bootstrap makes it somewhat "
+    "too narrow.",
     "Many comparisons are made, each at 95 %. Of thirty in which nothing differs, one or two will seem to.",
     "Our RIM learns the mix slower than an LSTM, for a reason that was not found (metarim_lite.experiments.search "
     "tells what was tried). A comparison between a RIM and an LSTM says as much about that as about modules.",
