@@ -60,6 +60,8 @@ def test_runs_in_pairs_are_compared_within_seeds_and_apart_between_them(monkeypa
     by_hand = sum(p * q for p, q in zip(x, x[::-1], strict=True)) / sum(p * p for p in x)
     assert [cell.strip() for cell in turned.split("|")][2:4] == ["4", f"{by_hand:.2f}"] and "| 0.000 [" in turned
     assert alone == "| a − d | 1 | – | – | – |"
+    (some,) = study.pairs_table("mix", [("a", "b")], seeds=range(22, 31)).data.splitlines()[2:]
+    assert some.split("|")[2].strip() == "3"
 
 
 def test_what_was_learnt_and_what_is_left_of_a_sequence(monkeypatch):

@@ -319,12 +319,12 @@ pairs_table("mix", pairs, seeds=range(21, 26))
 # That stood here for a day, with both sentences. Then the seeds 26 to 28 were run. Before you look: will they agree?
 
 # %% tags=["nbval-ignore-output"] slideshow={"slide_type": "subslide"}
-print("seed   rim − frozen   meta-rim − reversed")
+print("seed  rim − frozen  meta − reversed")
 names = {name for pair in pairs for name in pair}
 areas = {name: {row["seed"]: row["area"] for row in runs_of("mix", name)} for name in names}
 for seed in range(21, 29):
     frozen, turned = (areas[ours][seed] - areas[theirs][seed] for ours, theirs in pairs)
-    print(f"{seed:4}   {frozen:+12.2f}   {turned:+19.2f}")
+    print(f"{seed:4}  {frozen:+12.2f}  {turned:+15.2f}")
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # **Neither sentence is left.** Frozen attention is ahead with two of the three new seeds, by more than a tenth, and as far
