@@ -60,6 +60,15 @@ def double_precision():
     torch.set_default_dtype(torch.float32)
 
 
+@pytest.fixture(params=[1, fused.MANY], ids=["one after the other", "at once"])
+def sums(request, monkeypatch):
+    """How products of pairs of modules are summed up: as of many sequences, and as of few."""
+    monkeypatch.setattr(fused, "MANY", request.param)
+
+
+BOTH_SUMS = pytest.mark.usefixtures("sums")
+
+
 @settings(max_examples=40)
 @given(
     st.data(), st.integers(0, 10**6), st.sampled_from(["plain", "fused"]),
@@ -92,6 +101,7 @@ def test_every_variant_equals_the_equations(data, form, seed, E, with_resets):
 
 @pytest.mark.parametrize("kernel", ["plain", "fused"])
 @VALUES
+@BOTH_SUMS
 def test_a_longer_span_of_the_usual_sizes_equals_the_equations(value_size, kernel):
     compare(RIM(9, 8, 6, 4, kernel=kernel, value_size=value_size), T=12, B=3, E=1, with_resets=True)
 
@@ -99,6 +109,7 @@ def test_a_longer_span_of_the_usual_sizes_equals_the_equations(value_size, kerne
 @pytest.mark.parametrize("gathered", [5, 12, 100])
 @pytest.mark.parametrize("output_gate", ["none", "gated", "bounded"])
 @VALUES
+@BOTH_SUMS
 def test_gradients_of_weights_gathered_over_steps_are_those_of_the_steps(
     value_size, gathered, output_gate, monkeypatch
 ):
@@ -107,6 +118,7 @@ def test_gradients_of_weights_gathered_over_steps_are_those_of_the_steps(
 
 
 @VALUES
+@BOTH_SUMS
 def test_the_derivative_by_hand_can_be_differentiated_again(value_size):
     rim, x, resets = (
         RIM(3, 4, 4, 2, value_size=value_size),
@@ -124,6 +136,7 @@ def test_the_derivative_by_hand_can_be_differentiated_again(value_size):
 
 
 @VALUES
+@BOTH_SUMS
 def test_task_batched_parameters_work_under_torch_func(value_size):
     rim, x = RIM(3, 4, 4, 2, value_size=value_size), torch.randn(2, 5, 2, 3)
     parameters = {name: torch.stack((p.detach(), 1.1 * p.detach())) for name, p in rim.named_parameters()}

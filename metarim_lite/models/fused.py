@@ -33,6 +33,7 @@ from .by_hand import ByHand, cleared, walk
 from .controller import Diagnostics
 
 GATHERED = {"cpu": 1, "cuda": 20}  # steps whose share of the gradients of weights is computed in one product
+MANY = 512  # sequences
 AT_ONCE = 2**23  # numbers that are made beforehand on a CPU, at most: 32 MB
 sigmoid_backward = torch.ops.aten.sigmoid_backward  # (gradient, σ(x)) -> gradient of x
 tanh_backward = torch.ops.aten.tanh_backward
@@ -40,8 +41,8 @@ tanh_backward = torch.ops.aten.tanh_backward
 
 class Weights(NamedTuple):
     """W_h, b_h: the query from h, and beside it, if v comes times the input weights, the gates. Else W_z, b_z are the
-    gates from h and what is read, side by side; they are empty otherwise. C_qkv, C_out: communication; C_out with
-    C_gate beside it, if there is one. Each [N,in,out], C_qkv [N,out,in]."""
+    gates from h and what is read, side by side; they are empty otherwise. C_qkv, C_out: communication; queries in
+    it over √d_k, C_out with C_gate beside it, if there is one. Each [N,in,out], C_qkv [N,out,in]."""
 
     W_h: Tensor
     b_h: Tensor
@@ -92,6 +93,18 @@ def split_heads(qkv: Tensor, sizes: Sizes) -> tuple[Tensor, Tensor, Tensor]:
     return x[:, :, :d_k], x[:, :, d_k : 2 * d_k], x[:, :, 2 * d_k :]
 
 
+def sum_of_products(x: Tensor, y: Tensor, axis: int) -> Tensor:
+    """Σ x·y along an axis that both have, counted from the end. Of many sequences the products of all pairs of modules
+    do not fit into a CPU's cache: one term after the other, then."""
+    if x.shape[-1] < MANY or x.device.type != "cpu":
+        return (x * y).sum(axis)
+    (total, *xs), (first, *ys) = x.unbind(axis), y.unbind(axis)
+    total = total * first
+    for of_x, of_y in zip(xs, ys, strict=True):
+        total = torch.addcmul(total, of_x, of_y)
+    return total
+
+
 def step(h: Tensor, c: Tensor, k: Tensor, v: Tensor, weights: Weights, sizes: Sizes) -> tuple[Tensor, Tensor, Kept]:
     """One step: the new h and c, and what to keep for backward. Plain autograd can differentiate it too."""
     H = h.shape[-1]
@@ -118,10 +131,9 @@ def step(h: Tensor, c: Tensor, k: Tensor, v: Tensor, weights: Weights, sizes: Si
 
     qkv = torch.bmm(weights.C_qkv, offered.transpose(1, 2))  # [N,A·P,B]
     query, key, value = split_heads(qkv, sizes)
-    query = query.unsqueeze(1) * sizes.comm_key**-0.5  # [N,1,A,d_k,B]
     # An inactive module reads 0, and keeps its state to the bit.
-    attention = (query * key).sum(3).softmax(1) * on.view(on.shape[0], 1, 1, -1)  # [N,N,A,B]
-    read = (attention.unsqueeze(3) * value).sum(1).flatten(1, 2)  # [N,N,A,1,B] * [N,A,d_v,B] -> [N,A·d_v,B]
+    attention = sum_of_products(query.unsqueeze(1), key, -2).softmax(1) * on.view(on.shape[0], 1, 1, -1)  # [N,N,A,B]
+    read = sum_of_products(attention.unsqueeze(3), value, -4).flatten(1, 2)  # [N,N,A,1,B], [N,A,d_v,B] -> [N,A·d_v,B]
     tanh_w = gate = offered.new_empty(0)
     if sizes.output_gate == "gated":
         message = torch.bmm(read.transpose(1, 2), weights.C_out)  # [N,B,2H]
@@ -151,11 +163,12 @@ def step_backward(
     elif sizes.output_gate == "gated":
         dmessage = torch.cat((tanh_backward(dh * gate, tanh_w), sigmoid_backward(dh * tanh_w, gate)), -1)  # [N,B,2H]
     dread = torch.bmm(weights.C_out, dmessage.transpose(1, 2)).unflatten(1, (sizes.heads, -1)).unsqueeze(1)
-    dvalue = (attention.unsqueeze(3) * dread).sum(0)
-    dattention = (dread * value).sum(3)  # [N,1,A,d_v,B] * [N,A,d_v,B] -> [N,N,A,B]
-    dscores = attention * (dattention - (dattention * attention).sum(1, keepdim=True)) * sizes.comm_key**-0.5
+    dvalue = sum_of_products(attention.unsqueeze(3), dread, -5)  # [N,A,d_v,B]
+    dattention = sum_of_products(dread, value, -2)  # [N,1,A,d_v,B] * [N,A,d_v,B] -> [N,N,A,B]
+    dscores = attention * (dattention - (dattention * attention).sum(1, keepdim=True))
     dscores = dscores.unsqueeze(3)  # [N,N,A,1,B]
-    dquery, dkey = (dscores * key).sum(1), (dscores * query.unsqueeze(1)).sum(0)
+    dquery = sum_of_products(dscores, key, -4)  # [N,A,d_k,B]
+    dkey = sum_of_products(dscores, query.unsqueeze(1), -5)  # [N,A,d_k,B]
     dqkv = torch.cat((dquery, dkey, dvalue), 2).flatten(1, 2)  # [N,A·P,B]
     doffered = torch.baddbmm(dh, dqkv.transpose(1, 2), weights.C_qkv)
 
@@ -204,7 +217,10 @@ def run_span(
         W_z, b_z = torch.cat((rim.W_h, rim.W_in), 1), rim.b
     C_out = rim.C_out if rim.C_gate is None else torch.cat((rim.C_out, rim.C_gate), -1)
     sizes = Sizes(rim.active, rim.comm_heads, rim.comm_key_size, rim.output_gate, rim.cell_clip, beforehand)
-    span, C_qkv = RIMSpan(sizes, rim.kernel == "compiled"), rim.C_qkv.transpose(1, 2).contiguous()
+    span = RIMSpan(sizes, rim.kernel == "compiled")
+    scale = x.new_ones(sizes.heads, rim.C_qkv.shape[-1] // sizes.heads)  # [A,P]
+    scale[:, : sizes.comm_key] = 1 / math.sqrt(sizes.comm_key)
+    C_qkv = (rim.C_qkv * scale.flatten()).transpose(1, 2).contiguous()
     tensors = h, c, keys, values, W_h, b_h, W_z, b_z, C_qkv, C_out
     outputs, h, c, seen = ByHand.run(span, resets, record, *tensors)
     return outputs, h, c, Diagnostics(*seen) if record else None
