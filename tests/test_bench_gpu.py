@@ -1,10 +1,12 @@
 """The bench of a GPU, run on a CPU in small, with a tape for the graphs."""
 
+import functools
 import json
 
 import pytest
 import torch
 
+import metarim_lite as ml
 from metarim_lite.bench import BENCHES, format_row
 from metarim_lite.bench import gpu as bench
 from metarim_lite.bench.rim import Case
@@ -19,6 +21,8 @@ TINY = bench.Sizes(
 @pytest.fixture
 def small(monkeypatch):
     monkeypatch.setattr(bench, "T", 4)
+    few_updates = ml.PPOConfig(epochs=1, minibatches=2)
+    monkeypatch.setattr(bench, "TrainConfig", functools.partial(bench.TrainConfig, ppo=few_updates))
     monkeypatch.setattr(bench, "METHODS", ("lstm", "meta-rim"))
     monkeypatch.setattr(bench, "MANY_ROOMS", "BabyAI-GoToObjMaze-v0")
     monkeypatch.setattr(bench, "can_compile", lambda device: False)

@@ -230,9 +230,9 @@ def test_killed_at_random_moments_and_started_again_nothing_is_lost_or_counted_t
     expected = {name: row for name, row in undisturbed[1].items() if not name.startswith("pair")}
     folder, dice, kills = tmp_path / "study", random.Random(int.from_bytes(os.urandom(4), "big")), 0
     words = [sys.executable, str(Path(tiny_meta_study.__file__)), str(folder)]
-    for attempt in range(4):
+    for attempt in range(3):
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        if attempt < 3:
+        if attempt < 2:
             deadline = time.monotonic() + dice.uniform(3, 12)
             while process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.02)

@@ -14,7 +14,7 @@ from metarim_lite.experiments.sweeps import sweep
 
 
 def test_a_run_that_diverges_is_a_result_and_is_run_again_only_when_its_line_is_deleted(tmp_path, monkeypatch, capsys):
-    config = dataclasses.replace(CONFIG, methods=("lstm",), seeds=(0, 1), vary=("ppo.value=0.5,1e38",))
+    config = dataclasses.replace(CONFIG, methods=("lstm",), seeds=(0,), vary=("ppo.value=0.5,1e38",))
     done = sweep(config, tmp_path, workers=2, progress=False)
     assert not done.failures
     good, bad = ([line for line in done.results if line["varied"] == {"ppo.value": v}] for v in (0.5, 1e38))
@@ -23,7 +23,7 @@ def test_a_run_that_diverges_is_a_result_and_is_run_again_only_when_its_line_is_
         assert "is not finite at" in line["diverged"] and line["success"]["value"] == 0
         assert line["frames"] < line["planned"] == BASE.frames and line["area"] < 0.5
         assert line["curve"]["frames"][0] == 0 and line["curve"]["frames"][-1] <= line["frames"]
-    assert "2, 2 of 2 diverged" in done.table() and "is not finite" in capsys.readouterr().err
+    assert "1, 1 of 1 diverged" in done.table() and "is not finite" in capsys.readouterr().err
     with monkeypatch.context() as patch:
         patch.setattr(many, "in_own_process", forbidden)
         assert sweep(config, tmp_path, progress=False).results == done.results

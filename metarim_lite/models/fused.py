@@ -219,7 +219,7 @@ def run_span(
     sizes = Sizes(rim.active, rim.comm_heads, rim.comm_key_size, rim.output_gate, rim.cell_clip, beforehand)
     span = RIMSpan(sizes, rim.kernel == "compiled")
     scale = x.new_ones(sizes.heads, rim.C_qkv.shape[-1] // sizes.heads)  # [A,P]
-    scale[:, : sizes.comm_key] = 1 / math.sqrt(sizes.comm_key)
+    scale[:, : sizes.comm_key].fill_(1 / math.sqrt(sizes.comm_key))  # (an assignment would make a GPU wait)
     C_qkv = (rim.C_qkv * scale.flatten()).transpose(1, 2).contiguous()
     tensors = h, c, keys, values, W_h, b_h, W_z, b_z, C_qkv, C_out
     outputs, h, c, seen = ByHand.run(span, resets, record, *tensors)
