@@ -15,7 +15,7 @@ SCALES = TimeScales(fast=("encoder", "modules", "heads"), slow=("attention",), f
 AGENT = ml.AgentConfig(num_modules=4, active=2, hidden_size=8, input_size=16, channels=4, head_size=8)
 CONFIG = ml.TrainConfig(
     level="BabyAI-GoToObjS6-v1", frames=16 * 10 * 24, num_envs=16, steps=10, train_levels=200,
-    report_every=2, agent=AGENT, timescales=SCALES,
+    report_every=2, agent=AGENT, timescales=SCALES, ppo=ml.PPOConfig(epochs=1, minibatches=4),
 )  # fmt: skip
 SHORT = dataclasses.replace(CONFIG, frames=16 * 10 * 12)
 CLOCK = ("seconds", "frames_per_second")  # what differs between runs that are the same
