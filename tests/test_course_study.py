@@ -41,7 +41,7 @@ def test_curves_of_what_is_shipped_and_a_sentence_for_what_is_not(shown):
     svg, words, missing = shown
     assert svg.startswith("<svg") and svg.count("(5 runs)") == 2
     assert svg.index("meta-rim (5 runs)") < svg.index(">rim (5 runs)")  # in the order that was asked for
-    assert "meta-rim ends at 0.85; rim ends at 0.65" in words and missing == "No run is shipped of: lstm."
+    assert "meta-rim ends at 0.85; rim ends at 0.65" in words and missing == "No curve is shipped of: lstm."
 
 
 def test_runs_in_pairs_are_compared_within_seeds_and_apart_between_them(monkeypatch):
@@ -81,4 +81,15 @@ def test_what_was_learnt_and_what_is_left_of_a_sequence(monkeypatch):
 
 def test_without_a_run_there_is_a_sentence_only(shown):
     study.study_curves("doors", ["rim"])
-    assert shown == ["No run is shipped of: rim."]
+    assert shown == ["No curve is shipped of: rim."]
+
+
+def test_curves_of_what_trained_agents_go_through_are_those_of_that(shown, monkeypatch):
+    shift = {"curve": {"frames": [0, 100_000, 204_800], "success": [0.2, 0.3, 0.45]}, "area": 0.3}
+    rows = [row("rim", seed, 0.3) | {"condition": "pair", "shift": shift} for seed in range(21, 26)]
+    lost = row("lstm", 21, 0.1) | {"condition": "pair", "shift": {"diverged": "loss", "area": 0.0}}
+    never = row("meta-rim", 21, 0.1) | {"condition": "pair", "diverged": "loss"}  # before it came so far
+    monkeypatch.setattr(study, "shipped_rows", lambda: [*rows, lost, never])
+    study.study_curves("shift", ["rim", "lstm", "meta-rim"])
+    _, words, missing = shown
+    assert "rim ends at 0.45" in words and missing == "No curve is shipped of: lstm, meta-rim."

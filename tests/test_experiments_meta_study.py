@@ -161,6 +161,7 @@ def test_the_page_says_what_the_lines_say_and_needs_nothing_else(tmp_path, undis
         assert {"supported": "✔", "not supported": "✘", "undecided": "?"}[line["verdict"].split(":")[0]] in words
     assert all(f'id="claim{number}"' in page and f"{number}. " in text for number in range(1, 14))
     assert "the rates that their method comes with" in text and "What this study cannot say" in text
+    assert page.count("<h3>shift</h3>") == 1 and "meta-rim ends at" in page.split("<h3>shift</h3>")[1]
     assert " worlds on a CPU." in text and "on a cuda" not in meta_page.study_page(meta_shipped.shipped_rows())
     assert not re.search(r"(src|href)\s*=\s*.?(http|//)|@import|url\((?!#)", page), "one file, no network"
 

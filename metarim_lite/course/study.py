@@ -9,6 +9,7 @@ import numpy as np
 
 from ..analysis.plots import curves_in_panels
 from ..experiments.claims import estimate
+from ..experiments.conditions import training_condition
 from ..experiments.meta_shipped import HEADING, curves_by_setting, judged, row_of_claim, shipped_rows
 from ..experiments.miniature import middle
 from .figures import COLORS, MARKERS
@@ -76,17 +77,20 @@ def halves_table(settings: Sequence[str], device: str = "cpu") -> Any:
 def study_curves(condition: str, settings: Sequence[str], device: str = "cpu") -> None:
     """Show learning curves in a notebook: a panel for each of these settings, the first of them behind all others.
 
-    Where no run of a setting is shipped, it is named instead.
+    Where no curve of a setting is shipped, it is named instead. Of a condition such as "shift", which trained agents go
+    through, the curves are those of what they go through.
     """
     from IPython.display import SVG, Markdown, display
 
-    found = curves_by_setting(row for setting in settings for row in runs_of(condition, setting, device))
+    trained = training_condition(condition)
+    rows = (row for setting in settings for row in runs_of(trained, setting, device))
+    found = curves_by_setting(rows, condition if condition != trained else "")
     if found:
         svg, words = curves_in_panels({name: found[name] for name in settings if name in found})
         display(SVG(svg))
         display(Markdown(f"*The figure in words: {words}*"))
     if missing := [name for name in settings if name not in found]:
-        display(Markdown(f"No run is shipped of: {', '.join(missing)}."))
+        display(Markdown(f"No curve is shipped of: {', '.join(missing)}."))
 
 
 def draw_scores(ax: Any, shipped: dict[str, Sequence[float]], yours: dict[str, Sequence[float]]) -> str:

@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..models import Agent, AgentConfig
 from ..models.controller import count_parameters
 from .claims import BOUND, CLAIMS, MEASURES, Claim, rules_digest
-from .conditions import CONDITIONS, HELD_OUT, SETTINGS, TUNING_SEEDS, WORLDS
+from .conditions import CONDITIONS, HELD_OUT, SETTINGS, TUNING_SEEDS, WORLDS, afterwards
 from .meta_plan import Tuning
 from .meta_shipped import about_rows, compact, curves_by_setting, interval_in_words, judged, tables_of_condition
 from .studies import shipped_study
@@ -202,13 +202,21 @@ def _conditions(rows: Sequence[Line]) -> Iterator[str]:
                 continue
             yield f"<h2>All runs: {_where(condition, device)}</h2><p>{escape(about.about)}</p>"
             if all("curve" in row for row in here):
-                svg, words = curves_in_panels(curves_by_setting(here))
-                yield f'<div class="figure" role="img" aria-label="{escape(words)}">{svg}</div>'
-                yield f"<p class=quiet>{escape(words)}</p>"
+                yield from _curves(curves_by_setting(here))
+            for name in afterwards(condition):
+                if curves := curves_by_setting(here, name):
+                    yield f"<h3>{escape(name)}</h3><p>{escape(CONDITIONS[name].about)}</p>"
+                    yield from _curves(curves)
             yield "".join(html_of_report(tables_of_condition(condition, here)))
             names = dict.fromkeys(row["setting"] for row in here)
             known = [(name, SETTINGS[name].about) for name in names if name in SETTINGS]
             yield "<ul class=quiet>" + "".join(f"<li>{escape(n)}: {escape(words)}</li>" for n, words in known) + "</ul>"
+
+
+def _curves(curves: dict[str, list]) -> Iterator[str]:
+    svg, words = curves_in_panels(curves)
+    yield f'<div class="figure" role="img" aria-label="{escape(words)}">{svg}</div>'
+    yield f"<p class=quiet>{escape(words)}</p>"
 
 
 def _sequence_study(name: str) -> str:

@@ -163,11 +163,20 @@ def _claim(claim: Claim, lines: Sequence[Line]) -> str:
     return "\n\n".join([*parts, f"The claim as a whole: {'; '.join(words)}."])
 
 
-def curves_by_setting(rows: Iterable[Line]) -> dict[str, list[tuple[Sequence[float], Sequence[float]]]]:
-    """Setting -> of each run where held-out success was measured, and what it was; 0 from a divergence on."""
+def curves_by_setting(
+    rows: Iterable[Line], afterwards: str = ""
+) -> dict[str, list[tuple[Sequence[float], Sequence[float]]]]:
+    """Setting -> of each run where held-out success was measured, and what it was; 0 from a divergence on.
+
+    Args:
+        afterwards: a condition that trained agents go through, such as "shift": the curves there, where there are any.
+    """
     found: dict[str, list[tuple[Sequence[float], Sequence[float]]]] = {}
     for row in rows:
-        frames, success = list(row["curve"]["frames"]), list(row["curve"]["success"])
+        curve = (row.get(afterwards) or {} if afterwards else row).get("curve")
+        if curve is None:
+            continue
+        frames, success = list(curve["frames"]), list(curve["success"])
         if "diverged" in row:
             frames, success = [*frames, frames[-1] + 1, row["planned"]], [*success, 0.0, 0.0]
         found.setdefault(row["setting"], []).append((frames, success))
