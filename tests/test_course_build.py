@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from metarim_lite.course import build as building
 from metarim_lite.course.build import build, compare, jobs
 from metarim_lite.course.checks import EXERCISES
 from metarim_lite.course.launch import home, install_cell, launch_links
@@ -335,3 +336,27 @@ def test_a_notebook_that_needs_too_much_memory_fails_its_last_test(tmp_path):
         pytest.skip("this system does not say how much memory a process needed")
     assert "large.ipynb needed 0.3" in done.stdout and "allowed are 0.25" in done.stdout
     assert "1 failed, 3 passed" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(("says", "tries"), [("Kernel died before replying to kernel_info", 2), ("something else", 1)])
+def test_a_kernel_whose_port_was_taken_is_started_once_more(says, tries, house, monkeypatch):
+    began, real = [], building.client_for
+
+    class Dead:
+        def execute(self, env):
+            raise RuntimeError(says)
+
+    def client_for(notebook, job):
+        began.append(job)
+        return Dead() if len(began) == 1 else real(notebook, job)
+
+    monkeypatch.setattr(building, "client_for", client_for)
+    (lesson, *_) = jobs(house)
+    notebook = read(lesson.source, lesson.kind)
+    if tries == 1:
+        with pytest.raises(RuntimeError, match=says):
+            building.execute(notebook, lesson, house)
+    else:
+        building.execute(notebook, lesson, house)
+        assert [cell.outputs[0]["text"] for cell in notebook.cells if cell.get("outputs")] == ["2\n"]
+    assert len(began) == tries

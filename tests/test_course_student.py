@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from metarim_lite.course import student
-from metarim_lite.course.errors import NoVerdict
+from metarim_lite.course.errors import NoKernel, NoVerdict
 from metarim_lite.course.student import (
     Inspection,
     Result,
@@ -255,3 +255,20 @@ def test_several_notebooks_are_checked_each_under_its_name(monkeypatch, capsys):
 def test_names_that_a_failed_cell_was_to_set_are_known_whatever_sets_them():
     assert student._names_set("a = b\nfor c in d: pass\ndef f(x): return x\nclass G: pass") == {"a", "c", "f", "G"}
     assert student._names_set("def broken(:") == set()
+
+
+def test_a_kernel_that_could_not_be_started_is_started_once_more(tmp_path, monkeypatch):
+    tries = []
+
+    def run(notebook):
+        tries.append(notebook)
+        if len(tries) < wanted:
+            raise NoKernel("no kernel could be started (its port was taken)")
+        return {}
+
+    monkeypatch.setattr(student, "_run", run)
+    wanted = 2
+    assert {found.says for found in inspect_notebook(submission(tmp_path, SOLVED), ROOT).results} == {"passed"}
+    wanted = len(tries) + 3
+    with pytest.raises(NoKernel, match="no kernel could be started"):
+        inspect_notebook(submission(tmp_path, SOLVED), ROOT)

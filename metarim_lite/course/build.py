@@ -169,7 +169,7 @@ def execute(notebook: Any, job: Job, root: Path) -> None:
 
     job.target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        client_for(notebook, job).execute(env=kernel_environment())
+        _run_all(notebook, job)
     except nbclient.exceptions.CellExecutionError as error:
         raise UserError(f"{_relative(job.source)} does not run: {error.ename}: {error.evalue}\n{error}") from None
     for number, cell in enumerate(notebook.cells):
@@ -178,6 +178,17 @@ def execute(notebook: Any, job: Job, root: Path) -> None:
             _refuse_noise(cell, f"{_relative(job.source)}: cell {number}", root)
     # the kernel wrote its own version into the metadata
     notebook.metadata = read(job.source, job.kind).metadata
+
+
+def _run_all(notebook: Any, job: Job) -> None:
+    """Run every cell. Two kernels that begin at the same moment may choose the same port, and one of them dies before
+    it says a word: then once more."""
+    try:
+        client_for(notebook, job).execute(env=kernel_environment())
+    except RuntimeError as error:
+        if "died before replying" not in str(error):
+            raise
+        client_for(notebook, job).execute(env=kernel_environment())
 
 
 def client_for(notebook: Any, job: Job) -> Any:

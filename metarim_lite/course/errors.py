@@ -24,3 +24,7 @@ class NoVerdict(UserError):
     """A notebook could not be run, through no fault of an answer: nothing is known about its exercises."""
 
     exit_status = 3
+
+
+class NoKernel(NoVerdict):
+    """Not even a kernel could be started."""

@@ -23,7 +23,7 @@ from ..files import user_path
 from ..machine import available_cores
 from .build import repository
 from .checks import EXERCISES
-from .errors import NoVerdict
+from .errors import NoKernel, NoVerdict
 
 CELL_SECONDS = 60
 NOTEBOOK_SECONDS = 600
@@ -120,7 +120,10 @@ def inspect_notebook(path: Path | str, root: Path | str | None = None) -> Inspec
     notebook = _read(path)
     published = _published(notebook, path, user_path(root) if root is not None else repository())
     prepared = prepare(notebook, published)
-    failures = _run(prepared)
+    try:
+        failures = _run(prepared)
+    except NoKernel:  # another one, that began at the same moment, may have taken its port
+        failures = _run(prepared)
     cells = [c for c in prepared.cells if c.cell_type == "code"]
     results = [_result(name, cells, failures) for name in _exercises(published)]
     return Inspection(results, list(_remarks(cells, failures, results)))
@@ -231,7 +234,7 @@ def _failures(report: Any, count: int) -> dict[int, str]:
         count: code cells of the notebook.
 
     Raises:
-        NoVerdict: no kernel could be started, or a cell was not even tried.
+        NoVerdict: no kernel could be started (NoKernel), or a cell was not even tried.
     """
     failures, tried = {}, set()
     for case in report.iter("testcase"):
@@ -239,7 +242,7 @@ def _failures(report: Any, count: int) -> dict[int, str]:
         bad = case.find("failure")
         if (error := case.find("error")) is not None:  # not in a cell, but before
             said = [line[2:].strip() for line in (error.text or "").splitlines() if line.startswith("E ")]
-            raise NoVerdict(
+            raise NoKernel(
                 f"no kernel could be started ({(said or ['no reason given'])[-1]}), so nothing is known about the "
                 "exercises; see whether python -m ipykernel_launcher starts, then check again"
             )
