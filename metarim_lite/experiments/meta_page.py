@@ -82,7 +82,7 @@ LIMITATIONS = (
     "a limit of .004; two more of Meta-RIM, made for claims 1 to 6, and it is undecided again. In pairs of one seed "
     "Meta-RIM is ahead in ten of ten.",
     "In shift, the area counts where an agent begins as much as how fast it learns: over the fifteen runs, who has "
-    "more success before has the larger area (correlation .94), and agents that did not learn the old tasks count, too.",
+    "more success before has the larger area (correlation .94); agents that did not learn the old tasks count, too.",
     "Claim 8 asks that an agent which forgets less be no worse in the end. That lets one through which learnt less "
     "and lost less. This was seen when the numbers were in; the rule was left as it was.",
     "The rules compare sets of runs, though runs of one seed share levels, dice and, of two RIMs, all first "
