@@ -41,6 +41,9 @@ class GridWorlds:
     Which level a world plays in its e-th episode is a hash of (seed, world, e): it does not depend on the device, on
     the other worlds, or on what was played before.
 
+    On an accelerator the host runs ahead of the device, and reading any value would make it wait: there nothing is
+    counted or checked by value, and finished worlds are replaced under a mask instead of row by row.
+
     Args:
         bank: the levels.
         num_envs: B.
@@ -71,8 +74,6 @@ class GridWorlds:
         self._lottery = make_lottery([bank.task], [salt], whole_number("visits", visits, at_least=1))
         self._live_in(blank_memory(self._fixed.starts, B))
         self._begun = False
-        # On an accelerator the host runs ahead of the device, and reading any value would make it wait: there nothing
-        # is counted or checked by value, and finished worlds are replaced under a mask instead of row by row.
         self._may_look = self.device.type == "cpu"
         self._advance, self._look, self._begin = advance, look, begin_under_mask
 

@@ -84,9 +84,11 @@ class ByHand(torch.autograd.Function):
 
 
 def derive_again(span: Any, resets: Tensor | None, tensors: Sequence[Tensor], grads: Sequence[Tensor]) -> list[Any]:
-    """Gradients that can be differentiated again: by autograd through the plain steps, with a graph of their own."""
-    # Views, since one of them may have been made from another (h from C_out, a step before): we want each one's own
-    # share, and what flows on from there is not ours to add.
+    """Gradients that can be differentiated again: by autograd through the plain steps, with a graph of their own.
+
+    It begins at views, since one tensor may have been made from another (h from C_out, a step before): we want each
+    one's own share, and what flows on from there is not ours to add.
+    """
     tensors = [x.view_as(x) for x in tensors]
     wanted, results = [x for x in tensors if x.requires_grad], span.run(resets, False, False, *tensors)[:3]
     found = iter(torch.autograd.grad(results, wanted, grads, create_graph=True, allow_unused=True))

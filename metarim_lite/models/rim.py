@@ -238,15 +238,17 @@ class RIM(Controller):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw all parameters afresh. Every linear map keeps the variance of what it is given."""
+        """Draw all parameters afresh. Every linear map keeps the variance of what it is given.
+
+        At h = 0 a query without a bias is zero: all scores tie, and the same k modules (the lowest indices) would win
+        every episode's first steps whatever the input is. With a random bias of unit size, modules differ from the
+        first step on, by a score of about ±1: the winners depend on the input, and attention is far from saturated,
+        so that gradient can change who wins.
+        """
         if self.b_q.is_meta:  # built without memory, to count or check sizes; torch would load its compiler for this
             return
         for weight in self.parameters():
             weight.normal_(0, 1 / math.sqrt(weight.shape[-2]), generator=generator)
-        # At h = 0 a query without a bias is zero: all scores tie, and the same k modules (the lowest
-        # indices) would win every episode's first steps whatever the input is. With a random bias of unit
-        # size, modules differ from the first step on, by a score of about ±1: the winners depend on the
-        # input, and attention is far from saturated, so that gradient can change who wins.
         self.b_q.normal_(0, 1, generator=generator)
         self.C_out.mul_(self.message_scale)
         self.b.zero_()
