@@ -575,7 +575,7 @@ study_curves("shift", ["rim", "meta-rim", "lstm"])
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # An LSTM is ahead of a RIM. Whether Meta-RIM is, too, five seeds leave *undecided*: it is in four of five pairs, by
-# 0.02, 0.04, 0.29 and 0.44. That is the best sign for a slow clock in this lesson, so look for what else it could be. One
+# 0.02, 0.04, 0.29 and 0.44. That is the best sign for a slow clock in these worlds, so look for what else it could be. One
 # thing is in the picture: **where the curves begin.** Before its first frame of the new task Meta-RIM picks up 32 of 100
 # things, the RIM 20, the LSTM 37. Over all fifteen runs, who begins higher has the larger area (correlation 0.94).
 # And who begins low has often not learned the old tasks: in the two pairs of 0.29 and 0.44, the RIM was behind on
