@@ -33,7 +33,7 @@ from .by_hand import ByHand, cleared, walk
 from .controller import Diagnostics
 
 GATHERED = {"cpu": 1, "cuda": 20}  # steps whose share of the gradients of weights is computed in one product
-MANY = 512  # sequences
+MANY = 512  # sequences: from here on a CPU sums products up one after the other
 AT_ONCE = 2**23  # numbers that are made beforehand on a CPU, at most: 32 MB
 sigmoid_backward = torch.ops.aten.sigmoid_backward  # (gradient, σ(x)) -> gradient of x
 tanh_backward = torch.ops.aten.tanh_backward

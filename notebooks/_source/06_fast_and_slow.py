@@ -546,8 +546,9 @@ study_curves("mix", ["rim", "meta-rim", "lstm", *controls])
 # worse than with two clocks; and with each of ten seeds it learned the third task, which Meta-RIM missed with two of
 # thirteen and half missed with another. In the miniature, you saw that a slow clock can do what no low rate does. In these
 # worlds, nothing of that is seen: if attention should be slow here, a low rate is all it takes. (It is one setting of
-# either, untuned, on three tasks learned at once. Where would you look for the clock instead?) How sure is it? Seeds 31 to 35 were made to check it: by themselves they
-# are undecided, with Meta-RIM a hair ahead. What all of them rule out is a gain that would matter, no more.
+# either, untuned, on three tasks learned at once. Where would you look for the clock instead?) How sure is it? Seeds 31
+# to 35 were made to check it: by themselves they are undecided, with Meta-RIM a hair ahead. What all of them rule out is
+# a gain that would matter, no more.
 #
 # Claim 5 asks whether the **long span** is the gain. There is no gain to explain, so the claim is undecided; but one
 # clock with everything on the long span, and as many updates as a RIM makes, learned the third task with each of five
@@ -575,13 +576,13 @@ study_curves("shift", ["rim", "meta-rim", "lstm"])
 
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # An LSTM is ahead of a RIM. Whether Meta-RIM is, too, five seeds leave *undecided*: it is in four of five pairs, by
-# 0.02, 0.04, 0.29 and 0.44. That is the best sign for a slow clock in these worlds, so look for what else it could be. One
-# thing is in the picture: **where the curves begin.** Before its first frame of the new task Meta-RIM picks up 32 of 100
-# things, the RIM 20, the LSTM 37. Over all fifteen runs, who begins higher has the larger area (correlation 0.94).
-# And who begins low has often not learned the old tasks: in the two pairs of 0.29 and 0.44, the RIM was behind on
-# *put next* already (87 and 4 of 100 levels, against 96 and 100). So what is seen is first of all agents that *know* more, not
-# agents that *learn* faster. To tell the two apart, one would have to stop all of them at the same success. (How many
-# frames each has then used is a result as well.)
+# 0.02, 0.04, 0.29 and 0.44. That is the best sign for a slow clock in these worlds, so look for what else it could be.
+# One thing is in the picture: **where the curves begin.** Before its first frame of the new task Meta-RIM solves 32 of
+# 100 levels, the RIM 20, the LSTM 37. Over all fifteen runs, who begins higher has the larger area (correlation 0.94).
+# And who begins low has often not learned the old tasks: in the two pairs of 0.29 and 0.44, the RIM was behind on *put
+# next* already (87 and 4 of 100 levels, against 96 and 100). So what is seen is first of all agents that *know* more,
+# not agents that *learn* faster. To tell the two apart, one would have to stop all of them at the same success. (How
+# many frames each has then used is a result as well.)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Which part of attention must be slow?
