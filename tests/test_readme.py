@@ -12,6 +12,7 @@ import pytest
 
 from metarim_lite.cli import COMMANDS, _read
 from metarim_lite.course import readme
+from metarim_lite.experiments.conditions import CONDITIONS, training_condition
 from metarim_lite.experiments.meta_shipped import shipped_rows
 
 ROOT = Path(__file__).parents[1]
@@ -131,3 +132,12 @@ def test_claims_that_wait_for_runs_are_named(monkeypatch):
     assert "over seeds. Too few runs for a verdict: claim 11.\n" in readme.results(ROOT)
     rows = [row for row in rows if not row["setting"].startswith("meta-rim,")]
     assert "Too few runs for a verdict: claim 11, claim 12.\n" in readme.results(ROOT)
+
+
+def test_where_the_study_was_made_is_said_with_what_it_builds_on():
+    """Of agents that go on from another condition, that one is described, too, and first."""
+    (where,) = [line for line in README.splitlines() if line.startswith("Where: ")]
+    places = [name for name in re.findall(r"\*([\w-]+)\*: ", where) if name in CONDITIONS]
+    assert len(places) >= 3
+    for place in places:
+        assert places.index(training_condition(place)) <= places.index(place)

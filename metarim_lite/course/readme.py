@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 
 from ..experiments.claims import CLAIMS, LEAST_RUNS, MEASURES
-from ..experiments.conditions import CONDITIONS
+from ..experiments.conditions import CONDITIONS, training_condition
 from ..experiments.meta_shipped import HEADING, judged, row_of_claim, shipped_rows
 from ..experiments.shipped import shipped_run
 from ..experiments.studies import shipped_study
@@ -114,7 +114,8 @@ def _study() -> str:
     left = f" Too few runs for a verdict: {', '.join(f'claim {number}' for number in waiting)}." if waiting else ""
     used = dict.fromkeys(line["measure"] for line in decided)
     numbers = "; ".join(f"*{name.replace('_', ' ')}*, {MEASURES[name].about}" for name in used)
-    places = dict.fromkeys(line["condition"] for line in decided)
+    here = dict.fromkeys(line["condition"] for line in decided)
+    places = dict.fromkeys(name for place in here for name in (training_condition(place), place))
     where = " ".join(f"*{name}*: {CONDITIONS[name].about}" for name in places)
     runs = f"{len(rows)} runs so far; 95 % intervals over seeds.{left}"
     beside = "What is to be said against these verdicts stands on the page of `metarim report study`: three verdicts "

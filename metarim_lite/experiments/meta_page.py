@@ -81,7 +81,7 @@ LIMITATIONS = (
     ".198]); five more runs of Meta-RIM, made for claims 3 and 10, moved it; with as many of the other side it hung on "
     "a limit of .004; two more of Meta-RIM, made for claims 1 to 6, and it is undecided again. In pairs of one seed "
     "Meta-RIM is ahead in ten of ten.",
-    "In shift, the area counts where an agent begins as much as how fast it learns: over the fifteen runs, who has "
+    "In shift, the area counts where an agent begins and not only how fast it learns: over the fifteen runs, who has "
     "more success before has the larger area (correlation .94); agents that did not learn the old tasks count, too.",
     "Claim 8 asks that an agent which forgets less be no worse in the end. That lets one through which learnt less "
     "and lost less. This was seen when the numbers were in; the rule was left as it was.",
@@ -205,14 +205,14 @@ def _conditions(rows: Sequence[Line]) -> Iterator[str]:
             yield f"<h2>All runs: {_where(condition, device)}</h2><p>{escape(about.about)}</p>"
             if all("curve" in row for row in here):
                 yield from _curves(curves_by_setting(here))
-            for name in afterwards(condition):
-                if curves := curves_by_setting(here, name):
-                    yield f"<h3>{escape(name)}</h3><p>{escape(CONDITIONS[name].about)}</p>"
-                    yield from _curves(curves)
             yield "".join(html_of_report(tables_of_condition(condition, here)))
             names = dict.fromkeys(row["setting"] for row in here)
             known = [(name, SETTINGS[name].about) for name in names if name in SETTINGS]
             yield "<ul class=quiet>" + "".join(f"<li>{escape(n)}: {escape(words)}</li>" for n, words in known) + "</ul>"
+            for name in afterwards(condition):
+                if curves := curves_by_setting(here, name):
+                    yield f"<h3>{escape(name)}</h3><p>{escape(CONDITIONS[name].about)}</p>"
+                    yield from _curves(curves)
 
 
 def _curves(curves: dict[str, list]) -> Iterator[str]:
